@@ -1,0 +1,103 @@
+//! The element types: `f32` and `f64`, behind one sealed trait.
+
+use std::fmt::{Debug, Display};
+use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
+
+use crate::error::{Error, Result};
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
+/// A number that this crate computes with: `f32` or `f64`.
+pub trait Element:
+    sealed::Sealed
+    + Copy
+    + Send
+    + Sync
+    + Debug
+    + Display
+    + Default
+    + PartialOrd
+    + Add<Output = Self>
+    + AddAssign
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + MulAssign
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + 'static
+{
+    /// Zero.
+    const ZERO: Self;
+    /// One.
+    const ONE: Self;
+    /// Negative infinity, what a maximum starts from.
+    const NEG_INFINITY: Self;
+    /// Not a number.
+    const NAN: Self;
+    /// Half a unit in the last place of one: 2⁻²⁴ or 2⁻⁵³.
+    const UNIT_ROUNDOFF: f64;
+    /// `"f32"` or `"f64"`.
+    const NAME: &'static str;
+
+    /// The nearest value of this type.
+    fn from_f64(value: f64) -> Self;
+    /// The value as `f64`, exact.
+    fn to_f64(self) -> f64;
+    /// The absolute value.
+    fn abs(self) -> Self;
+    /// `self` to the power `exponent`.
+    fn powf(self, exponent: Self) -> Self;
+    /// Whether this is not a number.
+    fn is_nan(self) -> bool;
+}
+
+macro_rules! element {
+    ($type:ident, $roundoff:expr) => {
+        impl Element for $type {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const NEG_INFINITY: Self = $type::NEG_INFINITY;
+            const NAN: Self = $type::NAN;
+            const UNIT_ROUNDOFF: f64 = $roundoff;
+            const NAME: &'static str = stringify!($type);
+
+            fn from_f64(value: f64) -> Self {
+                value as $type
+            }
+            fn to_f64(self) -> f64 {
+                f64::from(self)
+            }
+            fn abs(self) -> Self {
+                self.abs()
+            }
+            fn powf(self, exponent: Self) -> Self {
+                self.powf(exponent)
+            }
+            fn is_nan(self) -> bool {
+                self.is_nan()
+            }
+        }
+    };
+}
+element!(f32, 1.0 / 16_777_216.0);
+element!(f64, 1.0 / 9_007_199_254_740_992.0);
+
+/// A vector of `len` copies of `value`, or the typed error where the allocator refuses.
+pub(crate) fn filled<T: Copy>(len: usize, value: T) -> Result<Vec<T>> {
+    let mut vector = reserved(len)?;
+    vector.resize(len, value);
+    Ok(vector)
+}
+
+/// An empty vector with room for `len` elements, or the typed error where the allocator refuses.
+pub(crate) fn reserved<T>(len: usize) -> Result<Vec<T>> {
+    let mut vector = Vec::new();
+    vector.try_reserve_exact(len).map_err(|_| Error::Allocation {
+        bytes: len.saturating_mul(size_of::<T>()),
+    })?;
+    Ok(vector)
+}

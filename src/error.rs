@@ -1,0 +1,251 @@
+//! The one error type: every variant carries what was expected and what came.
+//!
+//! Whatever can be wrong is found before work starts, while a geometry or a plan is built.
+//! Running a plan can fail only on a buffer of the wrong shape or length.
+
+use thiserror::Error;
+
+/// What can be wrong with a request.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An array has the wrong number of axes.
+    #[error("{what} has {got} axes, expected {expected}")]
+    Rank {
+        /// Which array.
+        what: &'static str,
+        /// How many axes it should have.
+        expected: usize,
+        /// How many it has.
+        got: usize,
+    },
+    /// An array has the right number of axes and the wrong lengths.
+    #[error("{what} has shape {got:?}, expected {expected:?}")]
+    Shape {
+        /// Which array.
+        what: &'static str,
+        /// The shape it should have.
+        expected: Vec<usize>,
+        /// The shape it has.
+        got: Vec<usize>,
+    },
+    /// A slice has the wrong length.
+    #[error("{what} holds {got} elements, expected {expected}")]
+    BufferLength {
+        /// Which buffer.
+        what: &'static str,
+        /// How many elements it should hold.
+        expected: usize,
+        /// How many it holds.
+        got: usize,
+    },
+    /// A per-axis option lists values for another number of axes than the image has.
+    #[error("{option} lists {got} values for {expected} spatial axes")]
+    OptionRank {
+        /// Which option.
+        option: &'static str,
+        /// The number of spatial axes.
+        expected: usize,
+        /// The number of values.
+        got: usize,
+    },
+    /// More or fewer spatial axes than the one to three that are computed.
+    #[error("{got} spatial axes: one, two or three are computed")]
+    SpatialRank {
+        /// The number of spatial axes asked for.
+        got: usize,
+    },
+    /// A number that must be at least one is zero.
+    #[error("{what} is zero on axis {axis}")]
+    Zero {
+        /// Kernel, stride or dilation.
+        what: &'static str,
+        /// The spatial axis, counted from 0.
+        axis: usize,
+    },
+    /// A count that must be at least one is zero.
+    #[error("the number of {what} is zero")]
+    ZeroCount {
+        /// Groups, input channels or output channels.
+        what: &'static str,
+    },
+    /// The dilated kernel does not fit into the padded input.
+    #[error("kernel extent {extent} exceeds padded input {padded} on axis {axis}")]
+    KernelTooLarge {
+        /// The spatial axis, counted from 0.
+        axis: usize,
+        /// dilation · (kernel − 1) + 1.
+        extent: usize,
+        /// pad before + input + pad after.
+        padded: usize,
+    },
+    /// A padding content that reads from the image is asked for more than the image holds.
+    #[error("{mode} padding of {pad} needs more than the {input} input elements on axis {axis}: at most {limit}")]
+    PaddingTooLarge {
+        /// The padding content.
+        mode: &'static str,
+        /// The spatial axis, counted from 0.
+        axis: usize,
+        /// The padding asked for.
+        pad: usize,
+        /// The input length.
+        input: usize,
+        /// The most that is possible.
+        limit: usize,
+    },
+    /// The number of groups does not divide a number of channels.
+    #[error("{groups} groups do not divide {channels} {what}")]
+    Groups {
+        /// Input or output channels.
+        what: &'static str,
+        /// How many there are.
+        channels: usize,
+        /// The number of groups.
+        groups: usize,
+    },
+    /// The channels fit the other memory layout, not the one that was given.
+    #[error(
+        "{what} of shape {shape:?} read as {given} has {got} channels, expected {expected}; as {other} it would fit"
+    )]
+    LayoutMismatch {
+        /// Which array.
+        what: &'static str,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// The layout the caller gave.
+        given: &'static str,
+        /// The layout that would fit.
+        other: &'static str,
+        /// The channels wanted.
+        expected: usize,
+        /// The channels found.
+        got: usize,
+    },
+    /// An output size that the geometry cannot have.
+    #[error("output size {got} on axis {axis} is outside {min}..={max}")]
+    OutputSize {
+        /// The spatial axis, counted from 0.
+        axis: usize,
+        /// The size asked for.
+        got: usize,
+        /// The smallest that is possible.
+        min: usize,
+        /// The largest that is possible.
+        max: usize,
+    },
+    /// Output padding of a transposed convolution must be below stride or dilation.
+    #[error("output padding {got} on axis {axis} must be below {limit}, the larger of stride and dilation")]
+    OutputPadding {
+        /// The spatial axis, counted from 0.
+        axis: usize,
+        /// The output padding asked for.
+        got: usize,
+        /// max(stride, dilation).
+        limit: usize,
+    },
+    /// Two options that exclude each other.
+    #[error("{first} and {second} exclude each other")]
+    OptionConflict {
+        /// One option.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
+    /// A padded window could lie wholly in the padding.
+    #[error("pooling padding {pad} on axis {axis} must be below the window extent {extent}")]
+    PoolPadding {
+        /// The spatial axis, counted from 0.
+        axis: usize,
+        /// The padding asked for.
+        pad: usize,
+        /// dilation · (window − 1) + 1.
+        extent: usize,
+    },
+    /// An index points outside the plane it is to be written to.
+    #[error("index {index} at position {position} is outside a plane of {limit} elements")]
+    Index {
+        /// The index found.
+        index: usize,
+        /// Where in the index array.
+        position: usize,
+        /// The number of elements of the plane.
+        limit: usize,
+    },
+    /// A parameter outside its range.
+    #[error("{what} is {got}, expected {expected}")]
+    Parameter {
+        /// Which parameter.
+        what: &'static str,
+        /// What came.
+        got: f64,
+        /// The range in words.
+        expected: &'static str,
+    },
+    /// A size does not fit the machine's integers or its address space.
+    #[error("the size of {what} does not fit the address space")]
+    Overflow {
+        /// What was to be computed.
+        what: &'static str,
+    },
+    /// The work would need more memory than the caller allows.
+    #[error("{needed} bytes are needed, the memory budget is {budget}")]
+    MemoryBudget {
+        /// Bytes of input, output, weights and scratch.
+        needed: usize,
+        /// The budget in bytes.
+        budget: usize,
+    },
+    /// The allocator refused.
+    #[error("could not allocate {bytes} bytes")]
+    Allocation {
+        /// How many bytes were asked for.
+        bytes: usize,
+    },
+    /// A matrix dimension does not fit the engine's integer type.
+    #[error("{engine} takes dimensions up to {limit}, got {got}")]
+    EngineDimension {
+        /// Which engine.
+        engine: &'static str,
+        /// The dimension.
+        got: usize,
+        /// The largest it takes.
+        limit: usize,
+    },
+    /// The engine was not compiled in.
+    #[error("engine {engine} is not compiled in; build with feature `{feature}`")]
+    EngineMissing {
+        /// Which engine.
+        engine: &'static str,
+        /// The Cargo feature that brings it.
+        feature: &'static str,
+    },
+    /// A forced recipe or option cannot do what is asked.
+    #[error("{what} does not support {wanted}")]
+    Unsupported {
+        /// What was asked to do it.
+        what: &'static str,
+        /// What it cannot do.
+        wanted: &'static str,
+    },
+}
+
+/// A fallible result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// `a · b · …` or the error that names what was to be computed.
+pub(crate) fn product(what: &'static str, factors: &[usize]) -> Result<usize> {
+    factors
+        .iter()
+        .try_fold(1usize, |product, &factor| product.checked_mul(factor))
+        .filter(|&product| product <= isize::MAX as usize)
+        .ok_or(Error::Overflow { what })
+}
+
+/// `a + b + …` or the error that names what was to be computed.
+pub(crate) fn sum(what: &'static str, terms: &[usize]) -> Result<usize> {
+    terms
+        .iter()
+        .try_fold(0usize, |sum, &term| sum.checked_add(term))
+        .filter(|&sum| sum <= isize::MAX as usize)
+        .ok_or(Error::Overflow { what })
+}

@@ -1,0 +1,21 @@
+//! WHAT SHAPE: sizes only, every sum and product checked.
+//!
+//! One spatial axis at a time ([`Axis`]), then the whole of a convolution ([`ConvGeometry`]), a
+//! transposed one ([`TransposedGeometry`]) and a pooling ([`PoolGeometry`]). No floats, no slices of
+//! data, no threads. Whatever is wrong with a request is found here, once, for every entry point.
+
+mod axis;
+mod conv;
+mod padding;
+mod per_axis;
+mod pool;
+mod receptive;
+mod transposed;
+
+pub use axis::Axis;
+pub use conv::{ConvGeometry, ConvOptions, Layout, PatchGeometry};
+pub use padding::{Padding, PaddingMode};
+pub use per_axis::PerAxis;
+
+pub use receptive::{ReceptiveField, receptive_field};
+pub use transposed::{TransposedGeometry, TransposedOptions};

@@ -1,0 +1,28 @@
+//! Convolutions, forward and backward, as matrix products on the CPU.
+//!
+//! ```text
+//! shape ─► geometry ─► plan ─► patches ─► matrix product ─► epilogue / fold
+//!          sizes,      which   unfold     engine:           bias, residual,
+//!          checked     recipe  (im2col)   matrixmultiply    activation;
+//!                                         or BLAS           col2im
+//! ```
+#![deny(unsafe_code)]
+
+/// Errors, with the numbers in them.
+mod error;
+
+/// `f32` and `f64`.
+mod element;
+
+/// The one parallel loop.
+mod parallel;
+
+/// WHAT SHAPE: sizes, all checked.
+pub mod geometry;
+
+pub use element::Element;
+pub use error::{Error, Result};
+pub use geometry::{
+    Axis, ConvGeometry, ConvOptions, Layout, Padding, PaddingMode, PatchGeometry, PerAxis, ReceptiveField,
+    TransposedGeometry, TransposedOptions, receptive_field,
+};

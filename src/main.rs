@@ -1,0 +1,2 @@
+//! The `gemmconv` program.
+fn main() {}
