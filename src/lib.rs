@@ -20,6 +20,15 @@ mod parallel;
 /// WHAT SHAPE: sizes, all checked.
 pub mod geometry;
 
+/// SIMD: instruction sets as tokens, and the machine's measured peak.
+#[allow(unsafe_code)]
+pub mod kernel;
+
+/// The command-line program.
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
+
 pub use element::Element;
 pub use error::{Error, Result};
 pub use geometry::{

@@ -1,0 +1,3 @@
+//! The program `gemmconv`: arguments to a command, one file a command.
+
+pub mod problem;
