@@ -20,6 +20,12 @@ mod parallel;
 /// WHAT SHAPE: sizes, all checked.
 pub mod geometry;
 
+/// MATRICES: C ← A B + β C by the engine of the caller's choice.
+pub mod gemm;
+
+/// PATCHES: unfold (im2col) and fold (col2im).
+pub mod unfold;
+
 /// SIMD: instruction sets as tokens, and the machine's measured peak.
 #[allow(unsafe_code)]
 pub mod kernel;
