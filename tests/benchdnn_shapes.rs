@@ -34,7 +34,7 @@ fn lists() -> Option<Vec<(String, Vec<Problem>)>> {
         assert!(!list.problems.is_empty(), "{name}");
         lists.push((name, list.problems));
     }
-    lists.sort();
+    lists.sort_by(|(one, _), (other, _)| one.cmp(other));
     Some(lists)
 }
 
