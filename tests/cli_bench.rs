@@ -88,8 +88,23 @@ fn json_rows_have_the_keys_of_the_contract() {
 fn every_direction_and_recipe_agrees_with_the_reference() {
     for layout in ["nchw", "nhwc"] {
         let output = bench(&[
-            "--problem", PLAIN, "--problem", NAMED, "--direction", "all", "--recipe", "all", "--recipe", "auto",
-            "--engine", "all", "--layout", layout, "--check", "--json", "-",
+            "--problem",
+            PLAIN,
+            "--problem",
+            NAMED,
+            "--direction",
+            "all",
+            "--recipe",
+            "all",
+            "--recipe",
+            "auto",
+            "--engine",
+            "all",
+            "--layout",
+            layout,
+            "--check",
+            "--json",
+            "-",
         ]);
         let rows = rows(&output);
         for direction in ["forward", "backward-input", "backward-weight"] {
@@ -114,8 +129,20 @@ fn the_table_names_rows_and_says_how_many_times_faster() {
     let out = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let lines: Vec<_> = out.lines().collect();
-    assert!(lines[0].contains("1 thread, measured peak of fused multiply-add"), "{out}");
-    for title in ["problem", "recipe", "time", "GFLOP/s", "peak", "x naive", "scratch", "max error"] {
+    assert!(
+        lines[0].contains("1 thread, measured peak of fused multiply-add"),
+        "{out}"
+    );
+    for title in [
+        "problem",
+        "recipe",
+        "time",
+        "GFLOP/s",
+        "peak",
+        "x naive",
+        "scratch",
+        "max error",
+    ] {
         assert!(lines[1].contains(title), "{title}: {out}");
     }
     assert_eq!(lines.len(), 2 + 2 * 2, "{out}");
@@ -131,7 +158,14 @@ fn json_and_svg_files_are_written_beside_the_table() {
     let folder = tempfile::tempdir().unwrap();
     let (json, svg) = (folder.path().join("rows.json"), folder.path().join("bars.svg"));
     let name = r#"mb1ic1ih5oc1kh2n"a<b&c""#;
-    let arguments = ["--problem", name, "--json", json.to_str().unwrap(), "--svg", svg.to_str().unwrap()];
+    let arguments = [
+        "--problem",
+        name,
+        "--json",
+        json.to_str().unwrap(),
+        "--svg",
+        svg.to_str().unwrap(),
+    ];
     let output = bench(&arguments);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("a<b&c"));
@@ -141,7 +175,10 @@ fn json_and_svg_files_are_written_beside_the_table() {
     let picture = std::fs::read_to_string(svg).unwrap();
     assert!(picture.starts_with("<svg") && picture.trim_end().ends_with("</svg>"));
     assert!(picture.contains("a&lt;b&amp;c forward"), "{picture}");
-    assert!(picture.matches("<rect").count() >= 1 + 2 + 2, "background, legend, bars");
+    assert!(
+        picture.matches("<rect").count() >= 1 + 2 + 2,
+        "background, legend, bars"
+    );
 }
 
 #[test]
@@ -158,7 +195,10 @@ fn a_list_is_read_with_comments_and_foreign_options() {
     let output = bench(&["--problems", file]);
     assert_eq!(output.status.code(), Some(1));
     let message = text(&output.stderr);
-    assert!(message.contains("list.txt") && message.contains("line 2: `ic3ih9oc4`: `kh` is missing"), "{message}");
+    assert!(
+        message.contains("list.txt") && message.contains("line 2: `ic3ih9oc4`: `kh` is missing"),
+        "{message}"
+    );
 
     std::fs::write(file, "# nothing\n").unwrap();
     assert!(text(&bench(&["--problems", file]).stderr).contains("no problem is listed"));
@@ -180,9 +220,17 @@ fn wrong_arguments_are_named() {
         (["--budget", "-1"], "-1"),
         (["--budget", "nan"], "outside 0..=86400"),
     ] {
-        let output = Command::new(env!("CARGO_BIN_EXE_gemmconv")).arg("bench").args(arguments).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_gemmconv"))
+            .arg("bench")
+            .args(arguments)
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        assert!(text(&output.stderr).contains(message), "{arguments:?}: {}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains(message),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
         assert!(output.stdout.is_empty());
     }
 }
@@ -191,11 +239,26 @@ fn wrong_arguments_are_named() {
 fn what_cannot_be_planned_is_named_and_the_others_are_done() {
     let groups = r#"g3ic4ih9oc6kh3n"groups""#;
     let huge = r#"mb1ic1oc1iw1099511627776kw3n"huge""#;
-    let output = bench(&["--problem", groups, "--problem", huge, "--problem", NAMED, "--json", "-"]);
+    let output = bench(&[
+        "--problem",
+        groups,
+        "--problem",
+        huge,
+        "--problem",
+        NAMED,
+        "--json",
+        "-",
+    ]);
     assert_eq!(output.status.code(), Some(1));
     let message = text(&output.stderr);
-    assert!(message.contains("groups: 3 groups do not divide 4 input channels"), "{message}");
-    assert!(message.contains("huge") && message.contains("memory budget"), "{message}");
+    assert!(
+        message.contains("groups: 3 groups do not divide 4 input channels"),
+        "{message}"
+    );
+    assert!(
+        message.contains("huge") && message.contains("memory budget"),
+        "{message}"
+    );
     let out = text(&output.stdout);
     assert_eq!(out.lines().count(), 1);
     assert!(out.contains("named*3"));
@@ -209,7 +272,17 @@ fn what_cannot_be_planned_is_named_and_the_others_are_done() {
 #[test]
 fn a_reader_that_leaves_early_is_no_error() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_gemmconv"))
-        .args(["bench", "--budget", "0", "--problem", PLAIN, "--problem", NAMED, "--json", "-"])
+        .args([
+            "bench",
+            "--budget",
+            "0",
+            "--problem",
+            PLAIN,
+            "--problem",
+            NAMED,
+            "--json",
+            "-",
+        ])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -225,7 +298,14 @@ fn help_shows_examples() {
     let output = bench(&["--help"]);
     assert!(output.status.success());
     let help = text(&output.stdout);
-    for word in ["Examples:", "--suite", "resnet50", "--check", "largest |difference|", "Exit status"] {
+    for word in [
+        "Examples:",
+        "--suite",
+        "resnet50",
+        "--check",
+        "largest |difference|",
+        "Exit status",
+    ] {
         assert!(help.contains(word), "{word}: {help}");
     }
 }

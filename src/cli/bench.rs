@@ -478,7 +478,11 @@ fn problems(arguments: &BenchArgs) -> Result<Vec<Problem>> {
         problems.extend(listed(path)?);
     }
     let nothing = problems.is_empty() && arguments.problems.is_empty() && arguments.suite.is_empty();
-    let suites = if nothing { &[Suite::Lessons] } else { arguments.suite.as_slice() };
+    let suites = if nothing {
+        &[Suite::Lessons]
+    } else {
+        arguments.suite.as_slice()
+    };
     for suite in suites {
         problems.extend(suite.text().parse::<ProblemList>()?.problems);
     }

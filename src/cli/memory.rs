@@ -9,7 +9,9 @@ use std::fs;
 ///
 /// Linux: the smaller of `MemAvailable` and what the control group still allows.
 pub(crate) fn available() -> Option<usize> {
-    let free = fs::read_to_string("/proc/meminfo").ok().and_then(|text| meminfo(&text))?;
+    let free = fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| meminfo(&text))?;
     let number = |name: &str| {
         let text = fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?;
         text.trim().parse::<usize>().ok()

@@ -79,7 +79,9 @@ pub enum ProblemError {
         missing: &'static str,
     },
     /// The kernel does not fit into the padded input.
-    #[error("k{letter}{kernel} with d{letter}{gap} reaches over {extent} elements, i{letter}{input} with p{letter}{pad} on both sides has {padded}")]
+    #[error(
+        "k{letter}{kernel} with d{letter}{gap} reaches over {extent} elements, i{letter}{input} with p{letter}{pad} on both sides has {padded}"
+    )]
     KernelTooLarge {
         /// The axis: d, h or w.
         letter: char,
@@ -235,7 +237,11 @@ impl FromStr for Problem {
             text: text.to_owned(),
             name,
             // `g0` is a mistake, no `g` is one group.
-            groups: if entries.get("g").is_some() { entries.needed("g")? } else { 1 },
+            groups: if entries.get("g").is_some() {
+                entries.needed("g")?
+            } else {
+                1
+            },
             batch: entries.get("mb").unwrap_or(2),
             inputs: entries.needed("ic")?,
             outputs: entries.needed("oc")?,
@@ -318,7 +324,9 @@ fn is_key(key: &str) -> bool {
     }
     let mut letters = key.chars();
     let (kind, axis, end) = (letters.next(), letters.next(), letters.next());
-    kind.is_some_and(|kind| "iokspd".contains(kind)) && axis.is_some_and(|axis| LETTERS.contains(&axis)) && end.is_none()
+    kind.is_some_and(|kind| "iokspd".contains(kind))
+        && axis.is_some_and(|axis| LETTERS.contains(&axis))
+        && end.is_none()
 }
 
 /// `"name"*4` and `name*4` to `name*4`; nothing where there is no name after the `n`.
@@ -343,13 +351,19 @@ fn axis(entries: &Entries<'_>, letter: char) -> std::result::Result<Option<Axis>
     let output = get('o').filter(|&output| output > 0);
     let gap = get('d').unwrap_or(0);
     let pad = get('p');
-    if [get('i'), get('k'), output, Some(gap), pad].iter().all(|value| value.unwrap_or(0) == 0)
+    if [get('i'), get('k'), output, Some(gap), pad]
+        .iter()
+        .all(|value| value.unwrap_or(0) == 0)
         && get('s').unwrap_or(1) == 1
     {
         return Ok(None);
     }
     let (input, kernel) = (entries.needed(&key('i'))?, entries.needed(&key('k'))?);
-    let stride = if get('s').is_some() { entries.needed(&key('s'))? } else { 1 };
+    let stride = if get('s').is_some() {
+        entries.needed(&key('s'))?
+    } else {
+        1
+    };
     // Each factor is at most isize::MAX, so a product fits an i128.
     let extent = (kernel as i128 - 1) * (gap as i128 + 1) + 1;
     let Some(output) = output else {
@@ -572,9 +586,10 @@ mod tests {
 
     #[test]
     fn lists_have_comments_options_and_several_problems_a_line() {
-        let list: ProblemList = "# a comment\n\n--strides=1x2 ic1ih9oc4kh3n\"a b\" # c\r\nic1iw9oc4kw3_n\"x*2\" ic2iw9oc4kw3\n"
-            .parse()
-            .unwrap();
+        let list: ProblemList =
+            "# a comment\n\n--strides=1x2 ic1ih9oc4kh3n\"a b\" # c\r\nic1iw9oc4kw3_n\"x*2\" ic2iw9oc4kw3\n"
+                .parse()
+                .unwrap();
         let names: Vec<_> = list.problems.iter().map(Problem::label).collect();
         assert_eq!(names, ["a b", "x*2", "ic2iw9oc4kw3"]);
         assert_eq!(list.passed_over, [(3, "--strides=1x2".to_owned())]);

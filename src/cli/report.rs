@@ -129,7 +129,8 @@ impl Table {
             number("GFLOP/s", 7, |row| significant(row.gflops)),
             number("peak", 6, |row| format!("{:.1}%", 100.0 * row.share())),
             number("x naive", 7, |row| {
-                row.times_naive().map_or("-".to_owned(), |times| format!("{}x", significant(times)))
+                row.times_naive()
+                    .map_or("-".to_owned(), |times| format!("{}x", significant(times)))
             }),
             number("scratch", 9, |row| bytes(row.scratch_bytes)),
         ];
@@ -264,10 +265,16 @@ mod tests {
 
     fn contents(engines: usize) -> Contents {
         Contents {
-            labels: vec!["first".into(), "a name that is far too long to be shown in any table".into()],
+            labels: vec![
+                "first".into(),
+                "a name that is far too long to be shown in any table".into(),
+            ],
             directions: vec!["forward".into()],
             recipes: vec!["naive".into(), "unfold (auto)".into()],
-            engines: ["matrixmultiply", "blas"][..engines].iter().map(|&name| name.into()).collect(),
+            engines: ["matrixmultiply", "blas"][..engines]
+                .iter()
+                .map(|&name| name.into())
+                .collect(),
             check: true,
         }
     }
@@ -307,7 +314,7 @@ mod tests {
                 "2.4e-7"
             ]
         );
-        assert_eq!(words[13].chars().count(), table.bar / 4);
+        assert_eq!(words[13].chars().count(), table.bar.div_ceil(4));
         assert!(table.heading().starts_with("problem "));
     }
 

@@ -11,8 +11,8 @@
 use ndarray::{ArrayViewD, IxDyn};
 
 use crate::element::filled;
-use crate::{ConvPlan, Pass};
 use crate::{ConvGeometry, Epilogue, Result, reference};
+use crate::{ConvPlan, Pass};
 
 use super::measure::{Limits, Timing, time};
 
@@ -134,7 +134,11 @@ fn relative(got: &[f32], expected: &[f64]) -> f64 {
             worst = if difference.is_finite() { difference } else { f64::MAX };
         }
     }
-    if scale > 0.0 && worst < f64::MAX { worst / scale } else { worst }
+    if scale > 0.0 && worst < f64::MAX {
+        worst / scale
+    } else {
+        worst
+    }
 }
 
 /// `len` numbers in −1..1, the same for the same seed.
@@ -159,8 +163,8 @@ fn wide(numbers: &[f32]) -> Result<Vec<f64>> {
 mod tests {
     use super::*;
     use crate::Layout;
-    use crate::cli::problem::Problem;
     use crate::PlanOptions;
+    use crate::cli::problem::Problem;
 
     #[test]
     fn errors_are_relative_to_the_largest_reference() {
@@ -189,7 +193,11 @@ mod tests {
                 let expected = workload.reference().unwrap();
                 let (timing, mut out) = workload.run(&plan, limits).unwrap();
                 assert_eq!(timing.runs, 5);
-                assert!(out.error(&expected) < 1e-6, "{pass} {layout:?}: {}", out.error(&expected));
+                assert!(
+                    out.error(&expected) < 1e-6,
+                    "{pass} {layout:?}: {}",
+                    out.error(&expected)
+                );
                 // A wrong number anywhere is found, in the bias gradient too.
                 *out.bias.last_mut().unwrap_or(&mut out.main[7]) += 0.5;
                 assert!(out.error(&expected) > 1e-3);
