@@ -10,180 +10,27 @@
 //! its name; the others are still done.
 
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use super::bench_args::{BenchArgs, LayoutName};
 use super::measure::{FEWEST_RUNS, Limits};
-use super::problem::{Problem, ProblemList};
+use super::problem::Problem;
 use super::report::{AUTO, Contents, Row, Table};
-use super::suites::Suite;
-use super::workload::Workload;
-use super::{chart, complain, memory, warn_about};
-use crate::gemm::EngineKind;
+use super::workload::{Outputs, Workload};
+use super::{chart, complain, warn_about};
 use crate::kernel::{Isa, peak_gflops};
-
-use crate::{ConvGeometry, ConvPlan, Error, Layout, Pass, PlanOptions, RecipeKind};
+use crate::{ConvGeometry, ConvPlan, EngineKind, Error, Pass, PlanOptions, RecipeKind};
 
 /// Largest |result − reference| ÷ largest |reference| that --check lets pass in f32.
 const ERROR_BOUND: f64 = 1e-4;
 /// Seconds after which naive loops need not run again.
 const PATIENCE: f64 = 2.0;
-/// A list of problems is text; a file beyond this is something else.
-const LARGEST_LIST: u64 = 16 << 20;
-
-const EXAMPLES: &str = "\
-Examples:
-  gemmconv bench                                   the lessons: naive loops against the chosen recipe
-  gemmconv bench --suite resnet50 --check          a network's layers, each compared with the reference
-  gemmconv bench --problem 'mb1ic64ih56oc64oh56kh3ph1n\"mine\"' --direction all --recipe all --engine all
-  gemmconv bench --problems shapes.txt --batch 16 --threads 2 --layout nhwc --svg speed.svg
-  gemmconv bench --suite vgg16 --json -            one JSON object a line and nothing else
-
-A problem is oneDNN's descriptor: g groups, mb batch (2), ic/oc channels, then i input, o output,
-k kernel, s stride (1), p padding before, d dilation minus one (0), each for d depth, h height, w width,
-and n name. Height alone is a square. A missing o is computed; a missing p is what o needs; a given o is
-verified. Underscores separate.
-
-Timed is the pass alone: the plan, the prepared weights, the output and the scratch exist before, and
-one untimed run has warmed the caches. Forward adds a bias; backward-weight computes dw and db.
-GFLOP/s counts the 2 N O P K operations of the direct algorithm; the peak is a register loop of fused
-multiply-adds, measured now, times the threads.
-
---check compares the last run with plain loops in f64 on the same data: the largest |difference|
-divided by the largest |reference|. Above 1e-4 the exit status is 1.
-
-Exit status: 0 all measured, 1 something failed or --check found an error, 2 wrong arguments.";
-
-/// Time convolutions: naive loops against recipes and engines, on the same data
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub(crate) struct BenchArgs {
-    /// A problem descriptor; may be repeated
-    #[arg(long, value_name = "DESC")]
-    problem: Vec<Problem>,
-    /// A file of descriptors, `#` begins a comment; may be repeated
-    #[arg(long, value_name = "FILE")]
-    problems: Vec<PathBuf>,
-    /// A built-in list; may be repeated [default: lessons, where no problem is given]
-    #[arg(long, value_enum)]
-    suite: Vec<Suite>,
-    /// forward, backward-input, backward-weight or all
-    #[arg(long, value_name = "PASS", default_value = "forward", value_parser = choice::<Pass>)]
-    direction: Vec<Choice<Pass>>,
-    /// auto (the plan chooses), a recipe, or all; may be repeated
-    /// [default: naive and auto; auto alone with `--json -`]
-    #[arg(long, value_parser = recipe)]
-    recipe: Vec<Choice<Option<RecipeKind>>>,
-    /// The engine of the matrix products, or all; may be repeated [default: BLAS where compiled in, else matrixmultiply]
-    #[arg(long, value_parser = choice::<EngineKind>)]
-    engine: Vec<Choice<EngineKind>>,
-    /// How images lie in memory
-    #[arg(long, value_enum, default_value = "nchw")]
-    layout: LayoutName,
-    /// Threads to compute with
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: u16,
-    /// Images a batch, instead of the descriptors' mb
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    batch: Option<u64>,
-    /// Compare every result with the reference loops in f64
-    #[arg(long)]
-    check: bool,
-    /// Seconds of timed runs for each row, of which there are 5 to 300
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.5, allow_negative_numbers = true, value_parser = budget)]
-    budget: f64,
-    /// Most memory that the tensors of one problem may need [default: what is available, less a fifth]
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
-    memory: Option<u32>,
-    /// Write one JSON object a line to FILE; `-` is standard output, without the table
-    #[arg(long, value_name = "FILE|-")]
-    json: Option<PathBuf>,
-    /// Draw the bars into FILE
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum LayoutName {
-    /// channels first
-    Nchw,
-    /// channels last
-    Nhwc,
-}
-
-impl LayoutName {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Nchw => "nchw",
-            Self::Nhwc => "nhwc",
-        }
-    }
-    fn layout(self) -> Layout {
-        match self {
-            Self::Nchw => Layout::ChannelsFirst,
-            Self::Nhwc => Layout::ChannelsLast,
-        }
-    }
-}
-
-/// One of several, or all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Choice<T> {
-    All,
-    One(T),
-}
-
-fn choice<T: std::str::FromStr>(name: &str) -> std::result::Result<Choice<T>, String>
-where
-    T::Err: ToString,
-{
-    match name {
-        "all" => Ok(Choice::All),
-        name => name.parse().map(Choice::One).map_err(|error: T::Err| error.to_string()),
-    }
-}
-
-fn recipe(name: &str) -> std::result::Result<Choice<Option<RecipeKind>>, String> {
-    match name {
-        "auto" => Ok(Choice::One(None)),
-        name => Ok(match choice::<RecipeKind>(name)? {
-            Choice::All => Choice::All,
-            Choice::One(kind) => Choice::One(Some(kind)),
-        }),
-    }
-}
-
-fn budget(text: &str) -> std::result::Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
-        Ok(seconds) => Err(format!("{seconds} is outside 0..=86400 seconds")),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// The choices as a list without repetition, `all` of them where that is asked for.
-fn chosen<T: Copy + PartialEq>(choices: &[Choice<T>], all: &[T]) -> Vec<T> {
-    let mut list = Vec::new();
-    for choice in choices {
-        let more = match choice {
-            Choice::All => all,
-            Choice::One(one) => std::slice::from_ref(one),
-        };
-        for &item in more {
-            if !list.contains(&item) {
-                list.push(item);
-            }
-        }
-    }
-    list
-}
-
 /// `gemmconv bench`.
 pub(crate) fn run(arguments: BenchArgs) -> Result<ExitCode> {
     let mut bench = Bench::new(&arguments)?;
@@ -204,7 +51,9 @@ struct Bench {
     threads: usize,
     batch: Option<usize>,
     check: bool,
-    limits: Limits,
+    /// Seconds of timed runs a row.
+    budget: f64,
+    /// Bytes.
     memory_budget: usize,
     pool: ThreadPool,
     peak: f64,
@@ -219,40 +68,25 @@ struct Bench {
 
 impl Bench {
     fn new(arguments: &BenchArgs) -> Result<Self> {
-        let json_to_stdout = arguments.json.as_deref() == Some(Path::new("-"));
-        let problems = problems(arguments)?;
-        let recipes = match arguments.recipe.as_slice() {
-            [] if json_to_stdout => vec![None],
-            [] => vec![Some(RecipeKind::Naive), None],
-            choices => {
-                let all: Vec<_> = RecipeKind::ALL.iter().copied().map(Some).collect();
-                let mut recipes = chosen(choices, &all);
-                // The others are measured against it.
-                recipes.sort_by_key(|&recipe| recipe != Some(RecipeKind::Naive));
-                recipes
-            }
-        };
-        let engines = match arguments.engine.as_slice() {
-            [] => vec![EngineKind::default()],
-            choices => chosen(choices, &EngineKind::available()),
-        };
+        let (problems, directions) = (arguments.problems()?, arguments.directions());
+        let (recipes, engines) = (arguments.recipes(), arguments.engines());
         for engine in &engines {
             engine.engine::<f32>()?;
         }
-        let directions = chosen(&arguments.direction, &Pass::ALL);
         warn_about(&engines);
         let threads = usize::from(arguments.threads);
         let pool = ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
             .with_context(|| format!("starting {threads} threads"))?;
+        // Files are made before hours are spent on what is to be written into them.
         let create = |path: &Path| File::create(path).with_context(|| format!("creating {}", path.display()));
         let json: Option<Box<dyn Write>> = match arguments.json.as_deref() {
             None => None,
-            Some(_) if json_to_stdout => Some(Box::new(io::stdout())),
+            Some(_) if arguments.json_to_stdout() => Some(Box::new(io::stdout())),
             Some(path) => Some(Box::new(BufWriter::new(create(path)?))),
         };
-        let table = (!json_to_stdout).then(|| {
+        let table = (!arguments.json_to_stdout()).then(|| {
             let contents = contents(&problems, &directions, &recipes, &engines, arguments.check);
             Table::new(&contents, terminal_width())
         });
@@ -261,29 +95,26 @@ impl Bench {
             _ => engines.len(),
         };
         let count = problems.len() * directions.len() * recipes.iter().map(rows).sum::<usize>();
+        // Drawn on standard error, and only where that is a terminal.
+        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}")?;
         Ok(Self {
+            problems,
             directions,
             recipes,
-            every_recipe: arguments.recipe.contains(&Choice::All),
             engines,
+            every_recipe: arguments.every_recipe(),
             layout: arguments.layout,
             threads,
             batch: arguments.batch.map(usize::try_from).transpose()?,
             check: arguments.check,
-            limits: Limits {
-                budget: arguments.budget,
-                patience: None,
-            },
-            memory_budget: memory_budget(arguments),
+            budget: arguments.budget,
+            memory_budget: arguments.memory_budget(),
             pool,
             peak: peak_gflops::<f32>() * threads as f64,
             json,
             table,
             svg: arguments.svg.as_deref().map(create).transpose()?,
-            // Drawn on standard error, and only where that is a terminal.
-            progress: ProgressBar::new(count as u64)
-                .with_style(ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}")?),
-            problems,
+            progress: ProgressBar::new(count as u64).with_style(style),
             rows: Vec::new(),
             failures: Vec::new(),
         })
@@ -298,7 +129,7 @@ impl Bench {
                         self.measure(&problem, &geometry, direction)?;
                     }
                 }
-                Err(error) => self.fail(problem.label(), &error.to_string()),
+                Err(error) => self.fail(problem.label(), &error),
             }
         }
         self.progress.finish_and_clear();
@@ -308,85 +139,100 @@ impl Bench {
     /// All rows of one pass of one problem.
     fn measure(&mut self, problem: &Problem, geometry: &ConvGeometry, pass: Pass) -> Result<()> {
         let what = format!("{} {pass}", problem.label());
+        let plans = self.plans(&what, geometry);
+        if plans.is_empty() {
+            return Ok(());
+        }
+        // The plans found that all of it fits the memory budget, so the data is made only now.
+        let mut case = match Case::new(problem, geometry, pass, self.check) {
+            Ok(case) => case,
+            Err(error) => {
+                self.fail(&what, &error);
+                return Ok(());
+            }
+        };
+        for planned in plans {
+            let recipe = planned.plan.recipe_of(pass).kind();
+            self.progress.set_message(format!("{what} {recipe}"));
+            match self.row(&planned, &mut case) {
+                Ok(row) => self.keep(row)?,
+                Err(error) => self.fail(&format!("{what} {recipe}"), &error),
+            }
+            self.progress.inc(1);
+        }
+        Ok(())
+    }
+
+    /// A plan for every recipe and engine; those that cannot be made are failures of `what`.
+    fn plans(&mut self, what: &str, geometry: &ConvGeometry) -> Vec<Planned> {
         let mut plans = Vec::new();
-        for recipe in self.recipes.clone() {
-            for engine in self.engines.clone() {
+        let mut failures = Vec::new();
+        for &recipe in &self.recipes {
+            for &engine in &self.engines {
                 let options = PlanOptions {
                     engine,
                     recipe,
                     memory_budget: self.memory_budget,
                     ..PlanOptions::default()
                 };
-                match ConvPlan::<f32>::new(geometry, &options) {
-                    Ok(plan) => plans.push((plan, engine, recipe.is_none())),
+                match ConvPlan::new(geometry, &options) {
+                    Ok(plan) => plans.push(Planned {
+                        plan,
+                        engine,
+                        chosen: recipe.is_none(),
+                    }),
                     Err(Error::Unsupported { .. }) if self.every_recipe && recipe.is_some() => {}
-                    Err(error) => self.fail(&what, &error.to_string()),
+                    // Said once, not for every recipe and engine.
+                    Err(error) if failures.contains(&error) => {}
+                    Err(error) => failures.push(error),
                 }
                 if recipe.is_some_and(|recipe| !recipe.uses_engine()) {
                     break; // Every engine would do the same.
                 }
             }
         }
-        if plans.is_empty() {
-            return Ok(());
+        for failure in failures {
+            self.fail(what, &failure);
         }
-        // The plans found that all of it fits the memory budget, so the data is made only now.
-        let data = Workload::new(geometry, pass).and_then(|data| {
-            let reference = if self.check { Some(data.reference()?) } else { None };
-            Ok((data, reference))
-        });
-        let (data, reference) = match data {
-            Ok(data) => data,
-            Err(error) => {
-                self.fail(&what, &error.to_string());
-                return Ok(());
-            }
+        plans
+    }
+
+    /// Measures one plan.
+    fn row(&self, planned: &Planned, case: &mut Case<'_>) -> crate::Result<Row> {
+        let (plan, pass) = (&planned.plan, case.pass);
+        let recipe = plan.recipe_of(pass).kind();
+        let naive = recipe == RecipeKind::Naive;
+        let limits = Limits {
+            budget: self.budget,
+            patience: naive.then_some(PATIENCE),
         };
-        let mut naive_seconds = None;
-        for (plan, engine, by_plan) in plans {
-            let recipe = plan.recipe_of(pass).kind();
-            self.progress.set_message(format!("{what} {recipe}"));
-            let naive = recipe == RecipeKind::Naive;
-            let limits = Limits {
-                patience: naive.then_some(PATIENCE),
-                ..self.limits
-            };
-            let measured = self.pool.install(|| {
-                let (timing, out) = data.run(&plan, limits)?;
-                Ok::<_, Error>((timing, out, plan.scratch_len(pass)))
-            });
-            self.progress.inc(1);
-            let (timing, out, scratch) = match measured {
-                Ok(measured) => measured,
-                Err(error) => {
-                    self.fail(&format!("{what} {recipe}"), &error.to_string());
-                    continue;
-                }
-            };
-            if naive {
-                naive_seconds = Some(timing.median_seconds);
-            }
-            self.keep(Row {
-                problem: problem.text().to_owned(),
-                name: problem.name().map(str::to_owned),
-                direction: pass.to_string(),
-                recipe: recipe.to_string(),
-                engine: recipe.uses_engine().then(|| engine.to_string()),
-                layout: self.layout.name(),
-                threads: self.threads,
-                batch: geometry.batch(),
-                median_seconds: timing.median_seconds,
-                min_seconds: timing.min_seconds,
-                runs: timing.runs,
-                gflops: geometry.operations() as f64 / timing.median_seconds / 1e9,
-                peak_gflops: self.peak,
-                scratch_bytes: scratch * size_of::<f32>(),
-                max_error: reference.as_ref().map(|reference| out.error(reference)),
-                chosen: by_plan,
-                naive_seconds,
-            })?;
+        let (timing, out, scratch) = self.pool.install(|| {
+            let (timing, out) = case.data.run(plan, limits)?;
+            Ok::<_, Error>((timing, out, plan.scratch_len(pass)))
+        })?;
+        if naive {
+            case.naive_seconds.get_or_insert(timing.median_seconds);
         }
-        Ok(())
+        let geometry = plan.geometry();
+        Ok(Row {
+            problem: case.problem.text().to_owned(),
+            name: case.problem.name().map(str::to_owned),
+            direction: pass.to_string(),
+            recipe: recipe.to_string(),
+            engine: recipe.uses_engine().then(|| planned.engine.to_string()),
+            layout: self.layout.name(),
+            threads: self.threads,
+            batch: geometry.batch(),
+            median_seconds: timing.median_seconds,
+            min_seconds: timing.min_seconds,
+            runs: timing.runs,
+            gflops: geometry.operations() as f64 / timing.median_seconds / 1e9,
+            peak_gflops: self.peak,
+            scratch_bytes: scratch * size_of::<f32>(),
+            max_error: case.reference.as_ref().map(|reference| out.error(reference)),
+            chosen: planned.chosen,
+            naive_seconds: case.naive_seconds,
+        })
     }
 
     /// Writes a row where it is wanted, and remembers it.
@@ -412,7 +258,7 @@ impl Bench {
         Ok(())
     }
 
-    fn fail(&mut self, what: &str, why: &str) {
+    fn fail(&mut self, what: &str, why: &Error) {
         self.failures.push(format!("{what}: {why}"));
     }
 
@@ -464,63 +310,45 @@ impl Bench {
     }
 }
 
+/// One pass of one problem: the data all its rows compute on, and what they are compared with.
+struct Case<'p> {
+    problem: &'p Problem,
+    pass: Pass,
+    data: Workload,
+    /// Where results are to be checked.
+    reference: Option<Outputs<f64>>,
+    /// Median seconds of the naive loops, once they ran.
+    naive_seconds: Option<f64>,
+}
+
+impl<'p> Case<'p> {
+    fn new(problem: &'p Problem, geometry: &ConvGeometry, pass: Pass, check: bool) -> crate::Result<Self> {
+        let data = Workload::new(geometry, pass)?;
+        let reference = check.then(|| data.reference()).transpose()?;
+        Ok(Self {
+            problem,
+            pass,
+            data,
+            reference,
+            naive_seconds: None,
+        })
+    }
+}
+
+/// A plan, and how it came to be.
+struct Planned {
+    plan: ConvPlan<f32>,
+    engine: EngineKind,
+    /// Whether the plan chose its recipe.
+    chosen: bool,
+}
+
 /// A line on standard output; a closed pipe is an error, not a panic.
 fn print(line: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{line}")?;
-    Ok(out.flush()?)
-}
-
-/// The problems of all three sources, in the order of the options in the help.
-fn problems(arguments: &BenchArgs) -> Result<Vec<Problem>> {
-    let mut problems = arguments.problem.clone();
-    for path in &arguments.problems {
-        problems.extend(listed(path)?);
-    }
-    let nothing = problems.is_empty() && arguments.problems.is_empty() && arguments.suite.is_empty();
-    let suites = if nothing {
-        &[Suite::Lessons]
-    } else {
-        arguments.suite.as_slice()
-    };
-    for suite in suites {
-        problems.extend(suite.text().parse::<ProblemList>()?.problems);
-    }
-    if problems.is_empty() {
-        bail!("no problem is listed in what was given");
-    }
-    Ok(problems)
-}
-
-/// The problems of a file.
-fn listed(path: &Path) -> Result<Vec<Problem>> {
-    let name = path.display();
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(LARGEST_LIST + 1).read_to_string(&mut text))
-        .with_context(|| format!("reading {name}"))?;
-    if text.len() as u64 > LARGEST_LIST {
-        bail!("{name} is longer than {LARGEST_LIST} bytes: not a list of problems");
-    }
-    let list: ProblemList = text.parse().with_context(|| format!("in {name}"))?;
-    if let Some((line, option)) = list.passed_over.first() {
-        let count = list.passed_over.len();
-        complain(&format!(
-            "note: {name}: benchdnn's own options are passed over, {count} of them, the first in line {line}: {option}"
-        ));
-    }
-    Ok(list.problems)
-}
-
-/// Bytes that a plan may count on.
-fn memory_budget(arguments: &BenchArgs) -> usize {
-    if let Some(mebibytes) = arguments.memory {
-        return (mebibytes as usize).saturating_mul(1 << 20);
-    }
-    let default = PlanOptions::default().memory_budget;
-    let available = memory::available().map_or(default, |bytes| bytes / 5 * 4);
-    // The reference has everything again in numbers of twice the length.
-    available / if arguments.check { 3 } else { 1 }
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .context("writing to standard output")
 }
 
 /// What the table will hold, for its widths.

@@ -18,7 +18,7 @@ const BOTTOM: i32 = 40;
 /// Characters of a name that fit into `LABELS`.
 const LABEL_LENGTH: usize = 44;
 
-/// Colours of recipes in the order they appear, distinct to colour-blind eyes (Okabe and Ito).
+/// Colours of recipes and engines in the order they appear, distinct to colour-blind eyes (Okabe and Ito).
 const COLOURS: [RGBColor; 7] = [
     RGBColor(150, 150, 150),
     RGBColor(0, 114, 178),
@@ -67,29 +67,36 @@ fn draw(area: &Area<'_>, rows: &[Row], title: &str, height: i32) -> Drawn {
         let below = height - BOTTOM + 18;
         text(area, &format!("{gflops:.0}"), (x, below), 12, HPos::Center)?;
     }
-    let axis = "GFLOP/s; the last line is the measured peak";
-    text(area, axis, (WIDTH - 16, height - BOTTOM + 18), 12, HPos::Right)?;
+    let axis = "GFLOP/s and share of the measured peak, which is the last line";
+    text(area, axis, (WIDTH - 16, 48), 13, HPos::Right)?;
 
-    let mut colours: HashMap<&str, RGBColor> = HashMap::new();
-    let mut legend = 16;
+    let mut colours: HashMap<String, RGBColor> = HashMap::new();
+    let (mut legend, mut drawn) = (16, 0);
     for (index, row) in rows.iter().enumerate() {
         let next = COLOURS[colours.len() % COLOURS.len()];
-        if !colours.contains_key(row.recipe.as_str()) {
-            colours.insert(&row.recipe, next);
-            area.draw(&Rectangle::new([(legend, 42), (legend + 12, 54)], next.filled()))?;
-            text(area, &row.recipe, (legend + 18, 48), 13, HPos::Left)?;
-            legend += 44 + 8 * row.recipe.chars().count() as i32;
+        let way = way(row);
+        let colour = *colours.entry(way.clone()).or_insert(next);
+        if drawn < colours.len() {
+            drawn = colours.len();
+            area.draw(&Rectangle::new([(legend, 42), (legend + 12, 54)], colour.filled()))?;
+            text(area, &way, (legend + 18, 48), 13, HPos::Left)?;
+            legend += 44 + 8 * way.chars().count() as i32;
         }
-        let colour = colours.get(row.recipe.as_str()).copied().unwrap_or(next);
         let top = TOP + ROW * index as i32;
         let middle = top + ROW / 2;
         text(area, &shortened(row), (LABELS - 8, middle), 12, HPos::Right)?;
         let bar = [(LABELS, top + 3), (across(row.gflops).max(LABELS + 1), top + ROW - 3)];
         area.draw(&Rectangle::new(bar, colour.filled()))?;
-        let value = format!("{:.1} ({:.0}%)", row.gflops, 100.0 * row.share());
+        let value = format!("{:.1} ({:.1}%)", row.gflops, 100.0 * row.share());
         text(area, &value, (across(row.gflops) + 6, middle), 12, HPos::Left)?;
     }
     Ok(())
+}
+
+/// What a colour stands for: the recipe, and the engine where it has one.
+fn way(row: &Row) -> String {
+    let engine = row.engine.as_ref().map(|engine| format!(", {engine}"));
+    row.recipe.clone() + &engine.unwrap_or_default()
 }
 
 /// Name and pass, the name cut where it is too long.
@@ -100,8 +107,9 @@ fn shortened(row: &Row) -> String {
     format!("{name}{pass}")
 }
 
+/// `size` in pixels of the picture; plotters' own unit is 1.24 of them.
 fn text(area: &Area<'_>, content: &str, at: (i32, i32), size: i32, side: HPos) -> Drawn {
-    let style = ("sans-serif", size)
+    let style = ("sans-serif", f64::from(size) * 1.24)
         .into_font()
         .color(&RGBColor(40, 40, 40))
         .pos(Pos::new(side, VPos::Center));

@@ -5,6 +5,7 @@
 //! arguments were wrong. A reader that closes the pipe early (`| head`) ends the program quietly.
 
 mod bench;
+mod bench_args;
 mod chart;
 mod measure;
 mod memory;
@@ -19,7 +20,7 @@ use std::sync::Mutex;
 
 use clap::{Parser, Subcommand};
 
-use crate::gemm::EngineKind;
+use crate::EngineKind;
 
 /// Convolutions, forward and backward, as matrix products on the CPU.
 #[derive(Debug, Parser)]
@@ -31,7 +32,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Bench(bench::BenchArgs),
+    Bench(bench_args::BenchArgs),
 }
 
 /// Runs the program with the arguments of the process.

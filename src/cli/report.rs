@@ -1,8 +1,8 @@
 //! Rows: one measurement each, as a line of JSON or as a line of a table with a bar.
 //!
 //! The table is fitted to the terminal before the first row is known: every column but the name and
-//! the bar has a fixed width. Where that is too much, columns that say the same in every row move
-//! into the heading.
+//! the bar has a fixed width. Where little is left for the bar, columns that say the same in every row
+//! move into the heading.
 
 use console::{Alignment, pad_str};
 use serde::Serialize;
@@ -92,7 +92,9 @@ pub(crate) struct Table {
 const WIDEST_NAME: usize = 40;
 const NARROWEST_NAME: usize = 12;
 const WIDEST_BAR: usize = 40;
-const NARROWEST_BAR: usize = 8;
+/// Where the bar would be shorter, columns that say nothing new make room for it.
+const WANTED_BAR: usize = 20;
+const NARROWEST_BAR: usize = 4;
 /// Spaces between columns.
 const GAP: usize = 2;
 
@@ -122,17 +124,17 @@ impl Table {
             text("engine", &contents.engines, |row| {
                 row.engine.clone().unwrap_or_else(|| "-".to_owned())
             }),
-            number("time", 9, |row| {
+            number("time", 8, |row| {
                 let mark = if row.runs < FEWEST_RUNS { "*" } else { "" };
                 format!("{}{mark}", seconds(row.median_seconds))
             }),
             number("GFLOP/s", 7, |row| significant(row.gflops)),
-            number("peak", 6, |row| format!("{:.1}%", 100.0 * row.share())),
+            number("of peak", 7, |row| format!("{:.1}%", 100.0 * row.share())),
             number("x naive", 7, |row| {
                 row.times_naive()
                     .map_or("-".to_owned(), |times| format!("{}x", significant(times)))
             }),
-            number("scratch", 9, |row| bytes(row.scratch_bytes)),
+            number("scratch", 8, |row| bytes(row.scratch_bytes)),
         ];
         if contents.check {
             columns.push(number("max error", 9, |row| {
@@ -144,15 +146,14 @@ impl Table {
         // Too narrow: what is the same in every row goes into the heading.
         let mut constant = Vec::new();
         for (title, texts) in [("engine", &contents.engines), ("direction", &contents.directions)] {
-            let least = natural.min(NARROWEST_NAME) + NARROWEST_BAR;
-            if fixed(&columns) + least > width && texts.len() == 1 {
+            if fixed(&columns) + natural + WANTED_BAR > width && texts.len() == 1 {
                 columns.retain(|column| column.title != title);
                 constant.push(texts[0].clone());
             }
         }
         let spare = width.saturating_sub(fixed(&columns));
         let name = spare
-            .saturating_sub(NARROWEST_BAR)
+            .saturating_sub(WANTED_BAR)
             .clamp(natural.min(NARROWEST_NAME), natural);
         columns[0].width = name;
         Self {
@@ -170,8 +171,12 @@ impl Table {
     /// The titles.
     pub(crate) fn heading(&self) -> String {
         let titles = self.columns.iter().map(|column| (column, column.title.to_owned()));
-        let bar = if self.bar >= 20 { "0 .. 100% of peak" } else { "peak" };
-        Self::line(titles) + bar
+        let bar = if self.bar >= WANTED_BAR {
+            "0 .. 100% of peak"
+        } else {
+            ""
+        };
+        (Self::line(titles) + bar).trim_end().to_owned()
     }
 
     /// One row, with its bar.
@@ -290,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_row_says_everything() {
-        let table = Table::new(&contents(2), 160);
+        let table = Table::new(&contents(2), 200);
         let text = table.row(&Row {
             max_error: Some(2.4e-7),
             ..row()
@@ -326,22 +331,28 @@ mod tests {
 
     #[test]
     fn rows_fit_the_terminal() {
-        for engines in [1, 2] {
-            for width in 100..220 {
+        let full = Row {
+            gflops: 999.0,
+            name: Some("a name that is far too long to be shown in any table".into()),
+            max_error: Some(1.2e-7),
+            ..row()
+        };
+        // Below these widths the names and numbers alone are wider.
+        for (engines, least) in [(1, 92), (2, 108)] {
+            for width in least..220 {
                 let table = Table::new(&contents(engines), width);
-                let full = Row {
-                    gflops: 999.0,
-                    name: Some("a name that is far too long to be shown in any table".into()),
-                    ..row()
-                };
-                let widest = console::measure_text_width(&table.row(&full));
-                // Two engines and their column need 116.
-                if engines == 1 || width >= 116 {
-                    assert!(widest <= width, "{widest} in {width}: {}", table.row(&full));
-                }
-                assert!(table.bar >= NARROWEST_BAR);
+                let line = table.row(&full);
+                let widest = console::measure_text_width(&line);
+                assert!(widest <= width, "{widest} in {width}: {line}");
+                // A bar that matters, or as much of it as there is room for.
+                assert!(table.bar >= if width >= least + 16 { WANTED_BAR } else { NARROWEST_BAR });
             }
         }
+        let unchecked = Contents {
+            check: false,
+            ..contents(1)
+        };
+        assert!(console::measure_text_width(&Table::new(&unchecked, 80).row(&full)) <= 80);
         let narrow = Table::new(&contents(1), 60);
         assert_eq!(narrow.constant(), ["matrixmultiply", "forward"]);
         assert!(Table::new(&contents(1), 200).constant().is_empty());
