@@ -32,9 +32,12 @@ pub mod plan;
 /// CONVOLUTION: plans, one-call functions, the reference loops.
 pub mod conv;
 
+/// THEORY: the same maps as explicit matrices.
+pub mod operator;
+
 pub use conv::{
-    Activation, ConvPlan, Epilogue, Gradients, PreparedWeights, TransposedPlan, Wanted, conv, conv_transpose,
-    conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d, conv3d, reference,
+    Activation, ConvPlan, Epilogue, Gradients, LocalPlan, PreparedWeights, TransposedPlan, Wanted, conv,
+    conv_transpose, conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d, conv3d, reference,
 };
 pub use element::Element;
 pub use error::{Error, Result};

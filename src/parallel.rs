@@ -118,11 +118,6 @@ impl<'s, T> Lanes<'s, T> {
         Self { slots, count }
     }
 
-    /// How many tiles can run at once.
-    pub(crate) fn count(&self) -> usize {
-        self.count
-    }
-
     /// Runs `body` with a lane. `body` must not start parallel work of its own: the lane would wait for it.
     pub(crate) fn with<R>(&self, body: impl FnOnce(&mut [T]) -> R) -> R {
         let lanes = &self.slots[..self.count];
