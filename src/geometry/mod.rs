@@ -6,7 +6,9 @@
 
 mod axis;
 mod conv;
+mod options;
 mod padding;
+mod patch;
 mod per_axis;
 mod pool;
 mod receptive;
@@ -14,8 +16,10 @@ mod transposed;
 mod window;
 
 pub use axis::Axis;
-pub use conv::{ConvGeometry, ConvOptions, Layout, PatchGeometry};
+pub use conv::ConvGeometry;
+pub use options::{ConvOptions, Layout};
 pub use padding::{Padding, PaddingMode};
+pub use patch::PatchGeometry;
 pub use per_axis::PerAxis;
 pub(crate) use pool::spatial_rank;
 pub use pool::{PoolGeometry, PoolOptions};
