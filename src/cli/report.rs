@@ -90,6 +90,7 @@ pub(crate) struct Table {
 
 /// A name is shown up to here, a descriptor without name too.
 const WIDEST_NAME: usize = 40;
+const READABLE_NAME: usize = 20;
 const NARROWEST_NAME: usize = 12;
 const WIDEST_BAR: usize = 40;
 /// Where the bar would be shorter, columns that say nothing new make room for it.
@@ -152,9 +153,11 @@ impl Table {
             }
         }
         let spare = width.saturating_sub(fixed(&columns));
-        let name = spare
-            .saturating_sub(WANTED_BAR)
-            .clamp(natural.min(NARROWEST_NAME), natural);
+        // A readable name comes before the bar, a long one after it.
+        let readable = spare
+            .saturating_sub(NARROWEST_BAR)
+            .clamp(natural.min(NARROWEST_NAME), natural.min(READABLE_NAME));
+        let name = spare.saturating_sub(WANTED_BAR).clamp(readable, natural);
         columns[0].width = name;
         Self {
             columns,
@@ -345,7 +348,7 @@ mod tests {
                 let widest = console::measure_text_width(&line);
                 assert!(widest <= width, "{widest} in {width}: {line}");
                 // A bar that matters, or as much of it as there is room for.
-                assert!(table.bar >= if width >= least + 16 { WANTED_BAR } else { NARROWEST_BAR });
+                assert!(table.bar >= if width >= least + 24 { WANTED_BAR } else { NARROWEST_BAR });
             }
         }
         let unchecked = Contents {
