@@ -1,2 +1,9 @@
 //! The `gemmconv` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+mod cli;
+
+fn main() -> ExitCode {
+    cli::run()
+}
