@@ -14,6 +14,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ndarray::{ArrayViewMut3, Axis};
 
+use crate::error::Result;
+
 /// Most scratch lanes of one call: more threads than this wait for a lane.
 const MAX_LANES: usize = 64;
 
@@ -24,7 +26,12 @@ pub(crate) const SERIAL_BELOW: u128 = 1 << 20;
 
 /// The threads that a piece of work of `multiply_adds` may use: those of the pool in force, or one.
 pub(crate) fn threads_for(multiply_adds: u128) -> usize {
-    if multiply_adds < SERIAL_BELOW {
+    threads_from(multiply_adds, SERIAL_BELOW)
+}
+
+/// [`threads_for`] with the caller's own threshold.
+pub(crate) fn threads_from(multiply_adds: u128, serial_below: u128) -> usize {
+    if multiply_adds < serial_below {
         1
     } else {
         rayon::current_num_threads().min(MAX_LANES)
@@ -39,16 +46,35 @@ where
     T: Send,
     F: Fn([usize; 3], ArrayViewMut3<'_, T>) + Sync,
 {
-    if out.is_empty() {
-        return;
-    }
-    split(out, [0; 3], block.map(|length| length.max(1)), parallel, body);
+    let infallible = |origin, tile: ArrayViewMut3<'_, T>| {
+        body(origin, tile);
+        Ok(())
+    };
+    // Nothing in it can fail.
+    let _: Result<()> = try_for_each_tile(out, block, parallel, &infallible);
 }
 
-fn split<T, F>(out: ArrayViewMut3<'_, T>, origin: [usize; 3], block: [usize; 3], parallel: bool, body: &F)
+/// [`for_each_tile`] with a body that can fail; the first error in the order of tiles is returned.
+pub(crate) fn try_for_each_tile<T, F>(
+    out: ArrayViewMut3<'_, T>,
+    block: [usize; 3],
+    parallel: bool,
+    body: &F,
+) -> Result<()>
 where
     T: Send,
-    F: Fn([usize; 3], ArrayViewMut3<'_, T>) + Sync,
+    F: Fn([usize; 3], ArrayViewMut3<'_, T>) -> Result<()> + Sync,
+{
+    if out.is_empty() {
+        return Ok(());
+    }
+    split(out, [0; 3], block.map(|length| length.max(1)), parallel, body)
+}
+
+fn split<T, F>(out: ArrayViewMut3<'_, T>, origin: [usize; 3], block: [usize; 3], parallel: bool, body: &F) -> Result<()>
+where
+    T: Send,
+    F: Fn([usize; 3], ArrayViewMut3<'_, T>) -> Result<()> + Sync,
 {
     let blocks = [0, 1, 2].map(|axis| out.len_of(Axis(axis)).div_ceil(block[axis]));
     // The outermost axis with the most blocks.
@@ -60,15 +86,14 @@ where
     let (left, right) = out.split_at(Axis(axis), cut);
     let mut second = origin;
     second[axis] += cut;
-    if parallel {
-        rayon::join(
-            || split(left, origin, block, parallel, body),
-            || split(right, second, block, parallel, body),
-        );
+    let first = || split(left, origin, block, parallel, body);
+    let second = || split(right, second, block, parallel, body);
+    let (first, second) = if parallel {
+        rayon::join(first, second)
     } else {
-        split(left, origin, block, parallel, body);
-        split(right, second, block, parallel, body);
-    }
+        (first(), second())
+    };
+    first.and(second)
 }
 
 /// Scratch cut into equal lanes; a tile borrows a free one while it runs.

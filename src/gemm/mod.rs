@@ -177,13 +177,24 @@ pub fn multiply<T: Element>(
         &[a.shape(), b.shape()],
         &[a.strides(), b.strides(), c.strides()],
     )?;
-    if c.strides()[1] == 1 || n == 1 || c.strides()[0] != 1 {
+    product(engine, a, b, beta, c);
+    Ok(())
+}
+
+/// [`multiply`] for callers that have checked shapes and limits before; no length is zero.
+pub(crate) fn product<T: Element>(
+    engine: &dyn Engine<T>,
+    a: ArrayView2<'_, T>,
+    b: ArrayView2<'_, T>,
+    beta: T,
+    c: ArrayViewMut2<'_, T>,
+) {
+    if c.strides()[1] == 1 || c.ncols() == 1 || c.strides()[0] != 1 {
         engine.product(a, b, beta, c);
     } else {
         // Columns of C are contiguous: Cᵀ ← Bᵀ Aᵀ has contiguous rows, which engines store faster.
         engine.product(b.reversed_axes(), a.reversed_axes(), beta, c.reversed_axes());
     }
-    Ok(())
 }
 
 fn check_limit<T: Element>(engine: &dyn Engine<T>, shapes: &[&[usize]], strides: &[&[isize]]) -> Result<()> {

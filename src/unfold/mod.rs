@@ -13,7 +13,7 @@ mod fold;
 mod gather;
 mod window;
 
-use ndarray::{Array, Array3, ArrayRef, ArrayView3, ArrayViewMut3, Axis, Dimension, ShapeBuilder};
+use ndarray::{Array, Array3, ArrayBase, ArrayRef, ArrayView3, ArrayViewMut3, Axis, Dimension, Ix3, RawData};
 
 use crate::element::{Element, filled};
 use crate::error::{Error, Result, product};
@@ -75,7 +75,7 @@ pub fn unfold_into<T: Element, D: Dimension>(
     geometry: &PatchGeometry,
     x: &ArrayRef<T, D>,
     order: PatchOrder,
-    patches: &mut ArrayRef<T, ndarray::Ix3>,
+    patches: &mut ArrayRef<T, Ix3>,
 ) -> Result<()> {
     check_shape("input", &geometry.input_shape(), x.shape())?;
     check_shape("patch matrix", &matrix_shape(geometry, order)?, patches.shape())?;
@@ -109,7 +109,7 @@ pub fn unfold_into<T: Element, D: Dimension>(
 /// # Errors
 /// Those of [`PatchGeometry::new`]; patches of another shape than the geometry gives.
 pub fn fold<T: Element, D: Dimension>(
-    patches: &ArrayRef<T, ndarray::Ix3>,
+    patches: &ArrayRef<T, Ix3>,
     input: D,
     kernel: &[usize],
     options: &ConvOptions,
@@ -128,7 +128,7 @@ pub fn fold<T: Element, D: Dimension>(
 /// `patches` or `x` of another shape than `geometry` gives.
 pub fn fold_into<T: Element, D: Dimension>(
     geometry: &PatchGeometry,
-    patches: &ArrayRef<T, ndarray::Ix3>,
+    patches: &ArrayRef<T, Ix3>,
     order: PatchOrder,
     x: &mut ArrayRef<T, D>,
 ) -> Result<()> {
@@ -190,33 +190,41 @@ pub(crate) fn channel_view<'a, T>(geometry: &PatchGeometry, x: &'a mut [T]) -> R
 
 /// `data` as `[images, channels, elements]`, whichever the layout.
 pub(crate) fn planes_mut<T>(layout: Layout, shape: [usize; 3], data: &mut [T]) -> Result<ArrayViewMut3<'_, T>> {
-    let expected = shape.iter().product();
     let got = data.len();
-    let [images, channels, elements] = shape;
-    let strided = match layout {
-        Layout::ChannelsFirst => shape.strides([channels * elements, elements, 1]),
-        Layout::ChannelsLast => shape.strides([channels * elements, 1, channels]),
-    };
-    let _ = images;
-    ArrayViewMut3::from_shape(strided, data).map_err(|_| Error::BufferLength {
-        what: "image",
-        expected,
-        got,
-    })
+    let view = ArrayViewMut3::from_shape(in_memory(layout, shape), data);
+    view.map(|view| by_channel(layout, view))
+        .map_err(|_| wrong_length(shape, got))
 }
 
 /// `data` as `[images, channels, elements]`, whichever the layout.
 pub(crate) fn planes<T>(layout: Layout, shape: [usize; 3], data: &[T]) -> Result<ArrayView3<'_, T>> {
-    let [_, channels, elements] = shape;
-    let strided = match layout {
-        Layout::ChannelsFirst => shape.strides([channels * elements, elements, 1]),
-        Layout::ChannelsLast => shape.strides([channels * elements, 1, channels]),
-    };
-    ArrayView3::from_shape(strided, data).map_err(|_| Error::BufferLength {
+    let view = ArrayView3::from_shape(in_memory(layout, shape), data);
+    view.map(|view| by_channel(layout, view))
+        .map_err(|_| wrong_length(shape, data.len()))
+}
+
+/// The axes of `[images, channels, elements]` in the order of memory.
+fn in_memory(layout: Layout, [images, channels, elements]: [usize; 3]) -> [usize; 3] {
+    match layout {
+        Layout::ChannelsFirst => [images, channels, elements],
+        Layout::ChannelsLast => [images, elements, channels],
+    }
+}
+
+/// The axes of a view in the order of memory as `[images, channels, elements]`.
+fn by_channel<S: RawData>(layout: Layout, view: ArrayBase<S, Ix3>) -> ArrayBase<S, Ix3> {
+    match layout {
+        Layout::ChannelsFirst => view,
+        Layout::ChannelsLast => view.permuted_axes([0, 2, 1]),
+    }
+}
+
+fn wrong_length(shape: [usize; 3], got: usize) -> Error {
+    Error::BufferLength {
         what: "image",
         expected: shape.iter().product(),
-        got: data.len(),
-    })
+        got,
+    }
 }
 
 /// `[N, K, P]` or `[N, P, K]`.

@@ -1,0 +1,235 @@
+//! Transposed convolution: its twin's passes under other names.
+//!
+//! ```text
+//! y  = twin.backward_input(w, x) + b        dx = twin.forward(dy, w)
+//! dw = twin.backward_weight(dy, x)          db = sums of dy
+//! ```
+
+use ndarray::{Array, ArrayRef, Dimension};
+
+use super::epilogue::Epilogue;
+use super::plan::{ConvPlan, Gradients, Wanted, array, in_standard};
+use super::unfold_gemm;
+use super::weights::{PreparedWeights, standard};
+use crate::element::{Element, filled};
+use crate::error::{Error, Result};
+use crate::geometry::TransposedGeometry;
+use crate::parallel::threads_for;
+use crate::plan::{Explanation, Pass, PlanOptions};
+use crate::unfold::check_shape;
+
+/// A transposed convolution whose sizes are checked and whose recipe is chosen.
+#[derive(Clone, Debug)]
+pub struct TransposedPlan<T: Element> {
+    geometry: TransposedGeometry,
+    twin: ConvPlan<T>,
+}
+
+/// The pass of the twin that does the work of `pass`.
+fn twin_pass(pass: Pass) -> Pass {
+    match pass {
+        Pass::Forward => Pass::BackwardInput,
+        Pass::BackwardInput => Pass::Forward,
+        Pass::BackwardWeight => Pass::BackwardWeight,
+    }
+}
+
+impl<T: Element> TransposedPlan<T> {
+    /// Plans `geometry`.
+    ///
+    /// # Errors
+    /// Those of [`ConvPlan::new`].
+    pub fn new(geometry: &TransposedGeometry, options: &PlanOptions) -> Result<Self> {
+        Ok(Self {
+            geometry: geometry.clone(),
+            twin: ConvPlan::new(geometry.twin(), options)?,
+        })
+    }
+
+    /// The sizes.
+    pub fn geometry(&self) -> &TransposedGeometry {
+        &self.geometry
+    }
+
+    /// What will be done in one pass, in the words of the twin.
+    pub fn explain(&self, pass: Pass) -> Explanation {
+        self.twin.explain(twin_pass(pass))
+    }
+
+    /// Elements of scratch for `pass` on the rayon pool in force at this call.
+    pub fn scratch_len(&self, pass: Pass) -> usize {
+        self.twin.scratch_len(twin_pass(pass))
+    }
+
+    /// Puts `weight`, `[I, O/g, kernel…]`, in the form this plan multiplies with.
+    ///
+    /// # Errors
+    /// A weight of another shape than the geometry's.
+    pub fn prepare<D: Dimension>(&self, weight: &ArrayRef<T, D>) -> Result<PreparedWeights<T>> {
+        self.twin.prepare(weight)
+    }
+
+    /// Y = fold(Wᵀ · X), then the epilogue.
+    ///
+    /// # Errors
+    /// Shapes or lengths that do not fit the geometry; no memory for the output or the scratch.
+    pub fn forward<D: Dimension>(
+        &self,
+        x: &ArrayRef<T, D>,
+        weights: &PreparedWeights<T>,
+        epilogue: &Epilogue<'_, T>,
+    ) -> Result<Array<T, D>> {
+        check_shape("input", &self.geometry.input_shape(), x.shape())?;
+        let mut y = filled(self.twin.geometry().input_len(), T::ZERO)?;
+        let mut scratch = filled(self.scratch_len(Pass::Forward), T::ZERO)?;
+        self.forward_with_scratch(&standard(x), weights, epilogue, &mut y, &mut scratch)?;
+        array(&self.geometry.output_shape(), y)
+    }
+
+    /// [`forward`](Self::forward) into the caller's array.
+    ///
+    /// # Errors
+    /// Those of `forward`; an output of another shape.
+    pub fn forward_into<D: Dimension>(
+        &self,
+        x: &ArrayRef<T, D>,
+        weights: &PreparedWeights<T>,
+        epilogue: &Epilogue<'_, T>,
+        y: &mut ArrayRef<T, D>,
+    ) -> Result<()> {
+        check_shape("input", &self.geometry.input_shape(), x.shape())?;
+        check_shape("output", &self.geometry.output_shape(), y.shape())?;
+        let mut scratch = filled(self.scratch_len(Pass::Forward), T::ZERO)?;
+        in_standard(y, |y| {
+            self.forward_with_scratch(&standard(x), weights, epilogue, y, &mut scratch)
+        })
+    }
+
+    /// [`forward`](Self::forward) on slices in standard layout. Allocates nothing.
+    ///
+    /// # Errors
+    /// Lengths that do not fit the geometry; too little scratch.
+    pub fn forward_with_scratch(
+        &self,
+        x: &[T],
+        weights: &PreparedWeights<T>,
+        epilogue: &Epilogue<'_, T>,
+        y: &mut [T],
+        scratch: &mut [T],
+    ) -> Result<()> {
+        let patch = self.twin.geometry().patch();
+        epilogue.check(patch.channels(), patch.input_len())?;
+        self.twin.backward_input_with_scratch(x, weights, y, scratch)?;
+        let shape = [patch.batch(), patch.channels(), patch.pixels()];
+        let parallel = threads_for(y.len() as u128) > 1;
+        unfold_gemm::epilogue_over(patch.layout(), shape, epilogue, y, parallel)
+    }
+
+    /// The gradient of the input, the twin's forward pass on dY.
+    ///
+    /// # Errors
+    /// Shapes that do not fit the geometry; no memory for the result or the scratch.
+    pub fn backward_input<D: Dimension>(
+        &self,
+        weights: &PreparedWeights<T>,
+        d_output: &ArrayRef<T, D>,
+    ) -> Result<Array<T, D>> {
+        check_shape("output gradient", &self.geometry.output_shape(), d_output.shape())?;
+        self.twin.forward(d_output, weights, &Epilogue::none())
+    }
+
+    /// [`backward_input`](Self::backward_input) on slices in standard layout. Allocates nothing.
+    ///
+    /// # Errors
+    /// Lengths that do not fit the geometry; too little scratch.
+    pub fn backward_input_with_scratch(
+        &self,
+        d_output: &[T],
+        weights: &PreparedWeights<T>,
+        d_input: &mut [T],
+        scratch: &mut [T],
+    ) -> Result<()> {
+        self.twin
+            .forward_with_scratch(d_output, weights, &Epilogue::none(), d_input, scratch)
+    }
+
+    /// The gradient of the weight, `[I, O/g, kernel…]`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit the geometry; no memory for the result or the scratch.
+    pub fn backward_weight<D: Dimension>(&self, x: &ArrayRef<T, D>, d_output: &ArrayRef<T, D>) -> Result<Array<T, D>> {
+        check_shape("input", &self.geometry.input_shape(), x.shape())?;
+        check_shape("output gradient", &self.geometry.output_shape(), d_output.shape())?;
+        self.twin.backward_weight(d_output, x)
+    }
+
+    /// [`backward_weight`](Self::backward_weight), and the bias gradient beside it, on slices in standard
+    /// layout. Allocates nothing.
+    ///
+    /// # Errors
+    /// Lengths that do not fit the geometry; too little scratch.
+    pub fn backward_weight_with_scratch(
+        &self,
+        x: &[T],
+        d_output: &[T],
+        d_weight: &mut [T],
+        d_bias: Option<&mut [T]>,
+        scratch: &mut [T],
+    ) -> Result<()> {
+        if let Some(d_bias) = d_bias {
+            self.backward_bias_into(d_output, d_bias)?;
+        }
+        self.twin
+            .backward_weight_with_scratch(d_output, x, d_weight, None, scratch)
+    }
+
+    /// The gradient of the bias: the sum of dY over images and positions, O numbers.
+    ///
+    /// # Errors
+    /// A gradient of another shape than the output's.
+    pub fn backward_bias<D: Dimension>(&self, d_output: &ArrayRef<T, D>) -> Result<Vec<T>> {
+        check_shape("output gradient", &self.geometry.output_shape(), d_output.shape())?;
+        let mut db = filled(self.geometry.output_channels(), T::ZERO)?;
+        self.backward_bias_into(&standard(d_output), &mut db)?;
+        Ok(db)
+    }
+
+    /// [`backward_bias`](Self::backward_bias) on slices in standard layout.
+    ///
+    /// # Errors
+    /// Lengths that do not fit the geometry.
+    pub fn backward_bias_into(&self, d_output: &[T], d_bias: &mut [T]) -> Result<()> {
+        let patch = self.twin.geometry().patch();
+        let shape = [patch.batch(), patch.channels(), patch.pixels()];
+        if d_bias.len() != patch.channels() {
+            return Err(Error::BufferLength {
+                what: "bias gradient",
+                expected: patch.channels(),
+                got: d_bias.len(),
+            });
+        }
+        let parallel = threads_for(d_output.len() as u128) > 1;
+        unfold_gemm::channel_sums(patch.layout(), shape, d_output, d_bias, parallel)
+    }
+
+    /// Any of the three gradients, as asked.
+    ///
+    /// # Errors
+    /// Those of the single passes.
+    pub fn backward<D: Dimension>(
+        &self,
+        x: &ArrayRef<T, D>,
+        weights: &PreparedWeights<T>,
+        d_output: &ArrayRef<T, D>,
+        wanted: Wanted,
+    ) -> Result<Gradients<T, D>> {
+        Ok(Gradients {
+            d_input: wanted
+                .input
+                .then(|| self.backward_input(weights, d_output))
+                .transpose()?,
+            d_weight: wanted.weight.then(|| self.backward_weight(x, d_output)).transpose()?,
+            d_bias: wanted.bias.then(|| self.backward_bias(d_output)).transpose()?,
+        })
+    }
+}

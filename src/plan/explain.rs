@@ -1,0 +1,105 @@
+//! Why a plan does what it does, for people.
+
+use std::fmt;
+
+use super::{Decision, Pass, Patches, Recipe, RecipeKind};
+use crate::geometry::{ConvGeometry, Layout};
+
+/// What a plan will do in one pass: printable, and readable by programs.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The pass.
+    pub pass: Pass,
+    /// The recipe with its numbers.
+    pub recipe: Recipe,
+    /// Why this recipe.
+    pub why: String,
+    /// The engine that multiplies, if one does.
+    pub engine: Option<&'static str>,
+    /// The product of one group, `(m, n, k)`.
+    pub product: (usize, usize, usize),
+    /// Bytes of scratch a thread.
+    pub scratch_bytes: usize,
+    /// Bytes of the whole patch matrix, which is never built.
+    pub patch_matrix_bytes: u128,
+    /// Floating-point operations of the direct algorithm.
+    pub operations: u128,
+    /// Bytes of input, weight and output, each counted once.
+    pub bytes_moved: u128,
+}
+
+impl Decision {
+    /// The explanation of one pass.
+    pub(crate) fn explain(
+        &self,
+        geometry: &ConvGeometry,
+        pass: Pass,
+        engine: &'static str,
+        forced: bool,
+    ) -> Explanation {
+        let recipe = self.recipe(pass).clone();
+        let bytes = self.element_bytes as u128;
+        let (o, k) = (geometry.outputs_per_group(), geometry.patch_len());
+        let columns = geometry.positions().saturating_mul(geometry.batch());
+        let elements = geometry.input_len() as u128 + geometry.weight_len() as u128 + geometry.output_len() as u128;
+        Explanation {
+            pass,
+            why: why(geometry, &recipe, forced),
+            engine: recipe.kind().uses_engine().then_some(engine),
+            product: match pass {
+                Pass::Forward => (o, columns, k),
+                Pass::BackwardInput => (k, columns, o),
+                Pass::BackwardWeight => (o, k, columns),
+            },
+            scratch_bytes: self.lane_len(pass) * self.element_bytes,
+            patch_matrix_bytes: (k as u128 * geometry.groups as u128)
+                .saturating_mul(columns as u128)
+                .saturating_mul(bytes),
+            operations: geometry.operations(),
+            bytes_moved: elements * bytes,
+            recipe,
+        }
+    }
+}
+
+fn why(geometry: &ConvGeometry, recipe: &Recipe, forced: bool) -> String {
+    let choice = if forced { "asked for" } else { "handles every geometry" };
+    let Recipe::Unfold(tiles) = recipe else {
+        return format!("{choice}: the reference loops");
+    };
+    let patches = match tiles.patches {
+        Patches::Image => "one tap, stride 1 and no padding make the image its own patch matrix".to_owned(),
+        Patches::Tile => format!("patches are unfolded {} × {} at a time", tiles.rows, tiles.columns),
+    };
+    let shared = match geometry.layout() {
+        Layout::ChannelsFirst if tiles.images > 1 => format!("; {} small images share a product", tiles.images),
+        _ => String::new(),
+    };
+    format!("{choice}: {patches}{shared}")
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (m, n, k) = self.product;
+        write!(formatter, "{}: {}", self.pass, self.recipe.kind())?;
+        if let Some(engine) = self.engine {
+            write!(formatter, " on {engine}")?;
+        }
+        writeln!(formatter, " ({})", self.why)?;
+        writeln!(formatter, "  product     m {m} n {n} k {k} a group")?;
+        if self.recipe.kind() != RecipeKind::Naive {
+            writeln!(
+                formatter,
+                "  scratch     {} bytes a thread; the whole patch matrix would be {} bytes",
+                self.scratch_bytes, self.patch_matrix_bytes
+            )?;
+        }
+        writeln!(formatter, "  operations  {}", self.operations)?;
+        write!(
+            formatter,
+            "  memory      {} bytes of input, weight and output",
+            self.bytes_moved
+        )
+    }
+}

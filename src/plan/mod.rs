@@ -1,0 +1,222 @@
+//! WHICH WAY: from sizes to a printable decision. Nothing runs here and nothing is allocated.
+//!
+//! ```text
+//! geometry + options ─► Recipe per pass { naive | unfold(tiles) } ─► scratch lengths, explanation
+//! ```
+
+mod explain;
+mod recipe;
+mod tiles;
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::element::Element;
+use crate::error::{Error, Result, product, sum};
+use crate::gemm::{Engine, EngineKind};
+use crate::geometry::ConvGeometry;
+use crate::parallel::SERIAL_BELOW;
+
+pub use explain::Explanation;
+pub use recipe::{Patches, Recipe, RecipeKind, Tiles};
+
+/// Scratch that one thread may use where the caller says nothing: 1 MiB, half of a common L2 cache,
+/// and exactly `matrixmultiply`'s own block of 256 × 1024 floats.
+pub const DEFAULT_SCRATCH_LIMIT: usize = 1 << 20;
+
+/// Memory that one plan may need where the caller says nothing: 64 GiB.
+pub const DEFAULT_MEMORY_BUDGET: usize = 1 << 36;
+
+/// One of the products that make up a convolution and its gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pass {
+    /// Y = W · unfold(X).
+    Forward,
+    /// dX = fold(Wᵀ · dY).
+    BackwardInput,
+    /// dW = dY · unfold(X)ᵀ, and the bias gradient dY · 1 beside it.
+    BackwardWeight,
+}
+
+impl Pass {
+    /// All passes.
+    pub const ALL: [Self; 3] = [Self::Forward, Self::BackwardInput, Self::BackwardWeight];
+
+    /// The name, as [`FromStr`] reads it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::BackwardInput => "backward-input",
+            Self::BackwardWeight => "backward-weight",
+        }
+    }
+}
+
+impl fmt::Display for Pass {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+impl FromStr for Pass {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|pass| pass.name() == name);
+        found.ok_or_else(|| format!("unknown pass `{name}`: forward, backward-input or backward-weight"))
+    }
+}
+
+/// How a plan is to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Which engine multiplies.
+    pub engine: EngineKind,
+    /// A recipe to use whatever the geometry; `None` lets the plan choose.
+    pub recipe: Option<RecipeKind>,
+    /// Most bytes of scratch a thread; 1 MiB by default.
+    pub scratch_limit: usize,
+    /// Most bytes of input, output, weights and scratch together; 64 GiB by default.
+    pub memory_budget: usize,
+    /// Multiply-adds of a pass below which one thread does it all; 2²⁰ by default.
+    pub serial_below: u128,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self {
+            engine: EngineKind::default(),
+            recipe: None,
+            scratch_limit: DEFAULT_SCRATCH_LIMIT,
+            memory_budget: DEFAULT_MEMORY_BUDGET,
+            serial_below: SERIAL_BELOW,
+        }
+    }
+}
+
+impl PlanOptions {
+    /// The default engine, the plan's own choice of recipe, 1 MiB of scratch a thread, 64 GiB in all.
+    pub fn new() -> Self {
+        Self::default()
+    }
+    /// Sets the engine.
+    pub fn engine(mut self, engine: EngineKind) -> Self {
+        self.engine = engine;
+        self
+    }
+    /// Forces a recipe.
+    pub fn recipe(mut self, recipe: RecipeKind) -> Self {
+        self.recipe = Some(recipe);
+        self
+    }
+    /// Sets the most bytes of scratch a thread may use.
+    pub fn scratch_limit(mut self, bytes: usize) -> Self {
+        self.scratch_limit = bytes;
+        self
+    }
+    /// Sets the most bytes of input, output, weights and scratch together.
+    pub fn memory_budget(mut self, bytes: usize) -> Self {
+        self.memory_budget = bytes;
+        self
+    }
+    /// Sets the multiply-adds below which one thread does it all.
+    pub fn serial_below(mut self, multiply_adds: u128) -> Self {
+        self.serial_below = multiply_adds;
+        self
+    }
+}
+
+/// The decision for one geometry: a recipe for every pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    recipes: [Recipe; 3],
+    element_bytes: usize,
+}
+
+impl Decision {
+    /// Chooses the recipes of `geometry` for elements of type `T`.
+    ///
+    /// # Errors
+    /// Sizes that the engine's integers cannot hold; more memory than the budget.
+    pub(crate) fn new<T: Element>(
+        geometry: &ConvGeometry,
+        options: &PlanOptions,
+        engine: &dyn Engine<T>,
+    ) -> Result<Self> {
+        let kind = options.recipe.unwrap_or(RecipeKind::Unfold);
+        let limit = options.scratch_limit / size_of::<T>();
+        let recipes = Pass::ALL.map(|pass| match kind {
+            RecipeKind::Naive => Recipe::Naive,
+            RecipeKind::Unfold => Recipe::Unfold(Tiles::new(geometry, pass, limit)),
+        });
+        let decision = Self {
+            recipes,
+            element_bytes: size_of::<T>(),
+        };
+        if kind == RecipeKind::Unfold {
+            decision.check_engine(geometry, engine)?;
+        }
+        decision.check_budget(geometry, options)?;
+        Ok(decision)
+    }
+
+    /// The recipe of one pass.
+    pub fn recipe(&self, pass: Pass) -> &Recipe {
+        &self.recipes[pass as usize]
+    }
+
+    /// Elements of scratch that one thread needs in `pass`.
+    pub(crate) fn lane_len(&self, pass: Pass) -> usize {
+        match self.recipe(pass) {
+            Recipe::Naive => 0,
+            Recipe::Unfold(tiles) => tiles.scratch_len(),
+        }
+    }
+
+    /// Every dimension and stride that a product of this geometry can have.
+    fn check_engine<T: Element>(&self, geometry: &ConvGeometry, engine: &dyn Engine<T>) -> Result<()> {
+        let mut sizes = vec![
+            geometry.positions(),
+            geometry.patch.pixels(),
+            geometry.patch_len(),
+            geometry.output_channels(),
+            geometry.input_channels(),
+        ];
+        for recipe in &self.recipes {
+            if let Recipe::Unfold(tiles) = recipe {
+                sizes.push(tiles.columns);
+            }
+        }
+        let largest = sizes.into_iter().max().unwrap_or(0);
+        if largest > engine.limit() {
+            return Err(Error::EngineDimension {
+                engine: engine.name(),
+                got: largest,
+                limit: engine.limit(),
+            });
+        }
+        Ok(())
+    }
+
+    fn check_budget(&self, geometry: &ConvGeometry, options: &PlanOptions) -> Result<()> {
+        const WHAT: &str = "plan";
+        let scratch = Pass::ALL.iter().map(|&pass| self.lane_len(pass)).max().unwrap_or(0);
+        let elements = sum(
+            WHAT,
+            &[
+                geometry.input_len(),
+                geometry.output_len(),
+                geometry.weight_len(),
+                scratch,
+            ],
+        )?;
+        let needed = product(WHAT, &[elements, self.element_bytes])?;
+        if needed > options.memory_budget {
+            return Err(Error::MemoryBudget {
+                needed,
+                budget: options.memory_budget,
+            });
+        }
+        Ok(())
+    }
+}
