@@ -52,8 +52,14 @@ pub fn find(names: &[PathBuf], recursive: bool, out: &Path) -> Found {
         };
         let files = match listed {
             Ok(files) if files.is_empty() => {
-                let why = if recursive { "" } else { "; --recursive looks into the folders in it" };
-                found.missing.push((name.clone(), anyhow!("is a folder without files{why}")));
+                let why = if recursive {
+                    ""
+                } else {
+                    "; --recursive looks into the folders in it"
+                };
+                found
+                    .missing
+                    .push((name.clone(), anyhow!("is a folder without files{why}")));
                 continue;
             }
             Ok(files) => files,
@@ -135,8 +141,14 @@ pub fn plan(inputs: &[Input], wanted: &Wanted) -> Result<Vec<Job>> {
     if let Some(extension) = wanted.extension {
         output_format(&PathBuf::from(format!("any.{extension}"))).context("--format")?;
     }
-    let one = wanted.given == 1 && matches!(inputs, [Input { named: true, .. }]) && (wanted.sheet || wanted.kernels.len() == 1);
-    let ends_in_separator = out.as_os_str().as_encoded_bytes().last().is_some_and(|&last| std::path::is_separator(last.into()));
+    let one = wanted.given == 1
+        && matches!(inputs, [Input { named: true, .. }])
+        && (wanted.sheet || wanted.kernels.len() == 1);
+    let ends_in_separator = out
+        .as_os_str()
+        .as_encoded_bytes()
+        .last()
+        .is_some_and(|&last| std::path::is_separator(last.into()));
     let jobs = if one && !out.is_dir() && !ends_in_separator {
         output_format(out).with_context(|| format!("for a folder, write {}/", out.display()))?;
         vec![Job {
@@ -153,7 +165,11 @@ pub fn plan(inputs: &[Input], wanted: &Wanted) -> Result<Vec<Job>> {
             bail!(
                 "{} is the name of one picture, but there is more than one to write; name a folder{}",
                 out.display(),
-                if wanted.sheet { "" } else { ", or ask for a contact sheet with --sheet" }
+                if wanted.sheet {
+                    ""
+                } else {
+                    ", or ask for a contact sheet with --sheet"
+                }
             );
         }
         in_folder(inputs, wanted)
@@ -176,7 +192,9 @@ fn in_folder(inputs: &[Input], wanted: &Wanted) -> Vec<Job> {
             None if wanted.sheet => "png".into(),
             None => like_input(&input.path),
         };
-        let outputs = suffixes.iter().map(|suffix| free_name(&folder, input, suffix, &extension, &mut taken));
+        let outputs = suffixes
+            .iter()
+            .map(|suffix| free_name(&folder, input, suffix, &extension, &mut taken));
         Job {
             input: input.path.clone(),
             outputs: outputs.collect(),
@@ -194,13 +212,7 @@ fn like_input(path: &Path) -> OsString {
 }
 
 /// `a.png`; where that is taken, `a.gif.png`; where that is taken, `a-2.png`, `a-3.png`, …
-fn free_name(
-    folder: &Path,
-    input: &Input,
-    suffix: &str,
-    extension: &OsStr,
-    taken: &mut HashSet<OsString>,
-) -> PathBuf {
+fn free_name(folder: &Path, input: &Input, suffix: &str, extension: &OsStr, taken: &mut HashSet<OsString>) -> PathBuf {
     let stem = input.relative.file_stem().unwrap_or_default();
     let whole = input.relative.file_name().unwrap_or_default();
     let build = |start: &OsStr, number: &str| {
@@ -226,7 +238,10 @@ fn spare_inputs(inputs: &[Input], jobs: &[Job]) -> Result<()> {
         .filter_map(|input| Some((fs::canonicalize(&input.path).ok()?, input.path.as_path())))
         .collect();
     for output in jobs.iter().flat_map(|job| &job.outputs) {
-        if let Some(input) = fs::canonicalize(output).ok().and_then(|output| read.get(&output).copied()) {
+        if let Some(input) = fs::canonicalize(output)
+            .ok()
+            .and_then(|output| read.get(&output).copied())
+        {
             bail!("{} would overwrite the picture {}", output.display(), input.display());
         }
     }
@@ -265,9 +280,18 @@ mod tests {
     #[test]
     fn one_picture_and_one_kernel_make_a_file() {
         let one = [input("x/a.jpg", "a.jpg", true)];
-        assert_eq!(names(&plan(&one, &wanted("no/b.png", &["blur"], false, None)).unwrap()), ["no/b.png"]);
-        assert_eq!(names(&plan(&one, &wanted("no/", &["blur"], false, None)).unwrap()), ["no/a.jpg"]);
-        assert_eq!(names(&plan(&one, &wanted("no/s.png", &["blur", "edge"], true, None)).unwrap()), ["no/s.png"]);
+        assert_eq!(
+            names(&plan(&one, &wanted("no/b.png", &["blur"], false, None)).unwrap()),
+            ["no/b.png"]
+        );
+        assert_eq!(
+            names(&plan(&one, &wanted("no/", &["blur"], false, None)).unwrap()),
+            ["no/a.jpg"]
+        );
+        assert_eq!(
+            names(&plan(&one, &wanted("no/s.png", &["blur", "edge"], true, None)).unwrap()),
+            ["no/s.png"]
+        );
         for out in ["no/b.xyz", "no/b", "no/b.pbm"] {
             assert!(plan(&one, &wanted(out, &["blur"], false, None)).is_err(), "{out}");
         }
@@ -288,17 +312,36 @@ mod tests {
         let jobs = plan(&inputs, &wanted("no", &["blur"], false, None)).unwrap();
         assert_eq!(
             names(&jobs),
-            ["no/a.jpg", "no/a.png", "no/a.png.png", "no/sub/a.png", "no/A.PNG.PNG", "no/notes.png"]
+            [
+                "no/a.jpg",
+                "no/a.png",
+                "no/a.png.png",
+                "no/sub/a.png",
+                "no/A-2.PNG",
+                "no/notes.png"
+            ]
         );
         let jobs = plan(&inputs[..2], &wanted("no", &["blur", "edge"], false, Some("tif"))).unwrap();
         assert_eq!(
             names(&jobs),
-            ["no/a-blur.tif", "no/a-edge.tif", "no/a.gif-blur.tif", "no/a.gif-edge.tif"]
+            [
+                "no/a-blur.tif",
+                "no/a-edge.tif",
+                "no/a.gif-blur.tif",
+                "no/a.gif-edge.tif"
+            ]
         );
         // `b-blur.png` of two kinds: the bank's, and a picture of that name.
-        let inputs = [input("b.png", "b.png", true), input("b.png", "b.png", true), input("q/b.png", "b.png", true)];
+        let inputs = [
+            input("b.png", "b.png", true),
+            input("b.png", "b.png", true),
+            input("q/b.png", "b.png", true),
+        ];
         let jobs = plan(&inputs, &wanted("no", &["blur"], true, None)).unwrap();
-        assert_eq!(names(&jobs), ["no/b-sheet.png", "no/b.png-sheet.png", "no/b-2-sheet.png"]);
+        assert_eq!(
+            names(&jobs),
+            ["no/b-sheet.png", "no/b.png-sheet.png", "no/b-2-sheet.png"]
+        );
     }
 
     #[test]
@@ -325,13 +368,27 @@ mod tests {
         for name in ["b.png", "a.png", ".hidden", "sub/c.png", "out/a.png"] {
             fs::write(root.join(name), b"x").unwrap();
         }
-        let relative = |found: &Found| found.inputs.iter().map(|input| input.relative.clone()).collect::<Vec<_>>();
-        let names = [root.to_path_buf(), root.join("a.png"), root.join("gone.png"), root.join("out/../sub")];
+        let relative = |found: &Found| {
+            found
+                .inputs
+                .iter()
+                .map(|input| input.relative.clone())
+                .collect::<Vec<_>>()
+        };
+        let names = [
+            root.to_path_buf(),
+            root.join("a.png"),
+            root.join("gone.png"),
+            root.join("out/../sub"),
+        ];
         let flat = find(&names[..3], false, &root.join("out"));
         assert_eq!(relative(&flat), [Path::new("a.png"), Path::new("b.png")]);
         assert_eq!(flat.missing.len(), 1);
         assert_eq!(flat.missing[0].0, names[2]);
         let deep = find(&names[..1], true, &root.join("out"));
-        assert_eq!(relative(&deep), [Path::new("a.png"), Path::new("b.png"), &Path::new("sub").join("c.png")]);
+        assert_eq!(
+            relative(&deep),
+            [Path::new("a.png"), Path::new("b.png"), &Path::new("sub").join("c.png")]
+        );
     }
 }

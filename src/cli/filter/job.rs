@@ -182,7 +182,9 @@ impl Work {
             let at_once = (room / map.max(1)).clamp(1, members.len() as u64);
             let bytes = base.saturating_add(finish).saturating_add(map.saturating_mul(at_once));
             batches.bytes = batches.bytes.max(bytes);
-            batches.kernels.extend(members.chunks(at_once as usize).map(<[usize]>::to_vec));
+            batches
+                .kernels
+                .extend(members.chunks(at_once as usize).map(<[usize]>::to_vec));
         }
         Ok(batches)
     }
@@ -227,7 +229,10 @@ impl Gate {
     /// Takes `bytes`, at most what the gate began with, until the permit is dropped.
     fn enter(&self, bytes: u64) -> Permit<'_> {
         let free = lock(&self.free);
-        let mut free = self.freed.wait_while(free, |free| *free < bytes).unwrap_or_else(PoisonError::into_inner);
+        let mut free = self
+            .freed
+            .wait_while(free, |free| *free < bytes)
+            .unwrap_or_else(PoisonError::into_inner);
         *free -= bytes;
         Permit { gate: self, bytes }
     }

@@ -1,7 +1,7 @@
 //! Kernels: by name, typed as text, or read from a `.npy` file.
 //!
 //! ```text
-//! "sobel-x"                     a name of NAMED
+//! "sobel-x"                     a name, see `named`
 //! "1 0 -1; 2 0 -2; 1 0 -1"      rows apart by `;`, numbers by spaces or commas, fractions as 1/9
 //! edges.npy                     [kh, kw], or a bank [K, kh, kw] or [K, 1, kh, kw]
 //! ```
@@ -13,8 +13,11 @@ use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use ndarray::{Array2, Array3, ArrayD, Axis};
-use ndarray_npy::{Header, ReadNpyExt};
+use ndarray_npy::ReadNpyExt;
+use ndarray_npy::npy::header::Header;
 use thiserror::Error;
+
+use super::named::NAMED;
 
 /// The largest kernel file that is read. A bank of 1024 kernels of 64 × 64 doubles fits.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -31,159 +34,6 @@ pub struct Kernel {
     pub caption: String,
     /// The weights, `[kh, kw]`.
     pub weights: Array2<f32>,
-}
-
-/// A kernel with a name of its own.
-pub struct Named {
-    /// The name.
-    pub name: &'static str,
-    /// What it does, in a few words.
-    pub about: &'static str,
-    /// What every number of `rows` is divided by.
-    divisor: f32,
-    rows: &'static [&'static [i8]],
-}
-
-/// Every named kernel.
-pub const NAMED: &[Named] = &[
-    named(
-        "identity",
-        "the picture itself",
-        1.0,
-        &[&[0, 0, 0], &[0, 1, 0], &[0, 0, 0]],
-    ),
-    named(
-        "blur",
-        "mean of 3 x 3 pixels",
-        9.0,
-        &[&[1, 1, 1], &[1, 1, 1], &[1, 1, 1]],
-    ),
-    named(
-        "gaussian",
-        "soft blur over 5 x 5 pixels",
-        273.0,
-        &[
-            &[1, 4, 7, 4, 1],
-            &[4, 16, 26, 16, 4],
-            &[7, 26, 41, 26, 7],
-            &[4, 16, 26, 16, 4],
-            &[1, 4, 7, 4, 1],
-        ],
-    ),
-    named(
-        "sharpen",
-        "stronger detail",
-        1.0,
-        &[&[0, -1, 0], &[-1, 5, -1], &[0, -1, 0]],
-    ),
-    named(
-        "outline",
-        "pixel against its 8 neighbours",
-        1.0,
-        &[&[-1, -1, -1], &[-1, 8, -1], &[-1, -1, -1]],
-    ),
-    named(
-        "edge",
-        "pixel against its 4 neighbours",
-        1.0,
-        &[&[0, -1, 0], &[-1, 4, -1], &[0, -1, 0]],
-    ),
-    named(
-        "sobel-x",
-        "slope to the right (vertical edges)",
-        1.0,
-        &[&[-1, 0, 1], &[-2, 0, 2], &[-1, 0, 1]],
-    ),
-    named(
-        "sobel-y",
-        "slope downwards (horizontal edges)",
-        1.0,
-        &[&[-1, -2, -1], &[0, 0, 0], &[1, 2, 1]],
-    ),
-    named(
-        "prewitt",
-        "slope to the right, unweighted",
-        1.0,
-        &[&[-1, 0, 1], &[-1, 0, 1], &[-1, 0, 1]],
-    ),
-    named(
-        "prewitt-y",
-        "slope downwards, unweighted",
-        1.0,
-        &[&[-1, -1, -1], &[0, 0, 0], &[1, 1, 1]],
-    ),
-    named(
-        "laplacian",
-        "second derivative",
-        1.0,
-        &[&[0, 1, 0], &[1, -4, 1], &[0, 1, 0]],
-    ),
-    named(
-        "emboss",
-        "lit from the lower right",
-        1.0,
-        &[&[-2, -1, 0], &[-1, 1, 1], &[0, 1, 2]],
-    ),
-    named(
-        "shift-left",
-        "the picture one pixel to the left",
-        1.0,
-        &[&[0, 0, 0], &[0, 0, 1], &[0, 0, 0]],
-    ),
-    named(
-        "shift-right",
-        "the picture one pixel to the right",
-        1.0,
-        &[&[0, 0, 0], &[1, 0, 0], &[0, 0, 0]],
-    ),
-    named(
-        "shift-up",
-        "the picture one pixel up",
-        1.0,
-        &[&[0, 0, 0], &[0, 0, 0], &[0, 1, 0]],
-    ),
-    named(
-        "shift-down",
-        "the picture one pixel down",
-        1.0,
-        &[&[0, 1, 0], &[0, 0, 0], &[0, 0, 0]],
-    ),
-];
-
-const fn named(name: &'static str, about: &'static str, divisor: f32, rows: &'static [&'static [i8]]) -> Named {
-    Named {
-        name,
-        about,
-        divisor,
-        rows,
-    }
-}
-
-impl Named {
-    /// The weights, `[kh, kw]`.
-    pub fn weights(&self) -> Array2<f32> {
-        Array2::from_shape_fn((self.rows.len(), self.rows[0].len()), |(row, column)| {
-            f32::from(self.rows[row][column]) / self.divisor
-        })
-    }
-}
-
-/// The named kernels as text, each with its matrix.
-pub fn list() -> String {
-    let mut text = String::new();
-    for kernel in NAMED {
-        let divisor = match kernel.divisor {
-            1.0 => String::new(),
-            divisor => format!(", divided by {divisor}"),
-        };
-        text += &format!("{:<12}{}{divisor}\n", kernel.name, kernel.about);
-        for row in kernel.rows {
-            text += "    ";
-            row.iter().for_each(|weight| text += &format!("{weight:>4}"));
-            text += "\n";
-        }
-    }
-    text
 }
 
 /// What is wrong with a kernel given as text.
@@ -268,7 +118,11 @@ fn parse(value: &str) -> anyhow::Result<Vec<Kernel>> {
         }]);
     }
     let path = Path::new(value);
-    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy")) || path.is_file() {
+    if path
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("npy"))
+        || path.is_file()
+    {
         return read_npy(path);
     }
     Ok(vec![Kernel {
@@ -284,7 +138,10 @@ fn parse(value: &str) -> anyhow::Result<Vec<Kernel>> {
 /// [`KernelError`]: nothing given, rows of different lengths, something that is not a finite number.
 pub fn parse_rows(text: &str) -> Result<Array2<f32>, KernelError> {
     let rows: Vec<&str> = text.strip_suffix(';').unwrap_or(text).split([';', '\n']).collect();
-    if text.trim_matches(|symbol: char| symbol == ';' || symbol.is_whitespace()).is_empty() {
+    if text
+        .trim_matches(|symbol: char| symbol == ';' || symbol.is_whitespace())
+        .is_empty()
+    {
         return Err(KernelError::Empty);
     }
     let mut weights = Vec::new();
@@ -316,7 +173,11 @@ pub fn parse_rows(text: &str) -> Result<Array2<f32>, KernelError> {
 fn parse_weight(token: &str, whole: &str, row: usize, column: usize) -> Result<f32, KernelError> {
     let number = match token.split_once('/') {
         None => token.parse::<f64>().ok(),
-        Some((above, below)) => above.parse::<f64>().ok().zip(below.parse::<f64>().ok()).map(|(a, b)| a / b),
+        Some((above, below)) => above
+            .parse::<f64>()
+            .ok()
+            .zip(below.parse::<f64>().ok())
+            .map(|(a, b)| a / b),
     };
     let Some(number) = number else {
         // One word that begins with a letter was meant as a name.
@@ -352,10 +213,18 @@ fn read_npy(path: &Path) -> anyhow::Result<Vec<Kernel>> {
     );
     let bytes = std::fs::read(path).context("cannot read the kernel file")?;
     let bank = parse_npy(&bytes)?;
-    let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let stem = path
+        .file_stem()
+        .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     let stem: String = stem
         .chars()
-        .map(|symbol| if symbol.is_alphanumeric() || "-_.".contains(symbol) { symbol } else { '-' })
+        .map(|symbol| {
+            if symbol.is_alphanumeric() || "-_.".contains(symbol) {
+                symbol
+            } else {
+                '-'
+            }
+        })
         .collect();
     let digits = bank.len_of(Axis(0)).saturating_sub(1).to_string().len();
     let kernels = bank.outer_iter().enumerate().map(|(index, weights)| {
@@ -385,7 +254,11 @@ fn parse_npy(bytes: &[u8]) -> anyhow::Result<Array3<f32>> {
         _ => bail!("not a .npy file"),
     };
     // The header is a Python literal, parsed recursively: a plain array needs one `{` and one `(`.
-    let brackets = bytes.iter().take(header_len + 12).filter(|byte| b"([{".contains(byte)).count();
+    let brackets = bytes
+        .iter()
+        .take(header_len + 12)
+        .filter(|byte| b"([{".contains(byte))
+        .count();
     ensure!(
         header_len <= MAX_HEADER_BYTES && brackets <= 8,
         "the header of the .npy file is not that of a plain array"
@@ -404,7 +277,9 @@ fn parse_npy(bytes: &[u8]) -> anyhow::Result<Array3<f32>> {
             header.shape
         ),
     };
-    let count = shape.iter().try_fold(1usize, |product, &length| product.checked_mul(length));
+    let count = shape
+        .iter()
+        .try_fold(1usize, |product, &length| product.checked_mul(length));
     ensure!(
         count.is_some_and(|count| (1..=bytes.len()).contains(&count)),
         "the header claims an array of shape {:?}, the file has {} bytes",
@@ -436,4 +311,199 @@ fn parse_npy(bytes: &[u8]) -> anyhow::Result<Array3<f32>> {
     };
     // Iteration is in logical order, so Fortran order in the file does not matter.
     Ok(Array3::from_shape_vec(shape, array.iter().copied().collect())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::named::list;
+    use super::*;
+    use ndarray::{Array, Dimension, array};
+    use ndarray_npy::{WritableElement, WriteNpyExt};
+
+    fn bytes<T: WritableElement, D: Dimension>(array: &Array<T, D>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        array.write_npy(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn rows_are_parsed() {
+        let sobel = array![[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]];
+        for text in [
+            "1 0 -1; 2 0 -2; 1 0 -1",
+            "1,0,-1;2,0,-2;1,0,-1;",
+            "1 0 -1\n2 0 -2\n1, 0, -1",
+            "1e0 0 -1;2 0 -2;+1 0 -1",
+        ] {
+            assert_eq!(parse_rows(text), Ok(sobel.clone()), "{text}");
+        }
+        assert_eq!(parse_rows("1/9 -1/2"), Ok(array![[1.0 / 9.0, -0.5]]));
+        assert_eq!(parse_rows("-3"), Ok(array![[-3.0]]));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert_eq!(parse_rows(""), Err(KernelError::Empty));
+        assert_eq!(parse_rows(" ; "), Err(KernelError::Empty));
+        assert_eq!(parse_rows("1;;2"), Err(KernelError::EmptyRow { row: 2 }));
+        assert_eq!(parse_rows(";1"), Err(KernelError::EmptyRow { row: 1 }));
+        assert_eq!(
+            parse_rows("1 2; 3"),
+            Err(KernelError::Ragged {
+                row: 2,
+                expected: 2,
+                got: 1
+            })
+        );
+        assert_eq!(
+            parse_rows("1 2; 3 x"),
+            Err(KernelError::NotANumber {
+                text: "x".into(),
+                row: 2,
+                column: 2
+            })
+        );
+        for text in ["inf", "1 nan", "1e39", "1/0", "0/0"] {
+            assert!(matches!(parse_rows(text), Err(KernelError::NotFinite { .. })), "{text}");
+        }
+        let error = parse_bank(&["sobl".into()]).unwrap_err();
+        assert!(format!("{error:#}").contains("sobel-x"), "{error:#}");
+    }
+
+    #[test]
+    fn every_name_is_a_kernel_of_its_own() {
+        let names: Vec<String> = NAMED.iter().map(|kernel| kernel.name.to_uppercase()).collect();
+        let bank = parse_bank(&names).unwrap();
+        assert_eq!(bank.len(), NAMED.len());
+        for (kernel, named) in bank.iter().zip(NAMED) {
+            assert_eq!(kernel.name, named.name);
+            assert!(named.rows.iter().all(|row| row.len() == named.rows[0].len()));
+            assert!(list().contains(named.name));
+        }
+        let sum = |name: &str| bank.iter().find(|kernel| kernel.name == name).unwrap().weights.sum();
+        for name in [
+            "identity",
+            "blur",
+            "gaussian",
+            "sharpen",
+            "emboss",
+            "shift-left",
+            "shift-down",
+        ] {
+            assert!((sum(name) - 1.0).abs() < 1e-6, "{name}");
+        }
+        for name in [
+            "outline",
+            "edge",
+            "sobel-x",
+            "sobel-y",
+            "prewitt",
+            "prewitt-y",
+            "laplacian",
+        ] {
+            assert_eq!(sum(name), 0.0, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_in_a_bank_are_unique() {
+        let values = ["blur", "1 2", "blur", "1 2", "BLUR"].map(String::from);
+        let names: Vec<String> = parse_bank(&values)
+            .unwrap()
+            .into_iter()
+            .map(|kernel| kernel.name)
+            .collect();
+        assert_eq!(names, ["blur", "kernel-2", "blur-2", "kernel-4", "blur-3"]);
+    }
+
+    #[test]
+    fn arrays_of_every_kind_are_read() {
+        let two = array![[1i64, -2], [3, 4]];
+        let expected = array![[[1.0f32, -2.0], [3.0, 4.0]]];
+        assert_eq!(parse_npy(&bytes(&two)).unwrap(), expected);
+        assert_eq!(parse_npy(&bytes(&two.mapv(|v| v as f32))).unwrap(), expected);
+        assert_eq!(parse_npy(&bytes(&two.mapv(|v| v as f64))).unwrap(), expected);
+        assert_eq!(parse_npy(&bytes(&two.mapv(|v| v as i8))).unwrap(), expected);
+        assert_eq!(parse_npy(&bytes(&two.mapv(|v| v as i16))).unwrap(), expected);
+        assert_eq!(parse_npy(&bytes(&two.mapv(|v| v as i32))).unwrap(), expected);
+        assert_eq!(
+            parse_npy(&bytes(&two.mapv(|v| v > 0))).unwrap(),
+            array![[[1.0, 0.0], [1.0, 1.0]]]
+        );
+        // Fortran order: what NumPy writes of a transposed array.
+        assert_eq!(
+            parse_npy(&bytes(&two.clone().reversed_axes())).unwrap(),
+            array![[[1.0, 3.0], [-2.0, 4.0]]]
+        );
+        let bank = Array::from_shape_fn((5, 2, 3), |(k, i, j)| (100 * k + 10 * i + j) as f64);
+        let read = parse_npy(&bytes(&bank)).unwrap();
+        assert_eq!(read, bank.mapv(|v| v as f32));
+        assert_eq!(parse_npy(&bytes(&bank.insert_axis(Axis(1)))).unwrap(), read);
+    }
+
+    #[test]
+    fn a_file_becomes_a_named_bank() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("my bank.npy");
+        std::fs::write(&path, bytes(&Array3::<f32>::ones((11, 1, 2)))).unwrap();
+        let bank = parse_bank(&[path.to_str().unwrap().into()]).unwrap();
+        assert_eq!(bank.len(), 11);
+        assert_eq!(
+            (bank[0].name.as_str(), bank[10].name.as_str()),
+            ("my-bank-00", "my-bank-10")
+        );
+        std::fs::write(&path, bytes(&array![[1.0, f64::INFINITY]])).unwrap();
+        let error = format!("{:#}", parse_bank(&[path.to_str().unwrap().into()]).unwrap_err());
+        assert!(error.contains("finite"), "{error}");
+        assert!(parse_bank(&[folder.path().join("none.npy").to_str().unwrap().into()]).is_err());
+    }
+
+    #[test]
+    fn broken_arrays_are_refused() {
+        for array in [vec![], vec![3], vec![0, 3], vec![2, 3, 3, 3], vec![1, 1, 1, 1, 1]] {
+            assert!(
+                parse_npy(&bytes(&ArrayD::<f32>::zeros(array.clone()))).is_err(),
+                "{array:?}"
+            );
+        }
+        let good = bytes(&array![[1.0f32, 2.0], [3.0, 4.0]]);
+        for len in 0..good.len() {
+            assert!(parse_npy(&good[..len]).is_err(), "cut to {len}");
+        }
+        let swap = |from: &str, to: &str| {
+            let start = good
+                .windows(from.len())
+                .position(|window| window == from.as_bytes())
+                .unwrap();
+            [&good[..start], to.as_bytes(), &good[start + from.len()..]].concat()
+        };
+        // Replacements of equal length keep the header's own length right.
+        for (from, to) in [
+            ("(2, 2)", "(2, 9)"),
+            ("(2, 2)", "(0, 2)"),
+            ("<f4", "<f2"),
+            ("<f4", "|S4"),
+            ("(2, 2)", "(((((("),
+        ] {
+            assert!(parse_npy(&swap(from, to)).is_err(), "{to}");
+        }
+        let header = |text: &str| {
+            [
+                b"\x93NUMPY\x02\x00",
+                &(text.len() as u32).to_le_bytes()[..],
+                text.as_bytes(),
+            ]
+            .concat()
+        };
+        let deep = format!("{{'descr': {}", "(".repeat(9000));
+        let huge = "{'descr': '<f8', 'fortran_order': False, 'shape': (4294967295, 4294967295, 4294967295), }\n";
+        for file in [
+            header(&deep),
+            header(huge),
+            b"\x93NUMPY\x02\x00\xff\xff\xff\xff".to_vec(),
+            b"PK\x03\x04".to_vec(),
+        ] {
+            assert!(parse_npy(&file).is_err());
+        }
+    }
 }

@@ -8,7 +8,7 @@
 //! `job` runs that line for several pictures at a time; `kernels` reads the bank.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::thread;
@@ -28,6 +28,7 @@ mod convolve;
 mod files;
 mod job;
 mod kernels;
+mod named;
 mod picture;
 mod render;
 mod sheet;
@@ -73,7 +74,7 @@ pub struct FilterArgs {
     /// auto decides by the weights of each kernel: weights that sum up to 1/2 or more give a picture already
     /// (clamp; if none is negative and the sum is above 1, it is divided by the sum). A derivative sums up to 0
     /// and is shown as magnitude where it has no direction (outline, edge, laplacian), else signed (sobel,
-    /// prewitt). signed and magnitude are scaled for each picture so that no more than half a percent of it
+    /// prewitt). signed and magnitude are scaled for each picture so that no more than one percent of it
     /// saturates, and colours keep their proportions
     #[arg(long, value_enum, default_value_t = Show::Auto)]
     show: Show,
@@ -140,8 +141,8 @@ Examples:
   gemmconv filter cat.jpg --kernel gaussian --compare -o soft.png
   gemmconv filter --list-kernels
 
-In a folder the results keep the name of the image, with the kernel appended where there are several:
-cat.jpg becomes cat.jpg, or cat-blur.jpg and cat-edge.jpg, or cat-sheet.png. Where two images would get
+In a folder the results keep the name of the image, with the kernel appended where there are several: \
+cat.jpg becomes cat.jpg, or cat-blur.jpg and cat-edge.jpg, or cat-sheet.png. Where two images would get \
 the same name the second is called after its whole file name (cat.png.jpg), then cat-2.jpg and so on.";
 
 /// `N`, or `ROWS,COLUMNS`.
@@ -160,7 +161,11 @@ impl FromStr for Pair {
 }
 
 fn numbers(text: &str) -> Result<[usize; 2], String> {
-    let number = |text: &str| text.trim().parse().map_err(|_| format!("\"{text}\" is not a whole number"));
+    let number = |text: &str| {
+        text.trim()
+            .parse()
+            .map_err(|_| format!("\"{text}\" is not a whole number"))
+    };
     match text.split_once(',') {
         Some((rows, columns)) => Ok([number(rows)?, number(columns)?]),
         None => Ok([number(text)?; 2]),
@@ -193,8 +198,15 @@ impl FromStr for ModeArg {
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.to_ascii_lowercase();
         if let Some(value) = text.strip_prefix("constant:") {
-            let value: f64 = value.trim().parse().map_err(|_| format!("\"{value}\" is not a number"))?;
-            return if value.is_finite() { Ok(Self(PaddingMode::Constant(value))) } else { Err("must be finite".into()) };
+            let value: f64 = value
+                .trim()
+                .parse()
+                .map_err(|_| format!("\"{value}\" is not a number"))?;
+            return if value.is_finite() {
+                Ok(Self(PaddingMode::Constant(value)))
+            } else {
+                Err("must be finite".into())
+            };
         }
         let modes = [
             PaddingMode::Zeros,
@@ -203,7 +215,9 @@ impl FromStr for ModeArg {
             PaddingMode::Circular,
         ];
         let found = modes.into_iter().find(|mode| mode.name() == text);
-        found.map(Self).ok_or_else(|| "expected replicate, reflect, circular, zeros or constant:V".into())
+        found
+            .map(Self)
+            .ok_or_else(|| "expected replicate, reflect, circular, zeros or constant:V".into())
     }
 }
 
@@ -224,7 +238,9 @@ impl FilterArgs {
             None => thread::available_parallelism().map_or(1, usize::from),
         };
         let bank = kernels::parse_bank(&self.kernels)?;
-        let panels = (bank.len() as u64 + 1).saturating_mul(u64::from(self.panel).pow(2)).saturating_mul(6);
+        let panels = (bank.len() as u64 + 1)
+            .saturating_mul(u64::from(self.panel).pow(2))
+            .saturating_mul(6);
         ensure!(
             !self.sheet || panels <= memory,
             "a sheet of {} pictures of {} pixels a side takes {}; lower --panel or raise --memory",
@@ -236,7 +252,11 @@ impl FilterArgs {
             EngineKind::available().contains(&self.engine),
             "engine {} is not compiled in; there is {}",
             self.engine,
-            EngineKind::available().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            EngineKind::available()
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
         );
         Ok(Work {
             convolver: Convolver::new(self.options(), self.engine, memory, threads)?,
@@ -257,7 +277,7 @@ impl FilterArgs {
 /// Arguments that do not go together; whatever concerns one picture is printed and counted instead.
 pub fn run(arguments: &FilterArgs) -> Result<ExitCode> {
     if arguments.list_kernels {
-        return say(&kernels::list()).map(|()| ExitCode::SUCCESS);
+        return say(&named::list()).map(|()| ExitCode::SUCCESS);
     }
     let output = arguments.output.as_deref().context("no output named")?;
     let work = arguments.work()?;
@@ -273,7 +293,7 @@ pub fn run(arguments: &FilterArgs) -> Result<ExitCode> {
         },
     );
     for (name, error) in &found.missing {
-        eprintln!("error: {}: {error:#}", name.display());
+        complain(name, error);
     }
     let jobs = jobs?;
     if let Some(warning) = arguments.engine.warning() {
@@ -283,7 +303,11 @@ pub fn run(arguments: &FilterArgs) -> Result<ExitCode> {
     let mut tally = with_progress(&work, &jobs);
     tally.failed += found.missing.len();
     say(&summary(&tally, begin.elapsed()))?;
-    Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if tally.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Runs the jobs behind a progress bar, on standard error where that is a terminal.
@@ -298,7 +322,7 @@ fn with_progress(work: &Work, jobs: &[Job]) -> Tally {
     bar.enable_steady_tick(Duration::from_millis(200));
     let tally = work.run(jobs, |job, error| {
         if let Some(error) = error {
-            bar.suspend(|| eprintln!("error: {}: {error:#}", job.input.display()));
+            bar.suspend(|| complain(&job.input, error));
         }
         bar.set_message(job.input.display().to_string());
         bar.inc(1);
@@ -307,8 +331,24 @@ fn with_progress(work: &Work, jobs: &[Job]) -> Tally {
     tally
 }
 
+/// Names a picture that could not be done. Broken files get into the message: no byte of theirs may steer
+/// the terminal.
+fn complain(name: &Path, error: &anyhow::Error) {
+    let message = format!("{}: {error:#}", name.display());
+    let safe = message.chars().map(|symbol| {
+        if symbol.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            symbol
+        }
+    });
+    eprintln!("error: {}", safe.collect::<String>());
+}
+
 fn summary(tally: &Tally, elapsed: Duration) -> String {
-    let comparison = tally.comparison.map_or(String::new(), |comparison| format!("{comparison}\n"));
+    let comparison = tally
+        .comparison
+        .map_or(String::new(), |comparison| format!("{comparison}\n"));
     // While times are taken, pictures per second say nothing.
     let rate = match tally.comparison {
         None => format!(", {:.1} images/s", tally.done as f64 / elapsed.as_secs_f64().max(1e-6)),
@@ -324,7 +364,31 @@ fn summary(tally: &Tally, elapsed: Duration) -> String {
 /// Prints to standard output. That nobody reads on (`| head`) is no error.
 fn say(text: &str) -> Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_parsed_or_refused_in_words() {
+        assert_eq!("2".parse(), Ok(Pair([2, 2])));
+        assert_eq!("2,3".parse(), Ok(Pair([2, 3])));
+        for text in ["0", "1,0", "-1", "a", "1,2,3", "", "99999999999999999999999"] {
+            assert!(text.parse::<Pair>().is_err(), "{text}");
+        }
+        assert_eq!("SAME".parse(), Ok(PaddingArg(Padding::SameUpper)));
+        assert_eq!("0,2".parse(), Ok(PaddingArg(Padding::from([0, 2]))));
+        assert!("some".parse::<PaddingArg>().is_err());
+        assert_eq!("constant:127.5".parse(), Ok(ModeArg(PaddingMode::Constant(127.5))));
+        assert_eq!("circular".parse(), Ok(ModeArg(PaddingMode::Circular)));
+        for text in ["constant:", "constant:inf", "constant:nan", "mirror", ""] {
+            assert!(text.parse::<ModeArg>().is_err(), "{text}");
+        }
     }
 }

@@ -57,12 +57,14 @@ pub fn open(path: &Path, limit: u64) -> Result<Opened> {
         megabytes(limit)
     );
     let file = File::open(path).context("cannot be read")?;
-    let mut reader = ImageReader::new(BufReader::new(file)).with_guessed_format().context("cannot be read")?;
+    let mut reader = ImageReader::new(BufReader::new(file))
+        .with_guessed_format()
+        .context("cannot be read")?;
     match reader.format() {
-        None => bail!("is not a picture in a format this program reads ({})", readable_formats()),
+        None => bail!("is not a picture in a format this program reads ({READABLE})"),
         Some(format) if !format.reading_enabled() => {
             let name = format.extensions_str().first().copied().unwrap_or("unknown");
-            bail!("is a {name} picture, which this program does not read ({})", readable_formats())
+            bail!("is a {name} picture, which this program does not read ({READABLE})")
         }
         Some(_) => {}
     }
@@ -89,7 +91,7 @@ pub fn open(path: &Path, limit: u64) -> Result<Opened> {
 }
 
 impl Opened {
-    /// Width and height, as decoded and turned upright.
+    /// Height and width, turned upright.
     pub fn size(&self) -> (usize, usize) {
         let (width, height) = self.decoder.dimensions();
         let (width, height) = (width as usize, height as usize);
@@ -97,8 +99,8 @@ impl Opened {
             Orientation::Rotate90
             | Orientation::Rotate270
             | Orientation::Rotate90FlipH
-            | Orientation::Rotate270FlipH => (height, width),
-            _ => (width, height),
+            | Orientation::Rotate270FlipH => (width, height),
+            _ => (height, width),
         }
     }
 
@@ -115,9 +117,11 @@ impl Opened {
     /// The most memory that decoding takes: the file (some decoders hold it whole), the samples, a second
     /// copy of them (a progressive JPEG's coefficients, the picture turned upright), and the planes.
     pub fn decoding_bytes(&self) -> u64 {
-        let (width, height) = self.size();
+        let (height, width) = self.size();
         let samples = self.channels() + usize::from(self.has_alpha());
-        let planes = (width as u64).saturating_mul(height as u64).saturating_mul(4 * samples as u64);
+        let planes = (width as u64)
+            .saturating_mul(height as u64)
+            .saturating_mul(4 * samples as u64);
         self.decoder
             .total_bytes()
             .saturating_mul(2)
@@ -155,7 +159,10 @@ pub fn from_image(image: &DynamicImage) -> Result<Picture> {
         DynamicImage::ImageRgba16(buffer) => split(buffer.as_raw(), size, color, from_16),
         DynamicImage::ImageRgb32F(buffer) => split(buffer.as_raw(), size, color, |sample: f32| sample * 255.0),
         DynamicImage::ImageRgba32F(buffer) => split(buffer.as_raw(), size, color, |sample: f32| sample * 255.0),
-        other => Err(anyhow!("has samples of a type that is not known here: {:?}", other.color())),
+        other => Err(anyhow!(
+            "has samples of a type that is not known here: {:?}",
+            other.color()
+        )),
     }
     .map(|picture| Picture { deep, ..picture })
 }
@@ -176,7 +183,13 @@ fn split<S: Copy>(
     let alphas = usize::from(color.has_alpha());
     let channels = stored - alphas;
     let plane = |channel: usize, into: &mut Vec<f32>| {
-        into.extend(samples.iter().skip(channel).step_by(stored).map(|&sample| to_f32(sample)));
+        into.extend(
+            samples
+                .iter()
+                .skip(channel)
+                .step_by(stored)
+                .map(|&sample| to_f32(sample)),
+        );
     };
     let pixels = samples.len() / stored;
     let mut colours = reserve(pixels * channels)?;
@@ -224,13 +237,8 @@ pub fn megabytes(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
 }
 
-fn readable_formats() -> String {
-    let names = ImageFormat::all().filter(ImageFormat::reading_enabled);
-    names
-        .filter_map(|format| format.extensions_str().first().copied())
-        .collect::<Vec<_>>()
-        .join(", ")
-}
+/// Formats that are read, for messages.
+const READABLE: &str = "png, jpg, tif, bmp, webp, gif, pnm";
 
 /// Extensions that are written, for messages.
 const WRITABLE: &str = "png, jpg, tif, bmp, webp, gif, pgm, ppm, pnm";
@@ -258,7 +266,8 @@ pub fn output_format(path: &Path) -> Result<ImageFormat> {
 }
 
 fn is_extension(path: &Path, names: &[&str]) -> bool {
-    path.extension().is_some_and(|extension| names.iter().any(|name| extension.eq_ignore_ascii_case(name)))
+    path.extension()
+        .is_some_and(|extension| names.iter().any(|name| extension.eq_ignore_ascii_case(name)))
 }
 
 /// Writes `image` in the format of the extension of `path`, whole or not at all.
@@ -275,7 +284,8 @@ pub fn write(image: DynamicImage, path: &Path) -> Result<()> {
     let part = Part::beside(path)?;
     let mut file = BufWriter::new(&part.file);
     encode(&image, format, path, &mut file).with_context(|| format!("cannot write {}", path.display()))?;
-    file.flush().with_context(|| format!("cannot write {}", path.display()))?;
+    file.flush()
+        .with_context(|| format!("cannot write {}", path.display()))?;
     drop(file);
     part.keep_as(path)
 }
@@ -286,7 +296,11 @@ fn suited(image: DynamicImage, format: ImageFormat, path: &Path) -> DynamicImage
     let holds_16 = matches!(format, ImageFormat::Png | ImageFormat::Tiff | ImageFormat::Pnm);
     let holds_alpha = !matches!(format, ImageFormat::Jpeg | ImageFormat::Pnm);
     let deep = color.bytes_per_pixel() > color.channel_count() && holds_16;
-    let image = if color.has_alpha() && !holds_alpha { on_white(&image) } else { image };
+    let image = if color.has_alpha() && !holds_alpha {
+        on_white(&image)
+    } else {
+        image
+    };
     let alpha = image.color().has_alpha();
     let needs_colour = format == ImageFormat::Gif
         || is_extension(path, &["ppm"])
@@ -313,7 +327,10 @@ pub fn on_white(image: &DynamicImage) -> DynamicImage {
         pixel.0 = [over(red), over(green), over(blue), u16::MAX];
     }
     let flat = DynamicImage::from(samples);
-    match (image.color().has_color(), image.color().bytes_per_pixel() > image.color().channel_count()) {
+    match (
+        image.color().has_color(),
+        image.color().bytes_per_pixel() > image.color().channel_count(),
+    ) {
         (false, false) => flat.into_luma8().into(),
         (false, true) => flat.into_luma16().into(),
         (true, false) => flat.into_rgb8().into(),
@@ -348,7 +365,10 @@ struct Part {
 impl Part {
     fn beside(target: &Path) -> Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let name = target.file_name().context("the output name is empty")?.to_string_lossy();
+        let name = target
+            .file_name()
+            .context("the output name is empty")?
+            .to_string_lossy();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         // A long name plus the suffix could pass the file system's 255 bytes.
         let start: String = name.chars().take(40).collect();
@@ -374,5 +394,107 @@ impl Drop for Part {
             // Nothing is lost if this fails: the error that led here is what the person needs to see.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{GrayAlphaImage, Luma, LumaA, Rgb, Rgb32FImage, RgbImage};
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().expect("a folder for the test")
+    }
+
+    fn read(path: &Path) -> Picture {
+        open(path, 1 << 30).unwrap().decode(1 << 30).unwrap()
+    }
+
+    #[test]
+    fn every_written_format_is_read_again() {
+        let folder = folder();
+        let picture = RgbImage::from_fn(5, 3, |x, y| Rgb([40 * x as u8, 80 * y as u8, 200]));
+        for name in [
+            "a.png", "a.TIF", "a.bmp", "a.webp", "a.ppm", "a.pnm", "a.jpg", "a.jpeg", "a.gif", "a.pgm",
+        ] {
+            let path = folder.path().join(name);
+            write(DynamicImage::from(picture.clone()), &path).unwrap();
+            let again = read(&path);
+            let channels = if name == "a.pgm" { 1 } else { 3 };
+            assert_eq!(again.planes.dim(), (channels, 1, 3, 5), "{name}");
+            if !["a.jpg", "a.jpeg", "a.pgm"].contains(&name) {
+                assert_eq!(again.planes[[0, 0, 2, 4]], 160.0, "{name}");
+                assert_eq!(again.planes[[1, 0, 2, 4]], 160.0, "{name}");
+                assert_eq!(again.planes[[2, 0, 0, 0]], 200.0, "{name}");
+            }
+        }
+        // Nothing but the pictures is left in the folder.
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 10);
+    }
+
+    #[test]
+    fn sixteen_bits_and_alpha_survive() {
+        let folder = folder();
+        for name in ["a.png", "a.tif"] {
+            let path = folder.path().join(name);
+            let image = DynamicImage::from(image::ImageBuffer::from_fn(3, 2, |x, _| Luma([x as u16 * 257 + 1])));
+            write(image, &path).unwrap();
+            let again = read(&path);
+            assert!(again.deep && again.alpha.is_none());
+            assert_eq!(again.planes[[0, 0, 1, 2]], 515.0 / 257.0);
+        }
+        let faint = DynamicImage::from(GrayAlphaImage::from_pixel(2, 2, LumaA([10, 128])));
+        for name in ["b.png", "b.webp", "b.tif", "b.bmp"] {
+            let path = folder.path().join(name);
+            write(faint.clone(), &path).unwrap();
+            let again = read(&path);
+            assert_eq!(again.alpha.unwrap()[[1, 1]], 128.0, "{name}");
+            assert_eq!(again.planes[[0, 0, 1, 1]], 10.0, "{name}");
+        }
+        // A format without opacity shows the picture as on white paper: (10·128 + 255·127) / 255.
+        let path = folder.path().join("c.pgm");
+        write(faint, &path).unwrap();
+        assert_eq!(read(&path).planes[[0, 0, 0, 0]], 132.0);
+    }
+
+    #[test]
+    fn floats_are_scaled_to_255() {
+        let image = DynamicImage::from(Rgb32FImage::from_pixel(1, 1, Rgb([0.0, 0.5, 1.0])));
+        let picture = from_image(&image).unwrap();
+        assert_eq!(picture.planes.iter().copied().collect::<Vec<_>>(), [0.0, 127.5, 255.0]);
+        assert!(picture.deep);
+    }
+
+    #[test]
+    fn names_without_a_known_format_are_refused() {
+        for name in ["a", "a.xyz", "a.pbm", "a.pam", "a.avif", ".png"] {
+            assert!(output_format(Path::new(name)).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_failed_write_leaves_what_was_there() {
+        let folder = folder();
+        let path = folder.path().join("a.gif");
+        fs::write(&path, b"what was there").unwrap();
+        // A GIF's sides have 16 bits.
+        let wide = DynamicImage::from(RgbImage::new(70_000, 1));
+        assert!(write(wide, &path).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"what was there");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let directory = folder.path().join("b.png");
+        fs::create_dir(&directory).unwrap();
+        assert!(write(DynamicImage::from(RgbImage::new(1, 1)), &directory).is_err());
+    }
+
+    #[test]
+    fn a_picture_above_the_limit_is_refused_with_numbers() {
+        let folder = folder();
+        let path = folder.path().join("a.png");
+        write(DynamicImage::from(RgbImage::new(1000, 1000)), &path).unwrap();
+        let error = open(&path, 4 << 20).err().expect("refused").to_string();
+        assert!(error.contains("1000 x 1000") && error.contains("4.00 MiB"), "{error}");
+        assert!(open(&folder.path().join("none.png"), 1 << 30).is_err());
+        assert!(open(folder.path(), 1 << 30).is_err());
     }
 }

@@ -5,17 +5,17 @@
 //!
 //! ```text
 //! auto:  weights ≥ 0, Σ > 1           v / Σ                  smoothing written in whole numbers
-//!        Σ ≥ ½                        v                      clamped to 0..255
 //!        Σ ≈ 0 and point-symmetric    gain · |v|             edges light on black (outline, laplacian)
+//!        Σ ≥ ½ or weights ≥ 0         v                      clamped to 0..255
 //!        else                         128 + gain · v         signed around mid-grey (sobel, prewitt)
-//! gain:  the strongest response that only half a percent of the pixels exceed becomes full contrast,
+//! gain:  the strongest response that only one percent of the pixels exceed becomes full contrast,
 //!        but no more than 16 times what could never saturate, so that noise on flat ground stays noise
 //! ```
 
 use anyhow::Result;
 use clap::ValueEnum;
 use image::{DynamicImage, ImageBuffer, Luma, LumaA, Rgb, Rgba};
-use ndarray::{Array2, ArrayView2, ArrayView3};
+use ndarray::{Array2, ArrayView2, ArrayView3, s};
 
 use super::picture::reserve;
 
@@ -34,7 +34,7 @@ pub enum Show {
 }
 
 /// The share of pixels that may saturate in favour of the others' contrast.
-const SATURATED: f64 = 0.005;
+const SATURATED: f64 = 0.01;
 
 /// How far the gain may go beyond the one at which nothing can ever saturate.
 const MAX_BOOST: f64 = 16.0;
@@ -71,7 +71,7 @@ impl Tone {
         let taps = weights().filter(|&weight| weight != 0.0).count();
         let show = match show {
             Show::Auto if sum.abs() <= 1e-5 * absolute && is_point_symmetric(kernel) => Show::Magnitude,
-            Show::Auto if sum < 0.5 => Show::Signed,
+            Show::Auto if sum < 0.5 && sum < absolute => Show::Signed,
             // 1/9 in f32, nine times, is a little above 1.
             Show::Auto if sum == absolute && sum > 1.001 && taps > 1 => {
                 return Self::Plain {
@@ -106,7 +106,7 @@ impl Tone {
     /// What a caption says about it.
     pub fn caption(self) -> String {
         match self {
-            Self::Plain { gain } if gain == 1.0 => String::new(),
+            Self::Plain { gain: 1.0 } => String::new(),
             Self::Plain { gain } => format!("x {gain:.3}"),
             Self::Signed { gain } => format!("around grey, x {gain:.2}"),
             Self::Magnitude { gain } => format!("magnitude, x {gain:.2}"),
@@ -116,7 +116,7 @@ impl Tone {
 
 /// Whether turning the kernel by 180° changes nothing: it then knows no direction.
 fn is_point_symmetric(kernel: ArrayView2<f32>) -> bool {
-    kernel.iter().zip(kernel.iter().rev()).all(|(a, b)| a == b)
+    kernel.iter().eq(kernel.slice(s![..;-1, ..;-1]).iter())
 }
 
 /// The |v| that becomes full contrast.
@@ -191,4 +191,104 @@ fn interleave<S>(
         }
     }
     Ok(samples)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::named::NAMED;
+    use super::*;
+    use ndarray::{Array3, array};
+
+    fn weights(name: &str) -> Array2<f32> {
+        NAMED
+            .iter()
+            .find(|kernel| kernel.name == name)
+            .expect("a named kernel")
+            .weights()
+    }
+
+    fn choose(show: Show, kernel: &Array2<f32>, map: &Array3<f32>) -> Tone {
+        Tone::choose(show, kernel.view(), map.view())
+    }
+
+    #[test]
+    fn auto_decides_by_the_weights() {
+        let map = Array3::from_elem((1, 4, 4), 100.0);
+        for name in ["identity", "blur", "gaussian", "sharpen", "emboss", "shift-up"] {
+            assert_eq!(
+                choose(Show::Auto, &weights(name), &map),
+                Tone::Plain { gain: 1.0 },
+                "{name}"
+            );
+        }
+        for name in ["outline", "edge", "laplacian"] {
+            assert!(
+                matches!(choose(Show::Auto, &weights(name), &map), Tone::Magnitude { .. }),
+                "{name}"
+            );
+        }
+        for name in ["sobel-x", "sobel-y", "prewitt", "prewitt-y"] {
+            assert!(
+                matches!(choose(Show::Auto, &weights(name), &map), Tone::Signed { .. }),
+                "{name}"
+            );
+        }
+        let smooth = array![[1.0, 2.0, 1.0]];
+        assert_eq!(choose(Show::Auto, &smooth, &map), Tone::Plain { gain: 0.25 });
+        assert_eq!(choose(Show::Clamp, &smooth, &map), Tone::Plain { gain: 1.0 });
+        assert_eq!(choose(Show::Auto, &array![[2.0]], &map), Tone::Plain { gain: 1.0 });
+        assert_eq!(choose(Show::Auto, &array![[0.1, 0.1]], &map), Tone::Plain { gain: 1.0 });
+        assert!(matches!(choose(Show::Auto, &array![[-1.0]], &map), Tone::Signed { .. }));
+    }
+
+    #[test]
+    fn the_strongest_edges_reach_full_contrast_and_noise_does_not() {
+        let sobel = weights("sobel-x");
+        let mut map = Array3::zeros((1, 100, 100));
+        map.slice_mut(s![0, ..3, ..]).fill(500.0);
+        map[[0, 50, 50]] = -1020.0;
+        let Tone::Signed { gain } = choose(Show::Signed, &sobel, &map) else {
+            panic!("signed was asked for")
+        };
+        assert!((gain - 127.0 / 500.0).abs() < 0.001, "{gain}");
+        let noise = Array3::from_elem((1, 100, 100), 2.0);
+        let tone = choose(Show::Magnitude, &sobel, &noise);
+        assert!(
+            (tone.apply(2.0) - 8.0).abs() < 0.01,
+            "16 times 2 · 255 / 1020 is 8, got {}",
+            tone.apply(2.0)
+        );
+    }
+
+    #[test]
+    fn strange_numbers_make_a_picture_too() {
+        let map = array![[[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX]]];
+        for show in [Show::Auto, Show::Signed, Show::Magnitude, Show::Clamp] {
+            for kernel in [array![[0.0]], array![[1.0, -1.0]], array![[f32::MAX, f32::MIN]]] {
+                let tone = choose(show, &kernel, &map);
+                for deep in [false, true] {
+                    assert!(image(map.view(), None, tone, deep).is_ok());
+                }
+            }
+        }
+        let picture = image(map.view(), None, Tone::Plain { gain: 1.0 }, false).unwrap();
+        assert_eq!(picture.into_luma8().into_raw(), [0, 255, 0, 255]);
+    }
+
+    #[test]
+    fn identity_changes_no_sample_at_any_depth() {
+        let tone = Tone::Plain { gain: 1.0 };
+        let deep = Array3::from_shape_fn((1, 256, 256), |(_, i, j)| (256 * i + j) as f32 / 257.0);
+        let picture = image(deep.view(), None, tone, true).unwrap().into_luma16();
+        assert!(picture.into_raw().into_iter().eq(0..=u16::MAX));
+        let flat = Array3::from_shape_fn((3, 1, 256), |(_, _, j)| j as f32);
+        let alpha = Array2::from_elem((1, 256), 9.0);
+        let picture = image(flat.view(), Some(&alpha), tone, false).unwrap().into_rgba8();
+        assert!(
+            picture
+                .pixels()
+                .zip(0..=255)
+                .all(|(pixel, value)| pixel.0 == [value, value, value, 9])
+        );
+    }
 }

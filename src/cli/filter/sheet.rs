@@ -41,7 +41,11 @@ pub struct Panel {
 impl Panel {
     /// A panel of at most `side` pixels a side. Shrinking happens here, so that large pictures are not kept.
     pub fn new(image: DynamicImage, side: u32, caption: &str, note: String) -> Self {
-        let flat = if image.color().has_alpha() { on_white(&image) } else { image };
+        let flat = if image.color().has_alpha() {
+            on_white(&image)
+        } else {
+            image
+        };
         let shrunk = match flat.width().max(flat.height()) {
             longest if longest <= side => flat,
             // resize() keeps the proportions; Lanczos keeps thin edges visible.
@@ -60,11 +64,19 @@ impl Panel {
 /// # Errors
 /// A sheet too large for an image's 32 bits.
 pub fn compose(panels: &[Panel]) -> Result<DynamicImage> {
-    let cell_width = panels.iter().map(|panel| panel.image.width()).max().unwrap_or(1).max(100);
+    let cell_width = panels
+        .iter()
+        .map(|panel| panel.image.width())
+        .max()
+        .unwrap_or(1)
+        .max(100);
     let cell_height = panels.iter().map(|panel| panel.image.height()).max().unwrap_or(1);
     let (columns, rows) = grid(panels.len(), cell_width, cell_height + CAPTION);
     let extent = |count: usize, cell: u32| -> Option<u32> {
-        u32::try_from(count).ok()?.checked_mul(cell.checked_add(GAP)?)?.checked_add(GAP)
+        u32::try_from(count)
+            .ok()?
+            .checked_mul(cell.checked_add(GAP)?)?
+            .checked_add(GAP)
     };
     let width = extent(columns, cell_width).context("the sheet is too wide; try --panel with less")?;
     let height = extent(rows, cell_height + CAPTION).context("the sheet is too high; try --panel with less")?;
@@ -77,8 +89,20 @@ pub fn compose(panels: &[Panel]) -> Result<DynamicImage> {
         imageops::replace(&mut sheet.0, &panel.image, i64::from(x), i64::from(y));
         let middle = (left + cell_width / 2) as i32;
         let base = (top + cell_height) as i32;
-        sheet.line(&panel.caption, &FONT_9X18_BOLD, INK, Point::new(middle, base + 17), cell_width);
-        sheet.line(&panel.note, &FONT_7X13, FAINT, Point::new(middle, base + 32), cell_width);
+        sheet.line(
+            &panel.caption,
+            &FONT_9X18_BOLD,
+            INK,
+            Point::new(middle, base + 17),
+            cell_width,
+        );
+        sheet.line(
+            &panel.note,
+            &FONT_7X13,
+            FAINT,
+            Point::new(middle, base + 32),
+            cell_width,
+        );
     }
     Ok(sheet.0.into())
 }
@@ -105,7 +129,10 @@ impl Canvas {
     /// One centred line, cut to the width of its panel; what the font lacks becomes `?`.
     fn line(&mut self, text: &str, font: &MonoFont, color: Rgb888, place: Point, width: u32) {
         let room = (width / font.character_size.width) as usize;
-        let mut text: Vec<char> = text.chars().map(|symbol| if symbol.is_control() { ' ' } else { symbol }).collect();
+        let mut text: Vec<char> = text
+            .chars()
+            .map(|symbol| if symbol.is_control() { ' ' } else { symbol })
+            .collect();
         if text.len() > room {
             text.truncate(room.saturating_sub(3));
             text.extend("...".chars());
@@ -151,7 +178,10 @@ mod tests {
         assert_eq!(grid(2, 320, 280), (2, 1));
         for count in 1..200 {
             let (columns, rows) = grid(count, 320, 280);
-            assert!(columns * rows >= count && columns * (rows - 1) < count, "{count}: {columns} x {rows}");
+            assert!(
+                columns * rows >= count && columns * (rows - 1) < count,
+                "{count}: {columns} x {rows}"
+            );
         }
     }
 
