@@ -118,11 +118,6 @@ impl<'s, T> Lanes<'s, T> {
         Self { slots, count }
     }
 
-    /// How many tiles can run at once.
-    pub(crate) fn count(&self) -> usize {
-        self.count
-    }
-
     /// Runs `body` with a lane. `body` must not start parallel work of its own: the lane would wait for it.
     pub(crate) fn with<R>(&self, body: impl FnOnce(&mut [T]) -> R) -> R {
         let lanes = &self.slots[..self.count];
@@ -166,7 +161,7 @@ mod tests {
     fn lanes_are_disjoint_and_waiting_works() {
         let mut scratch = vec![0u8; 10];
         let lanes = Lanes::new(&mut scratch, 4, 8);
-        assert_eq!(lanes.count(), 2);
+        assert_eq!(lanes.count, 2);
         rayon::scope(|scope| {
             for _ in 0..32 {
                 scope.spawn(|_| {

@@ -100,7 +100,11 @@ fn run<T: Element>(case: &Case, geometry: &ConvGeometry, pools: &[ThreadPool]) {
     for recipe in RecipeKind::ALL {
         for engine in EngineKind::available() {
             // The loops know neither engines nor threads.
-            let pools = if recipe == RecipeKind::Naive { &pools[..1] } else { pools };
+            let pools = if recipe == RecipeKind::Naive {
+                &pools[..1]
+            } else {
+                pools
+            };
             for pool in pools {
                 let options = PlanOptions::new()
                     .engine(engine)

@@ -3,7 +3,7 @@
 use super::land::path_middle;
 use super::tools::*;
 
-fn tree(x: f32, y: f32, colour: &mut Colour) {
+pub fn tree(x: f32, y: f32, colour: &mut Colour) {
     let trunk = 11.0 + 0.0022 * (y - 330.0).max(0.0).powi(2) - 0.02 * (y - 330.0);
     let bend = 3.0 * ((y - 260.0) / 40.0).sin();
     if (268.0..402.0).contains(&y) && (x - 446.0 - bend).abs() < trunk {
@@ -53,7 +53,7 @@ fn tree(x: f32, y: f32, colour: &mut Colour) {
     }
 }
 
-fn fence(x: f32, y: f32, colour: &mut Colour) {
+pub fn fence(x: f32, y: f32, colour: &mut Colour) {
     if x < 352.0 {
         return;
     }
@@ -85,7 +85,7 @@ fn fence(x: f32, y: f32, colour: &mut Colour) {
     }
 }
 
-fn flowers(x: f32, y: f32, colour: &mut Colour) {
+pub fn flowers(x: f32, y: f32, colour: &mut Colour) {
     let (column, row) = ((x / 22.0).floor() as i32, (y / 17.0).floor() as i32);
     if !(24..28).contains(&row) || hash(column, row + 50) < 0.45 {
         return;

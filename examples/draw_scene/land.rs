@@ -15,7 +15,11 @@ pub fn hills(x: f32, y: f32, colour: &mut Colour) {
         let turn = (x - 330.0) / (y - 205.0);
         let furrow = (turn * 9.0).rem_euclid(1.0) < 0.5;
         let field = if furrow { hex(0xc6b45c) } else { hex(0xab9c48) };
-        let field = if !(185.0..=440.0).contains(&x) { hex(0x93b05a) } else { field };
+        let field = if !(185.0..=440.0).contains(&x) {
+            hex(0x93b05a)
+        } else {
+            field
+        };
         *colour = mix(field, hex(0xd8d59b), step(40.0, 0.0, y - back) * 0.5);
     }
     if y > meadow_line(x) {

@@ -8,6 +8,7 @@
 
 mod epilogue;
 mod functions;
+mod local;
 mod plan;
 pub mod reference;
 mod transposed;
@@ -18,6 +19,7 @@ pub use epilogue::{Activation, Epilogue};
 pub use functions::{
     conv, conv_transpose, conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d, conv3d,
 };
+pub use local::LocalPlan;
 pub use plan::{ConvPlan, Gradients, Wanted};
 pub use transposed::TransposedPlan;
 pub use weights::PreparedWeights;

@@ -146,6 +146,54 @@ pub fn backward_weight<T: Element>(geometry: &ConvGeometry, x: &[T], dy: &[T], d
     });
 }
 
+/// The number of a position among the P of an image, and what it means for locally connected weights `[P, O, K]`.
+fn local_weight(geometry: &ConvGeometry, [z, y, x]: [usize; 3], weight: usize) -> usize {
+    let [_, h, w] = &geometry.patch.axes;
+    ((z * h.output + y) * w.output + x) * geometry.weight_len() + weight
+}
+
+/// y ← the locally connected layer of x with w `[P, O, K]` and b `[P, O]`.
+pub fn local_forward<T: Element>(geometry: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
+    let (input, output) = (input_strides(geometry), output_strides(geometry));
+    let pad = T::from_f64(geometry.patch.mode.constant());
+    for_each_output(geometry, |n, o, position| {
+        let mut sum = T::ZERO;
+        for_each_product(geometry, &input, n, o, position, |weight, source| {
+            sum += w[local_weight(geometry, position, weight)] * source.map_or(pad, |index| x[index]);
+        });
+        let place = local_weight(geometry, position, 0) / geometry.patch_len() + o;
+        y[output.at(n, o, position)] = sum + bias.map_or(T::ZERO, |bias| bias[place]);
+    });
+}
+
+/// dx ← the gradient of a locally connected layer's input.
+pub fn local_backward_input<T: Element>(geometry: &ConvGeometry, w: &[T], dy: &[T], dx: &mut [T]) {
+    let (input, output) = (input_strides(geometry), output_strides(geometry));
+    dx.fill(T::ZERO);
+    for_each_output(geometry, |n, o, position| {
+        let gradient = dy[output.at(n, o, position)];
+        for_each_product(geometry, &input, n, o, position, |weight, source| {
+            if let Some(index) = source {
+                dx[index] += w[local_weight(geometry, position, weight)] * gradient;
+            }
+        });
+    });
+}
+
+/// dw ← the gradient of a locally connected layer's weight, `[P, O, K]`.
+pub fn local_backward_weight<T: Element>(geometry: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T]) {
+    let (input, output) = (input_strides(geometry), output_strides(geometry));
+    let pad = T::from_f64(geometry.patch.mode.constant());
+    dw.fill(T::ZERO);
+    for_each_output(geometry, |n, o, position| {
+        let gradient = dy[output.at(n, o, position)];
+        for_each_product(geometry, &input, n, o, position, |weight, source| {
+            let place = local_weight(geometry, position, weight);
+            dw[place] += source.map_or(pad, |index| x[index]) * gradient;
+        });
+    });
+}
+
 /// db ← the gradient of the bias, the sum of dy over images and positions.
 pub fn backward_bias<T: Element>(geometry: &ConvGeometry, dy: &[T], db: &mut [T]) {
     let output = output_strides(geometry);

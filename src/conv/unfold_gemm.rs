@@ -111,7 +111,7 @@ impl<T: Element> Job<'_, T> {
     fn part<'d>(&self, sheet: &ArrayView3<'d, T>, channels: Range<usize>, columns: &Range<usize>) -> ArrayView2<'d, T> {
         let per_image = sheet.len_of(Axis(2)).max(1);
         let (image, start) = (columns.start / per_image, columns.start % per_image);
-        let image = sheet.clone().index_axis_move(Axis(0), image);
+        let image = sheet.index_axis_move(Axis(0), image);
         image.slice_move(s![channels, start..start + columns.len()])
     }
 
