@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use gemmconv::{ConvOptions, EngineKind, Padding, PaddingMode, PerAxis};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use convolve::Convolver;
 use files::{Job, Wanted};
@@ -316,8 +316,14 @@ fn with_progress(work: &Work, jobs: &[Job]) -> Tally {
         true => ProgressBar::new(jobs.len() as u64),
         false => ProgressBar::hidden(),
     };
-    let style = "{bar:32} {pos}/{len} images  {per_sec}  {wide_msg}";
-    bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let style = "{bar:32} {pos}/{len} images  {rate} images/s  {wide_msg}";
+    let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_style(
+        style.with_key("rate", |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+            // A bar that cannot be drawn is no reason to stop.
+            let _ = write!(text, "{:.1}", state.per_sec());
+        }),
+    );
     // Without this the bar of a few large pictures would stand still.
     bar.enable_steady_tick(Duration::from_millis(200));
     let tally = work.run(jobs, |job, error| {
