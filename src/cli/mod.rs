@@ -5,14 +5,8 @@
 //! arguments were wrong. A reader that closes the pipe early (`| head`) ends the program quietly.
 
 mod bench;
-mod bench_args;
-mod chart;
-mod measure;
-mod memory;
+mod filter;
 pub mod problem;
-mod report;
-mod suites;
-mod workload;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -32,7 +26,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Bench(bench_args::BenchArgs),
+    Bench(bench::BenchArgs),
+    Filter(filter::FilterArgs),
 }
 
 /// Runs the program with the arguments of the process.
@@ -47,6 +42,7 @@ pub fn run() -> ExitCode {
     };
     let done = match cli.command {
         Command::Bench(arguments) => bench::run(arguments),
+        Command::Filter(arguments) => filter::run(&arguments),
     };
     done.unwrap_or_else(|error| {
         if is_closed_pipe(&error) {

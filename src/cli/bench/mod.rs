@@ -9,6 +9,14 @@
 //! A row is printed when it is measured. A problem that cannot be planned is reported at the end by
 //! its name; the others are still done.
 
+mod args;
+mod chart;
+mod measure;
+mod memory;
+mod report;
+mod suites;
+mod workload;
+
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
@@ -18,14 +26,17 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::bench_args::{BenchArgs, LayoutName};
-use super::measure::{FEWEST_RUNS, Limits};
 use super::problem::Problem;
-use super::report::{AUTO, Contents, Row, Table};
-use super::workload::{Outputs, Workload};
-use super::{chart, complain, warn_about};
+use super::{complain, warn_about};
+use args::LayoutName;
+use measure::{FEWEST_RUNS, Limits};
+use report::{AUTO, Contents, Row, Table};
+use workload::{Outputs, Workload};
+
 use crate::kernel::{Isa, peak_gflops};
 use crate::{ConvGeometry, ConvPlan, EngineKind, Error, Pass, PlanOptions, RecipeKind};
+
+pub(super) use args::BenchArgs;
 
 /// Largest |result − reference| ÷ largest |reference| that --check lets pass in f32.
 const ERROR_BOUND: f64 = 1e-4;

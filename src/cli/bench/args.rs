@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
-use super::problem::{Problem, ProblemList};
+use super::memory;
 use super::suites::Suite;
-use super::{complain, memory};
+use crate::cli::complain;
+use crate::cli::problem::{Problem, ProblemList};
 use crate::{EngineKind, Layout, Pass, PlanOptions, RecipeKind};
 
 /// A list of problems is text; a file beyond this is something else.
