@@ -162,24 +162,27 @@ impl<T: Element> Job<'_, T> {
             .transpose()?;
         let y = planes_mut(self.geometry.layout(), shape, y)?;
         let images = if self.last() { 1 } else { self.tiles.images };
-        try_for_each_tile(
-            y,
+        let (groups, task) = (
             [images, outputs, self.tiles.columns],
-            self.parallel,
-            &|origin, mut tile| {
-                let columns = origin[0] * shape[2] + origin[2];
-                let columns = columns..columns + tile.len_of(Axis(0)) * tile.len_of(Axis(2));
-                let weights = weights.slice(s![origin[1]..origin[1] + outputs, ..]);
+            [images, self.tiles.outputs, self.tiles.columns],
+        );
+        // Groups first, then blocks of channels inside each: a block never spans two groups.
+        try_for_each_tile(y, groups, self.parallel, &|[image, channel, position], group_tile| {
+            let columns = image * shape[2] + position;
+            let columns = columns..columns + group_tile.len_of(Axis(0)) * group_tile.len_of(Axis(2));
+            try_for_each_tile(group_tile, task, self.parallel, &|[_, block, _], mut tile| {
+                let first = channel + block;
+                let weights = weights.slice(s![first..first + tile.len_of(Axis(1)), ..]);
                 lanes.with(|scratch| {
-                    self.forward_tile(x, weights, origin[1] / outputs, &columns, &mut tile, scratch)?;
-                    epilogue.apply(origin, residual.as_ref(), &mut tile);
+                    self.forward_tile(x, weights, channel / outputs, &columns, &mut tile, scratch)?;
+                    epilogue.apply([image, first, position], residual.as_ref(), &mut tile);
                     Ok(())
                 })
-            },
-        )
+            })
+        })
     }
 
-    /// One tile of Y: `[images, O/g, positions]`.
+    /// One tile of Y: `[images, outputs, positions]`.
     fn forward_tile(
         &self,
         x: &[T],

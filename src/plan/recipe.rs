@@ -91,6 +91,8 @@ pub struct Tiles {
     pub images: usize,
     /// Input channels of one task of the backward-input pass.
     pub channels: usize,
+    /// Output channels of one task of the forward pass.
+    pub outputs: usize,
     /// Output channels staged beside the tile where several images share it; else 0.
     pub staged: usize,
 }

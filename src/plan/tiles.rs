@@ -30,6 +30,13 @@ const SMALL_IMAGE: usize = 512;
 /// Positions below which a single image is not cut in two for a second thread.
 const WORTH_CUTTING: usize = 256;
 
+/// Output channels below which they are not cut in two for a second thread: each half unfolds its patches anew.
+const WORTH_HALVING: usize = 64;
+
+/// Most output channels of a forward task whose product is staged. More leave less of the scratch to the patches;
+/// fewer unfold the same patches more often.
+const STAGED_OUTPUTS: usize = 256;
+
 impl Tiles {
     /// The tiles of one pass with at most `limit` elements of scratch a thread (at least one is used).
     pub(super) fn new(geometry: &ConvGeometry, pass: Pass, limit: usize) -> Self {
@@ -52,18 +59,8 @@ impl Tiles {
         }
         .min(limit);
         if small && geometry.layout() == Layout::ChannelsFirst {
-            let fewer = if pass == Pass::Forward {
-                rows.min(ROWS / 2)
-            } else {
-                rows
-            };
-            let shared = [rows, fewer].map(|rows| Self::shared(geometry, rows, channels, limit));
-            // Half the rows only where that lets more images in.
-            let best = shared
-                .into_iter()
-                .flatten()
-                .reduce(|a, b| if b.images > a.images { b } else { a });
-            if let Some(tiles) = best {
+            let shared = Self::shared(geometry, pass, [rows, channels], limit);
+            if let Some(tiles) = shared {
                 return tiles;
             }
         }
@@ -78,14 +75,20 @@ impl Tiles {
             columns,
             images,
             channels,
+            outputs: Self::outputs(geometry, columns),
             staged: 0,
         }
     }
 
     /// Channels first, a tile of several small images: their product is staged, then dealt out to them.
-    fn shared(geometry: &ConvGeometry, rows: usize, channels: usize, limit: usize) -> Option<Self> {
-        let (batch, positions, staged) = (geometry.batch(), geometry.positions(), geometry.outputs_per_group());
-        let most = COLUMNS.min(limit / (rows + staged)) / positions;
+    fn shared(geometry: &ConvGeometry, pass: Pass, [rows, channels]: [usize; 2], limit: usize) -> Option<Self> {
+        let (batch, positions, outputs) = (geometry.batch(), geometry.positions(), geometry.outputs_per_group());
+        let outputs = match pass {
+            Pass::Forward => balanced(outputs, STAGED_OUTPUTS),
+            // The gradients stage dY, all of it.
+            _ => outputs,
+        };
+        let most = COLUMNS.min(limit / (rows + outputs)) / positions;
         let tasks = batch.div_ceil(most.clamp(1, batch));
         // An even number of tasks, so that two threads have as much to do.
         let images = batch.div_ceil(tasks.next_multiple_of(2));
@@ -95,8 +98,20 @@ impl Tiles {
             columns: images * positions,
             images,
             channels,
-            staged,
+            outputs,
+            staged: outputs,
         })
+    }
+
+    /// Output channels of one forward task: all of them, unless a second thread would find nothing to do.
+    fn outputs(geometry: &ConvGeometry, columns: usize) -> usize {
+        let outputs = geometry.outputs_per_group();
+        let tasks = geometry.groups * (geometry.positions() * geometry.batch()).div_ceil(columns);
+        if tasks < 2 && outputs >= WORTH_HALVING {
+            outputs.div_ceil(2)
+        } else {
+            outputs
+        }
     }
 
     /// Tiles where the image is its own patch matrix: cut for threads only.
@@ -109,12 +124,14 @@ impl Tiles {
             Pass::BackwardWeight => Self::weight_rows(geometry.patch_len()),
             _ => geometry.patch_len(),
         };
+        let columns = Self::cut(geometry, pass, positions, COLUMNS);
         Self {
             patches: Patches::Image,
             rows,
-            columns: Self::cut(geometry, pass, positions, COLUMNS),
+            columns,
             images,
             channels: geometry.channels_per_group(),
+            outputs: Self::outputs(geometry, columns),
             staged: 0,
         }
     }
@@ -187,12 +204,15 @@ mod tests {
         let forward = tiles(&[1, 64, 56, 56], &[64, 64, 3, 3], &same, Pass::Forward, MEBIBYTE);
         // 3136 positions in four even pieces of 14 whole rows.
         assert_eq!((forward.rows, forward.columns, forward.images), (256, 784, 1));
-        // Small maps share: two tasks of eight images of 49 positions.
+        // Small maps share: eight images of 49 positions, and half the output channels a task.
         let small = tiles(&[16, 512, 7, 7], &[512, 512, 3, 3], &same, Pass::Forward, MEBIBYTE);
         assert_eq!(
             (small.images, small.rows, small.columns, small.staged),
-            (8, 128, 392, 512)
+            (8, 256, 392, 256)
         );
+        // A single small map: two halves of the output channels.
+        let single = tiles(&[1, 512, 7, 7], &[512, 512, 3, 3], &same, Pass::Forward, MEBIBYTE);
+        assert_eq!((single.columns, single.outputs, single.staged), (49, 256, 0));
         let pointwise = tiles(
             &[1, 64, 56, 56],
             &[256, 64, 1, 1],
