@@ -1,11 +1,37 @@
-//! Convolutions, forward and backward, as matrix products on the CPU.
+//! Convolutions, forward and backward, as matrix products on the CPU, on `ndarray` arrays.
 //!
 //! ```text
 //! shape ─► geometry ─► plan ─► patches ─► matrix product ─► epilogue / fold
 //!          sizes,      which   unfold     engine:           bias, residual,
 //!          checked     recipe  (im2col)   matrixmultiply    activation;
 //!                                         or BLAS           col2im
+//!
+//! forward          Y (O×P)  = W (O×K) · X̂ (K×P)        X̂ = unfold(X)
+//! backward weight  dW (O×K) = dY (O×P) · X̂ᵀ (P×K)
+//! backward input   dX       = fold( Wᵀ (K×O) · dY (O×P) )
 //! ```
+//!
+//! N images, C input and O output channels, K = C · taps the length of a patch, P the output positions;
+//! with groups, C and O of one group. *Convolution* means cross-correlation, as in every deep-learning
+//! library; `flip_kernel` gives the true one. Dilation 1 is none. Weights are `[O, C/g, kernel…]`. The
+//! memory layout is a value the caller gives, never a guess.
+//!
+//! ```
+//! use gemmconv::{ConvGeometry, ConvOptions, ConvPlan, Epilogue, PlanOptions, Wanted};
+//! use ndarray::Array4;
+//!
+//! let (x, w) = (Array4::<f32>::ones((8, 3, 32, 32)), Array4::<f32>::ones((16, 3, 3, 3)));
+//! let geometry = ConvGeometry::new(x.shape(), w.shape(), &ConvOptions::new().padding(1))?;
+//! let plan = ConvPlan::new(&geometry, &PlanOptions::new())?;
+//! let weights = plan.prepare(&w)?;
+//! let y = plan.forward(&x, &weights, &Epilogue::none())?;
+//! let gradients = plan.backward(&x, &weights, &y, Wanted::ALL)?;
+//! assert_eq!(gradients.d_weight.unwrap().dim(), w.dim());
+//! # Ok::<(), gemmconv::Error>(())
+//! ```
+//!
+//! [`conv2d`] and its relatives do all that in one call; [`conv::reference`] holds the plain loops that
+//! judge the rest; [`unfold`] and [`pool`] stand on their own.
 #![deny(unsafe_code)]
 
 /// Errors, with the numbers in them.
@@ -32,6 +58,9 @@ pub mod plan;
 /// CONVOLUTION: plans, one-call functions, the reference loops.
 pub mod conv;
 
+/// POOLING: maximum, average and Lp, each with its gradient.
+pub mod pool;
+
 /// THEORY: the same maps as explicit matrices.
 pub mod operator;
 
@@ -43,7 +72,11 @@ pub use element::Element;
 pub use error::{Error, Result};
 pub use gemm::EngineKind;
 pub use geometry::{
-    Axis, ConvGeometry, ConvOptions, Layout, Padding, PaddingMode, PatchGeometry, PerAxis, ReceptiveField,
-    TransposedGeometry, TransposedOptions, receptive_field,
+    Axis, ConvGeometry, ConvOptions, Divisor, Layout, Padding, PaddingMode, PatchGeometry, PerAxis, PoolGeometry,
+    PoolOptions, ReceptiveField, TransposedGeometry, TransposedOptions, receptive_field,
 };
 pub use plan::{Explanation, Pass, PlanOptions, Recipe, RecipeKind};
+pub use pool::{
+    adaptive_avg_pool, adaptive_max_pool, avg_pool, global_avg_pool, global_lp_pool, global_max_pool, lp_pool,
+    max_pool, max_pool_with_indices, max_unpool,
+};

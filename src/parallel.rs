@@ -161,7 +161,7 @@ mod tests {
     fn lanes_are_disjoint_and_waiting_works() {
         let mut scratch = vec![0u8; 10];
         let lanes = Lanes::new(&mut scratch, 4, 8);
-        assert_eq!(lanes.count(), 2);
+        assert_eq!(lanes.count, 2);
         rayon::scope(|scope| {
             for _ in 0..32 {
                 scope.spawn(|_| {

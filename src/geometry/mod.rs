@@ -6,16 +6,24 @@
 
 mod axis;
 mod conv;
+mod options;
 mod padding;
+mod patch;
 mod per_axis;
 mod pool;
 mod receptive;
 mod transposed;
+mod window;
 
 pub use axis::Axis;
-pub use conv::{ConvGeometry, ConvOptions, Layout, PatchGeometry};
+pub use conv::ConvGeometry;
+pub use options::{ConvOptions, Layout};
 pub use padding::{Padding, PaddingMode};
+pub use patch::PatchGeometry;
 pub use per_axis::PerAxis;
-
+pub(crate) use pool::spatial_rank;
+pub use pool::{PoolGeometry, PoolOptions};
 pub use receptive::{ReceptiveField, receptive_field};
 pub use transposed::{TransposedGeometry, TransposedOptions};
+pub use window::Divisor;
+pub(crate) use window::{Taps, WindowAxis};

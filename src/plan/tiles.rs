@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! forward          tile of X̂: rows ≤ 256, columns ≤ 1024       Y tile  += W[:, rows] · X̂
-//! backward input   tile of dX̂: whole channels, rows ≈ 256       dX      += fold(Wᵀ[rows, :] · dY tile)
-//! backward weight  tile of X̂: rows ≈ 256, columns ≤ 1024        dW[:, rows] += dY tile · X̂ᵀ
+//! backward input   tile of dX̂: whole channels, rows ≈ 512       dX      += fold(Wᵀ[rows, :] · dY tile)
+//! backward weight  tile of X̂: rows ≤ 512, columns ≤ 1024        dW[:, rows] += dY tile · X̂ᵀ
 //! ```
 //!
 //! Several small images share a tile: 7×7 positions alone are too few columns to repay the packing
@@ -16,6 +16,10 @@ use crate::geometry::{ConvGeometry, Layout};
 /// Rows of a tile: `matrixmultiply`'s KC, so that a row block costs no pass over C that the engine
 /// would not make by itself.
 const ROWS: usize = 256;
+
+/// Rows of a tile of the gradients. There both factors are packed anew for every tile, the weights once for its
+/// columns and the output gradient once for its rows: a square tile of 1 MiB wastes least.
+const GRADIENT_ROWS: usize = 512;
 
 /// Columns of a tile: `matrixmultiply`'s NC; its weights are packed anew for every such block.
 const COLUMNS: usize = 1024;
@@ -31,37 +35,36 @@ impl Tiles {
     pub(super) fn new(geometry: &ConvGeometry, pass: Pass, limit: usize) -> Self {
         let limit = limit.max(1);
         let small = geometry.positions() < SMALL_IMAGE && geometry.batch() > 1;
-        let shares = small || geometry.layout() == Layout::ChannelsLast;
         if geometry.patch.is_identity() && (!small || geometry.layout() == Layout::ChannelsLast) {
             return Self::of_image(geometry, pass);
         }
         let channels = match (pass, geometry.layout()) {
-            (Pass::BackwardInput, Layout::ChannelsFirst) => {
-                balanced(geometry.channels_per_group(), ROWS.div_ceil(geometry.patch.taps()))
-            }
+            (Pass::BackwardInput, Layout::ChannelsFirst) => balanced(
+                geometry.channels_per_group(),
+                GRADIENT_ROWS.div_ceil(geometry.patch.taps()),
+            ),
             _ => geometry.channels_per_group(),
         };
         let rows = match pass {
             Pass::Forward => ROWS.min(geometry.patch_len()),
-            Pass::BackwardInput => (channels * geometry.patch.taps()).min(2 * ROWS),
+            Pass::BackwardInput => (channels * geometry.patch.taps()).min(GRADIENT_ROWS + ROWS),
             Pass::BackwardWeight => Self::weight_rows(geometry.patch_len()),
         }
         .min(limit);
-        // Channels first, the product of several images is staged and then dealt out to them.
-        let stages = shares && geometry.layout() == Layout::ChannelsFirst;
-        let staged = geometry.outputs_per_group();
-        if stages {
-            let columns = COLUMNS.min(limit / (rows + staged));
-            let images = balanced(geometry.batch(), columns / geometry.positions());
-            if columns >= 2 * geometry.positions() && images > 1 {
-                return Self {
-                    patches: Patches::Tile,
-                    rows,
-                    columns: images * geometry.positions(),
-                    images,
-                    channels,
-                    staged,
-                };
+        if small && geometry.layout() == Layout::ChannelsFirst {
+            let fewer = if pass == Pass::Forward {
+                rows.min(ROWS / 2)
+            } else {
+                rows
+            };
+            let shared = [rows, fewer].map(|rows| Self::shared(geometry, rows, channels, limit));
+            // Half the rows only where that lets more images in.
+            let best = shared
+                .into_iter()
+                .flatten()
+                .reduce(|a, b| if b.images > a.images { b } else { a });
+            if let Some(tiles) = best {
+                return tiles;
             }
         }
         let most = COLUMNS.min(limit / rows).max(1);
@@ -77,6 +80,23 @@ impl Tiles {
             channels,
             staged: 0,
         }
+    }
+
+    /// Channels first, a tile of several small images: their product is staged, then dealt out to them.
+    fn shared(geometry: &ConvGeometry, rows: usize, channels: usize, limit: usize) -> Option<Self> {
+        let (batch, positions, staged) = (geometry.batch(), geometry.positions(), geometry.outputs_per_group());
+        let most = COLUMNS.min(limit / (rows + staged)) / positions;
+        let tasks = batch.div_ceil(most.clamp(1, batch));
+        // An even number of tasks, so that two threads have as much to do.
+        let images = batch.div_ceil(tasks.next_multiple_of(2));
+        (images > 1).then_some(Self {
+            patches: Patches::Tile,
+            rows,
+            columns: images * positions,
+            images,
+            channels,
+            staged,
+        })
     }
 
     /// Tiles where the image is its own patch matrix: cut for threads only.
@@ -131,10 +151,15 @@ impl Tiles {
         if lines <= most { lines } else { even }
     }
 
-    /// Rows of one task of the weight gradient: tasks are blocks of rows, at least two where that pays.
+    /// Rows of one task of the weight gradient.
     fn weight_rows(patch: usize) -> usize {
-        let blocks = patch.div_ceil(ROWS);
-        let blocks = if blocks == 1 && patch >= 64 { 2 } else { blocks };
+        let blocks = patch.div_ceil(GRADIENT_ROWS);
+        // An even number, so that two threads have as much to do.
+        let blocks = if patch >= 64 {
+            blocks.next_multiple_of(2)
+        } else {
+            blocks
+        };
         patch.div_ceil(blocks)
     }
 }
@@ -162,9 +187,12 @@ mod tests {
         let forward = tiles(&[1, 64, 56, 56], &[64, 64, 3, 3], &same, Pass::Forward, MEBIBYTE);
         // 3136 positions in four even pieces of 14 whole rows.
         assert_eq!((forward.rows, forward.columns, forward.images), (256, 784, 1));
-        // Small maps share: sixteen images of 49 positions.
+        // Small maps share: two tasks of eight images of 49 positions.
         let small = tiles(&[16, 512, 7, 7], &[512, 512, 3, 3], &same, Pass::Forward, MEBIBYTE);
-        assert_eq!((small.images, small.columns, small.staged), (6, 294, 512));
+        assert_eq!(
+            (small.images, small.rows, small.columns, small.staged),
+            (8, 128, 392, 512)
+        );
         let pointwise = tiles(
             &[1, 64, 56, 56],
             &[256, 64, 1, 1],

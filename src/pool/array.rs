@@ -1,0 +1,75 @@
+//! From arrays of any strides to slices and back.
+
+use std::borrow::Cow;
+
+use ndarray::{Array, ArrayRef, Dimension};
+
+use crate::element::{filled, reserved};
+use crate::error::{Error, Result};
+use crate::geometry::PoolGeometry;
+
+/// The elements in standard order: borrowed where they lie so, else copied.
+pub(super) fn standard<T: Copy, D: Dimension>(array: &ArrayRef<T, D>) -> Result<Cow<'_, [T]>> {
+    if let Some(slice) = array.as_slice() {
+        return Ok(Cow::Borrowed(slice));
+    }
+    let mut copy = reserved(array.len())?;
+    copy.extend(array.iter().copied());
+    Ok(Cow::Owned(copy))
+}
+
+/// An array of the rank of `like` and of `shape`, filled with `value`.
+pub(super) fn full<T: Copy, D: Dimension>(like: &D, shape: &[usize], value: T) -> Result<Array<T, D>> {
+    let mut dimension = like.clone();
+    for (axis, &length) in shape.iter().enumerate() {
+        dimension[axis] = length;
+    }
+    let data = filled(shape.iter().product(), value)?;
+    Array::from_shape_vec(dimension, data).map_err(|_| Error::Overflow { what: "output" })
+}
+
+/// The elements of an array that was made by [`full`].
+pub(super) fn slice_mut<T, D: Dimension>(array: &mut Array<T, D>) -> &mut [T] {
+    array.as_slice_mut().unwrap_or_default()
+}
+
+/// An error unless `array` has the shape that it must have.
+pub(super) fn check_shape<T, D: Dimension>(
+    what: &'static str,
+    array: &ArrayRef<T, D>,
+    expected: &[usize],
+) -> Result<()> {
+    if array.ndim() != expected.len() {
+        return Err(Error::Rank {
+            what,
+            expected: expected.len(),
+            got: array.ndim(),
+        });
+    }
+    if array.shape() != expected {
+        return Err(Error::Shape {
+            what,
+            expected: expected.to_vec(),
+            got: array.shape().to_vec(),
+        });
+    }
+    Ok(())
+}
+
+/// An error unless `got` is the length that a buffer must have.
+pub(super) fn check_length(what: &'static str, got: usize, expected: usize) -> Result<()> {
+    if got != expected {
+        return Err(Error::BufferLength { what, expected, got });
+    }
+    Ok(())
+}
+
+/// Errors unless a buffer per input element and one per output element have their lengths.
+pub(super) fn check_lengths(
+    geometry: &PoolGeometry,
+    (input, input_len): (&'static str, usize),
+    (output, output_len): (&'static str, usize),
+) -> Result<()> {
+    check_length(input, input_len, geometry.input_len())?;
+    check_length(output, output_len, geometry.output_len())
+}
