@@ -98,6 +98,10 @@ fn run<T: Element>(case: &Case, geometry: &ConvGeometry, pools: &[ThreadPool]) {
     reference::backward_weight(geometry, &x, &dy, &mut expected.dw);
     reference::backward_bias(geometry, &dy, &mut expected.db);
     for recipe in RecipeKind::ALL {
+        // The naive recipe is the judge itself behind a plan: a part of the cases shows that the plan is right.
+        if recipe == RecipeKind::Naive && case.seed % 16 != 0 {
+            continue;
+        }
         for engine in EngineKind::available() {
             // The loops know neither engines nor threads.
             let pools = if recipe == RecipeKind::Naive {
@@ -179,7 +183,7 @@ fn sizes_around_every_threshold() {
     let pools = pools();
     let options = |layout| ConvOptions::new().padding(1).layout(layout);
     for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
-        for channels in [1, 15, 16, 17, 28, 29, 57] {
+        for channels in [1, 15, 16, 17, 29] {
             for side in [1, 2, 13, 14, 15, 22, 23] {
                 for (batch, outputs) in [(1, 7), (2, 16), (3, 33)] {
                     let case = Case {

@@ -218,6 +218,9 @@ mod tests {
     use super::*;
     use ndarray::{Array2, ShapeBuilder, s};
 
+    /// Held by tests that care how many threads BLAS has: that number belongs to the whole process.
+    pub(super) static BLAS_THREADS: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
     fn filled<T: Element>(rows: usize, columns: usize, seed: usize) -> Array2<T> {
         Array2::from_shape_fn((rows, columns), |(i, j)| {
             T::from_f64(((i * 7 + j * 13 + seed) % 17) as f64 - 8.0)
@@ -235,6 +238,7 @@ mod tests {
     /// Small integers, so every engine must be exact; C starts as NaN where it must not be read.
     fn every_size_and_order<T: Element>(kind: EngineKind) {
         let engine = kind.engine::<T>().unwrap();
+        let _alone = BLAS_THREADS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let _guard = kind.one_thread();
         for (m, k, n) in [
             (1, 1, 1),

@@ -277,6 +277,9 @@ mod tests {
             );
             return;
         };
+        let _alone = crate::gemm::tests::BLAS_THREADS
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // SAFETY: OpenBLAS's own functions.
         let count = || unsafe { (controls.get_threads)() };
         unsafe { (controls.set_threads)(2) };
