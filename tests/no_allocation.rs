@@ -4,7 +4,7 @@
 //! inside a call and are told apart:
 //!
 //! * `matrixmultiply` takes a packing buffer for each product and frees it at its end. It alone asks for memory
-//!   aligned to 32 bytes or more, so those requests are counted by themselves: as many freed as taken, none
+//!   aligned to 16 bytes or more, so those requests are counted by themselves: as many freed as taken, none
 //!   larger than its blocks of A and B. (BLAS takes its buffers from elsewhere; the loops need none.)
 //! * rayon allocates when a call enters its pool from outside, and when a thread's queue grows. Inside `install`,
 //!   after a warm-up, it does neither; so nothing is allowed for it.
@@ -20,7 +20,7 @@ use ndarray::ArrayD;
 use rayon::ThreadPoolBuilder;
 
 /// Alignment from which a request is an engine's: vectors of numbers ask for 8 bytes at most.
-const PACKED: usize = 32;
+const PACKED: usize = 16;
 
 /// Most bytes of one packing buffer: A in blocks of 64 × 256 and B of 256 × 1024 in f32, twice that in f64.
 const MOST_PACKED: usize = 2 * 4 * (256 * 1024 + 2 * 64 * 256);
