@@ -25,6 +25,11 @@ impl Failures {
         Self::default()
     }
 
+    /// How many checks there were so far.
+    pub fn checks(&self) -> usize {
+        self.checks
+    }
+
     pub fn check(&mut self, holds: bool, message: impl FnOnce() -> String) {
         self.checks += 1;
         if !holds {
