@@ -49,6 +49,10 @@ pub mod geometry;
 /// MATRICES: C ← A B + β C by the engine of the caller's choice.
 pub mod gemm;
 
+/// SIMD: instruction sets as tokens, and the machine's measured peak.
+#[allow(unsafe_code)]
+pub mod kernel;
+
 /// PATCHES: unfold (im2col) and fold (col2im).
 pub mod unfold;
 
@@ -63,6 +67,11 @@ pub mod pool;
 
 /// THEORY: the same maps as explicit matrices.
 pub mod operator;
+
+/// The command-line program.
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 
 pub use conv::{
     Activation, ConvPlan, Epilogue, Gradients, LocalPlan, PreparedWeights, TransposedPlan, Wanted, conv,

@@ -1,2 +1,7 @@
-//! The `gemmconv` program.
-fn main() {}
+//! The `gemmconv` program; everything is in `gemmconv::cli`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    gemmconv::cli::run()
+}

@@ -57,6 +57,7 @@ fn output_strides(geometry: &ConvGeometry) -> Strides {
 }
 
 /// Calls `visit(n, o, position)` for every output.
+#[inline(always)]
 fn for_each_output(geometry: &ConvGeometry, mut visit: impl FnMut(usize, usize, [usize; 3])) {
     let [d, h, w] = geometry.patch.axes.map(|axis| axis.output);
     for n in 0..geometry.batch() {
@@ -73,7 +74,8 @@ fn for_each_output(geometry: &ConvGeometry, mut visit: impl FnMut(usize, usize, 
 }
 
 /// Calls `visit(weight index, input index)` for every product of one output; no input inside constant padding.
-#[inline]
+// Always inlined, so that the loops run as if each function spelled them out.
+#[inline(always)]
 fn for_each_product(
     geometry: &ConvGeometry,
     strides: &Strides,
@@ -90,16 +92,20 @@ fn for_each_product(
     for c in 0..channels {
         for kz in 0..d.kernel {
             let z = mode.source(d.position(kz, position[0]), d.input);
+            let plane = (o * channels + c) * d.kernel + flip(kz, d.kernel);
             for ky in 0..h.kernel {
                 let y = mode.source(h.position(ky, position[1]), h.input);
+                let row = plane * h.kernel + flip(ky, h.kernel);
+                // The first element of the input row, unless all of it lies in constant padding.
+                let line = z.zip(y).map(|(z, y)| strides.at(n, first + c, [z, y, 0]));
                 for kx in 0..w.kernel {
-                    let x = mode.source(w.position(kx, position[2]), w.input);
-                    let row = ((o * channels + c) * d.kernel + flip(kz, d.kernel)) * h.kernel + flip(ky, h.kernel);
                     let weight = row * w.kernel + flip(kx, w.kernel);
-                    match (z, y, x) {
-                        (Some(z), Some(y), Some(x)) => visit(weight, Some(strides.at(n, first + c, [z, y, x]))),
-                        _ => visit(weight, None),
-                    }
+                    let x = w.position(kx, position[2]);
+                    let source = match line {
+                        None => None,
+                        Some(line) => mode.source(x, w.input).map(|x| line + x * strides.spatial[2]),
+                    };
+                    visit(weight, source);
                 }
             }
         }

@@ -107,10 +107,17 @@ impl PaddingMode {
     /// `position` may lie one padding outside `0..input`, no further.
     #[inline]
     pub(crate) fn source(&self, position: isize, input: usize) -> Option<usize> {
-        let length = input as isize;
-        if (0..length).contains(&position) {
-            return Some(position as usize);
+        // One comparison: a negative position is a huge one.
+        if (position as usize) < input {
+            Some(position as usize)
+        } else {
+            self.outside(position, input as isize)
         }
+    }
+
+    /// [`source`](Self::source) of a position outside the input, the rare case.
+    #[cold]
+    fn outside(&self, position: isize, length: isize) -> Option<usize> {
         let inside = match self {
             Self::Zeros | Self::Constant(_) => return None,
             Self::Reflect if position < 0 => -position,

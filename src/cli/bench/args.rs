@@ -1,0 +1,259 @@
+//! The arguments of `gemmconv bench`: what is to be measured, and the help that says how.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+
+use super::memory;
+use super::suites::Suite;
+use crate::cli::complain;
+use crate::cli::problem::{Problem, ProblemList};
+use crate::{EngineKind, Layout, Pass, PlanOptions, RecipeKind};
+
+/// A list of problems is text; a file beyond this is something else.
+const LARGEST_LIST: u64 = 16 << 20;
+
+const EXAMPLES: &str = "\
+Examples:
+  the lessons, naive loops against the recipe that the plan chooses:
+    gemmconv bench
+  a network's layers, each compared with the reference:
+    gemmconv bench --suite resnet50 --check
+  one layer, everything that can compute it:
+    gemmconv bench --problem mb1ic64ih56oc64kh3ph1 --direction all --recipe all --engine all
+  a list at another batch, with a picture:
+    gemmconv bench --problems shapes.txt --batch 16 --threads 2 --svg speed.svg
+  one JSON object a line and nothing else:
+    gemmconv bench --suite vgg16 --json -
+
+A problem is oneDNN's descriptor: g groups (1), mb batch (2), ic/oc channels; then i input, o output,
+k kernel, s stride (1), p padding before, d dilation minus one (0), each for d depth, h height, w width;
+then n and a name. Height alone is a square, depth alone a cube. A missing o is computed, a missing p is
+what o needs, a given o is verified. Underscores separate.
+
+Timed is the pass alone: the plan, the prepared weights, the output and the scratch exist before, and
+one untimed run has warmed the caches. Forward adds a bias; backward-weight computes dw and db.
+GFLOP/s counts the 2 N O P K operations of the direct algorithm; the peak is a register loop of fused
+multiply-adds, measured now, times the threads.
+
+--check compares the last run with plain loops in f64 on the same data: the largest |difference|
+divided by the largest |reference|. Above 1e-4 the exit status is 1.
+
+Exit status: 0 all measured, 1 something failed or --check found an error, 2 wrong arguments.";
+
+/// Time convolutions: naive loops against recipes and engines, on the same data
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct BenchArgs {
+    /// A problem descriptor; may be repeated
+    #[arg(long, value_name = "DESC")]
+    problem: Vec<Problem>,
+    /// A file of descriptors, `#` begins a comment; may be repeated
+    #[arg(long, value_name = "FILE")]
+    problems: Vec<PathBuf>,
+    /// A built-in list; may be repeated [default: lessons, where no problem is given]
+    #[arg(long, value_enum)]
+    suite: Vec<Suite>,
+    /// forward, backward-input, backward-weight or all
+    #[arg(long, value_name = "PASS", default_value = "forward", value_parser = choice::<Pass>)]
+    direction: Vec<Choice<Pass>>,
+    /// auto (the plan chooses), a recipe, or all; may be repeated
+    /// [default: naive and auto; auto alone with `--json -`]
+    #[arg(long, value_parser = recipe)]
+    recipe: Vec<Choice<Option<RecipeKind>>>,
+    /// The engine of the matrix products, or all; may be repeated [default: BLAS where compiled in, else matrixmultiply]
+    #[arg(long, value_parser = choice::<EngineKind>)]
+    engine: Vec<Choice<EngineKind>>,
+    /// How images lie in memory
+    #[arg(long, value_enum, default_value = "nchw")]
+    pub(crate) layout: LayoutName,
+    /// Threads to compute with
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: u16,
+    /// Images a batch, instead of the descriptors' mb
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) batch: Option<u64>,
+    /// Compare every result with the reference loops in f64
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Seconds of timed runs for each row, of which there are 5 to 300
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.5, allow_negative_numbers = true, value_parser = budget)]
+    pub(crate) budget: f64,
+    /// Most memory that the tensors of one problem may need [default: what is available, less a fifth]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    memory: Option<u32>,
+    /// Write one JSON object a line to FILE; `-` is standard output, without the table
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) json: Option<PathBuf>,
+    /// Draw the bars into FILE
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+}
+
+impl BenchArgs {
+    /// Whether standard output is for JSON alone.
+    pub(crate) fn json_to_stdout(&self) -> bool {
+        self.json.as_deref() == Some(Path::new("-"))
+    }
+
+    /// The problems of all three sources, in the order of the options in the help.
+    pub(crate) fn problems(&self) -> Result<Vec<Problem>> {
+        let mut problems = self.problem.clone();
+        for path in &self.problems {
+            problems.extend(listed(path)?);
+        }
+        let nothing = self.problem.is_empty() && self.problems.is_empty() && self.suite.is_empty();
+        let suites = if nothing {
+            &[Suite::Lessons]
+        } else {
+            self.suite.as_slice()
+        };
+        for suite in suites {
+            problems.extend(suite.text().parse::<ProblemList>()?.problems);
+        }
+        if problems.is_empty() {
+            bail!("no problem is listed in what was given");
+        }
+        Ok(problems)
+    }
+
+    pub(crate) fn directions(&self) -> Vec<Pass> {
+        chosen(&self.direction, &Pass::ALL)
+    }
+
+    /// None is "auto". The naive loops come first: the others are measured against them.
+    pub(crate) fn recipes(&self) -> Vec<Option<RecipeKind>> {
+        match self.recipe.as_slice() {
+            [] if self.json_to_stdout() => vec![None],
+            [] => vec![Some(RecipeKind::Naive), None],
+            choices => {
+                let all: Vec<_> = RecipeKind::ALL.iter().copied().map(Some).collect();
+                let mut recipes = chosen(choices, &all);
+                recipes.sort_by_key(|&recipe| recipe != Some(RecipeKind::Naive));
+                recipes
+            }
+        }
+    }
+
+    /// Whether recipes were asked for without naming them: then one that cannot do a problem is no error.
+    pub(crate) fn every_recipe(&self) -> bool {
+        self.recipe.contains(&Choice::All)
+    }
+
+    pub(crate) fn engines(&self) -> Vec<EngineKind> {
+        match self.engine.as_slice() {
+            [] => vec![EngineKind::default()],
+            choices => chosen(choices, &EngineKind::available()),
+        }
+    }
+
+    /// Bytes that the plan of one problem may count on.
+    pub(crate) fn memory_budget(&self) -> usize {
+        if let Some(mebibytes) = self.memory {
+            return (mebibytes as usize).saturating_mul(1 << 20);
+        }
+        let default = PlanOptions::default().memory_budget;
+        let available = memory::available().map_or(default, |bytes| bytes / 5 * 4);
+        // The reference has everything again in numbers of twice the length.
+        available / if self.check { 3 } else { 1 }
+    }
+}
+
+/// A layout by its usual name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LayoutName {
+    /// channels first
+    Nchw,
+    /// channels last
+    Nhwc,
+}
+
+impl LayoutName {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Nchw => "nchw",
+            Self::Nhwc => "nhwc",
+        }
+    }
+    pub(crate) fn layout(self) -> Layout {
+        match self {
+            Self::Nchw => Layout::ChannelsFirst,
+            Self::Nhwc => Layout::ChannelsLast,
+        }
+    }
+}
+
+/// One of several, or all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice<T> {
+    All,
+    One(T),
+}
+
+fn choice<T: std::str::FromStr>(name: &str) -> std::result::Result<Choice<T>, String>
+where
+    T::Err: ToString,
+{
+    match name {
+        "all" => Ok(Choice::All),
+        name => name.parse().map(Choice::One).map_err(|error: T::Err| error.to_string()),
+    }
+}
+
+fn recipe(name: &str) -> std::result::Result<Choice<Option<RecipeKind>>, String> {
+    match name {
+        "auto" => Ok(Choice::One(None)),
+        name => Ok(match choice::<RecipeKind>(name)? {
+            Choice::All => Choice::All,
+            Choice::One(kind) => Choice::One(Some(kind)),
+        }),
+    }
+}
+
+fn budget(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
+        Ok(seconds) => Err(format!("{seconds} is outside 0..=86400 seconds")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The choices as a list without repetition, `all` of them where that is asked for.
+fn chosen<T: Copy + PartialEq>(choices: &[Choice<T>], all: &[T]) -> Vec<T> {
+    let mut list = Vec::new();
+    for choice in choices {
+        let more = match choice {
+            Choice::All => all,
+            Choice::One(one) => std::slice::from_ref(one),
+        };
+        for &item in more {
+            if !list.contains(&item) {
+                list.push(item);
+            }
+        }
+    }
+    list
+}
+
+/// The problems of a file.
+fn listed(path: &Path) -> Result<Vec<Problem>> {
+    let name = path.display();
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(LARGEST_LIST + 1).read_to_string(&mut text))
+        .with_context(|| format!("reading {name}"))?;
+    if text.len() as u64 > LARGEST_LIST {
+        bail!("{name} is longer than {LARGEST_LIST} bytes: not a list of problems");
+    }
+    let list: ProblemList = text.parse().with_context(|| format!("in {name}"))?;
+    if let Some((line, option)) = list.passed_over.first() {
+        let count = list.passed_over.len();
+        complain(&format!(
+            "note: {name}: benchdnn's own options are passed over, {count} of them, the first in line {line}: {option}"
+        ));
+    }
+    Ok(list.problems)
+}

@@ -1,0 +1,396 @@
+//! `gemmconv bench`: naive loops against every recipe and engine, on the same data.
+//!
+//! ```text
+//! for each problem, each direction:
+//!     one set of random data (and, with --check, the reference in f64)
+//!     for each recipe, each engine:  plan -> prepare -> time -> row
+//! ```
+//!
+//! A row is printed when it is measured. A problem that cannot be planned is reported at the end by
+//! its name; the others are still done.
+
+mod args;
+mod chart;
+mod measure;
+mod memory;
+mod report;
+mod suites;
+mod workload;
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use super::problem::Problem;
+use super::{complain, warn_about};
+use args::LayoutName;
+use measure::{FEWEST_RUNS, Limits};
+use report::{AUTO, Contents, Row, Table};
+use workload::{Outputs, Workload};
+
+use crate::kernel::{Isa, peak_gflops};
+use crate::{ConvGeometry, ConvPlan, EngineKind, Error, Pass, PlanOptions, RecipeKind};
+
+pub(super) use args::BenchArgs;
+
+/// Largest |result − reference| ÷ largest |reference| that --check lets pass in f32.
+const ERROR_BOUND: f64 = 1e-4;
+/// Seconds after which naive loops need not run again.
+const PATIENCE: f64 = 2.0;
+/// `gemmconv bench`.
+pub(crate) fn run(arguments: BenchArgs) -> Result<ExitCode> {
+    let mut bench = Bench::new(&arguments)?;
+    bench.measure_all()?;
+    bench.finish(arguments.svg.as_deref())
+}
+
+/// What is to be measured, where it is written, and what came of it.
+struct Bench {
+    problems: Vec<Problem>,
+    directions: Vec<Pass>,
+    /// None is "auto".
+    recipes: Vec<Option<RecipeKind>>,
+    /// A recipe that cannot do a problem is passed over where all recipes were asked for.
+    every_recipe: bool,
+    engines: Vec<EngineKind>,
+    layout: LayoutName,
+    threads: usize,
+    batch: Option<usize>,
+    check: bool,
+    /// Seconds of timed runs a row.
+    budget: f64,
+    /// Bytes.
+    memory_budget: usize,
+    pool: ThreadPool,
+    peak: f64,
+    json: Option<Box<dyn Write>>,
+    table: Option<Table>,
+    svg: Option<File>,
+    progress: ProgressBar,
+    rows: Vec<Row>,
+    /// Sentences for the end.
+    failures: Vec<String>,
+}
+
+impl Bench {
+    fn new(arguments: &BenchArgs) -> Result<Self> {
+        let (problems, directions) = (arguments.problems()?, arguments.directions());
+        let (recipes, engines) = (arguments.recipes(), arguments.engines());
+        for engine in &engines {
+            engine.engine::<f32>()?;
+        }
+        warn_about(&engines);
+        let threads = usize::from(arguments.threads);
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .with_context(|| format!("starting {threads} threads"))?;
+        // Files are made before hours are spent on what is to be written into them.
+        let create = |path: &Path| File::create(path).with_context(|| format!("creating {}", path.display()));
+        let json: Option<Box<dyn Write>> = match arguments.json.as_deref() {
+            None => None,
+            Some(_) if arguments.json_to_stdout() => Some(Box::new(io::stdout())),
+            Some(path) => Some(Box::new(BufWriter::new(create(path)?))),
+        };
+        let table = (!arguments.json_to_stdout()).then(|| {
+            let contents = contents(&problems, &directions, &recipes, &engines, arguments.check);
+            Table::new(&contents, terminal_width())
+        });
+        let rows = |recipe: &Option<RecipeKind>| match recipe {
+            Some(recipe) if !recipe.uses_engine() => 1,
+            _ => engines.len(),
+        };
+        let count = problems.len() * directions.len() * recipes.iter().map(rows).sum::<usize>();
+        // Drawn on standard error, and only where that is a terminal.
+        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}")?;
+        Ok(Self {
+            problems,
+            directions,
+            recipes,
+            engines,
+            every_recipe: arguments.every_recipe(),
+            layout: arguments.layout,
+            threads,
+            batch: arguments.batch.map(usize::try_from).transpose()?,
+            check: arguments.check,
+            budget: arguments.budget,
+            memory_budget: arguments.memory_budget(),
+            pool,
+            peak: peak_gflops::<f32>() * threads as f64,
+            json,
+            table,
+            svg: arguments.svg.as_deref().map(create).transpose()?,
+            progress: ProgressBar::new(count as u64).with_style(style),
+            rows: Vec::new(),
+            failures: Vec::new(),
+        })
+    }
+
+    fn measure_all(&mut self) -> Result<()> {
+        self.print_heading()?;
+        for problem in self.problems.clone() {
+            match problem.geometry(self.layout.layout(), self.batch) {
+                Ok(geometry) => {
+                    for direction in self.directions.clone() {
+                        self.measure(&problem, &geometry, direction)?;
+                    }
+                }
+                Err(error) => self.fail(problem.label(), &error),
+            }
+        }
+        self.progress.finish_and_clear();
+        Ok(())
+    }
+
+    /// All rows of one pass of one problem.
+    fn measure(&mut self, problem: &Problem, geometry: &ConvGeometry, pass: Pass) -> Result<()> {
+        let what = format!("{} {pass}", problem.label());
+        let plans = self.plans(&what, geometry);
+        if plans.is_empty() {
+            return Ok(());
+        }
+        // The plans found that all of it fits the memory budget, so the data is made only now.
+        let mut case = match Case::new(problem, geometry, pass, self.check) {
+            Ok(case) => case,
+            Err(error) => {
+                self.fail(&what, &error);
+                return Ok(());
+            }
+        };
+        for planned in plans {
+            let recipe = planned.plan.recipe_of(pass).kind();
+            self.progress.set_message(format!("{what} {recipe}"));
+            match self.row(&planned, &mut case) {
+                Ok(row) => self.keep(row)?,
+                Err(error) => self.fail(&format!("{what} {recipe}"), &error),
+            }
+            self.progress.inc(1);
+        }
+        Ok(())
+    }
+
+    /// A plan for every recipe and engine; those that cannot be made are failures of `what`.
+    fn plans(&mut self, what: &str, geometry: &ConvGeometry) -> Vec<Planned> {
+        let mut plans = Vec::new();
+        let mut failures = Vec::new();
+        for &recipe in &self.recipes {
+            for &engine in &self.engines {
+                let options = PlanOptions {
+                    engine,
+                    recipe,
+                    memory_budget: self.memory_budget,
+                    ..PlanOptions::default()
+                };
+                match ConvPlan::new(geometry, &options) {
+                    Ok(plan) => plans.push(Planned {
+                        plan,
+                        engine,
+                        chosen: recipe.is_none(),
+                    }),
+                    Err(Error::Unsupported { .. }) if self.every_recipe && recipe.is_some() => {}
+                    // Said once, not for every recipe and engine.
+                    Err(error) if failures.contains(&error) => {}
+                    Err(error) => failures.push(error),
+                }
+                if recipe.is_some_and(|recipe| !recipe.uses_engine()) {
+                    break; // Every engine would do the same.
+                }
+            }
+        }
+        for failure in failures {
+            self.fail(what, &failure);
+        }
+        plans
+    }
+
+    /// Measures one plan.
+    fn row(&self, planned: &Planned, case: &mut Case<'_>) -> crate::Result<Row> {
+        let (plan, pass) = (&planned.plan, case.pass);
+        let recipe = plan.recipe_of(pass).kind();
+        let naive = recipe == RecipeKind::Naive;
+        let limits = Limits {
+            budget: self.budget,
+            patience: naive.then_some(PATIENCE),
+        };
+        let (timing, out, scratch) = self.pool.install(|| {
+            let (timing, out) = case.data.run(plan, limits)?;
+            Ok::<_, Error>((timing, out, plan.scratch_len(pass)))
+        })?;
+        if naive {
+            case.naive_seconds.get_or_insert(timing.median_seconds);
+        }
+        let geometry = plan.geometry();
+        Ok(Row {
+            problem: case.problem.text().to_owned(),
+            name: case.problem.name().map(str::to_owned),
+            direction: pass.to_string(),
+            recipe: recipe.to_string(),
+            engine: recipe.uses_engine().then(|| planned.engine.to_string()),
+            layout: self.layout.name(),
+            threads: self.threads,
+            batch: geometry.batch(),
+            median_seconds: timing.median_seconds,
+            min_seconds: timing.min_seconds,
+            runs: timing.runs,
+            gflops: geometry.operations() as f64 / timing.median_seconds / 1e9,
+            peak_gflops: self.peak,
+            scratch_bytes: scratch * size_of::<f32>(),
+            max_error: case.reference.as_ref().map(|reference| out.error(reference)),
+            chosen: planned.chosen,
+            naive_seconds: case.naive_seconds,
+        })
+    }
+
+    /// Writes a row where it is wanted, and remembers it.
+    fn keep(&mut self, row: Row) -> Result<()> {
+        if let Some(json) = &mut self.json {
+            let written = serde_json::to_writer(&mut *json, &row).map_err(io::Error::from);
+            written
+                .and_then(|()| writeln!(json))
+                .and_then(|()| json.flush())
+                .context("writing JSON")?;
+        }
+        if let Some(table) = &self.table {
+            let line = table.row(&row);
+            self.progress.suspend(|| print(&line))?;
+        }
+        if let Some(error) = row.max_error.filter(|&error| error > ERROR_BOUND) {
+            let (label, pass, recipe) = (row.label(), &row.direction, &row.recipe);
+            self.failures.push(format!(
+                "{label} {pass} {recipe}: the largest error is {error:.1e} of the largest reference value, above {ERROR_BOUND:e}"
+            ));
+        }
+        self.rows.push(row);
+        Ok(())
+    }
+
+    fn fail(&mut self, what: &str, why: &Error) {
+        self.failures.push(format!("{what}: {why}"));
+    }
+
+    fn print_heading(&self) -> Result<()> {
+        let Some(table) = &self.table else { return Ok(()) };
+        let mut facts = vec![
+            "f32".to_owned(),
+            self.layout.name().to_owned(),
+            format!("{} thread{}", self.threads, if self.threads == 1 { "" } else { "s" }),
+        ];
+        facts.extend(table.constant().iter().cloned());
+        facts.push(self.peak_in_words());
+        print(&facts.join(", "))?;
+        print(&table.heading())
+    }
+
+    fn peak_in_words(&self) -> String {
+        format!(
+            "measured peak of fused multiply-add {:.1} GFLOP/s ({})",
+            self.peak,
+            Isa::detect()
+        )
+    }
+
+    /// The footnote, the picture, the failures, and the exit code that follows from them.
+    fn finish(&mut self, svg: Option<&Path>) -> Result<ExitCode> {
+        if self.table.is_some() && self.rows.iter().any(|row| row.runs < FEWEST_RUNS) {
+            print(&format!("* fewer than {FEWEST_RUNS} runs: the loops are slow"))?;
+        }
+        if let (Some(file), Some(path)) = (&mut self.svg, svg) {
+            let title = format!(
+                "Convolution, f32, {}, threads: {}; peak {:.0} GFLOP/s",
+                self.layout.name(),
+                self.threads,
+                self.peak
+            );
+            let picture = chart::svg(&self.rows, &title)?;
+            file.write_all(picture.as_bytes())
+                .with_context(|| format!("writing {}", path.display()))?;
+        }
+        for failure in &self.failures {
+            complain(&format!("error: {failure}"));
+        }
+        Ok(if self.failures.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    }
+}
+
+/// One pass of one problem: the data all its rows compute on, and what they are compared with.
+struct Case<'p> {
+    problem: &'p Problem,
+    pass: Pass,
+    data: Workload,
+    /// Where results are to be checked.
+    reference: Option<Outputs<f64>>,
+    /// Median seconds of the naive loops, once they ran.
+    naive_seconds: Option<f64>,
+}
+
+impl<'p> Case<'p> {
+    fn new(problem: &'p Problem, geometry: &ConvGeometry, pass: Pass, check: bool) -> crate::Result<Self> {
+        let data = Workload::new(geometry, pass)?;
+        let reference = check.then(|| data.reference()).transpose()?;
+        Ok(Self {
+            problem,
+            pass,
+            data,
+            reference,
+            naive_seconds: None,
+        })
+    }
+}
+
+/// A plan, and how it came to be.
+struct Planned {
+    plan: ConvPlan<f32>,
+    engine: EngineKind,
+    /// Whether the plan chose its recipe.
+    chosen: bool,
+}
+
+/// A line on standard output; a closed pipe is an error, not a panic.
+fn print(line: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .context("writing to standard output")
+}
+
+/// What the table will hold, for its widths.
+fn contents(
+    problems: &[Problem],
+    directions: &[Pass],
+    recipes: &[Option<RecipeKind>],
+    engines: &[EngineKind],
+    check: bool,
+) -> Contents {
+    let mut names: Vec<String> = recipes.iter().flatten().map(RecipeKind::to_string).collect();
+    if recipes.contains(&None) {
+        names.extend(RecipeKind::ALL.iter().map(|recipe| format!("{recipe}{AUTO}")));
+    }
+    Contents {
+        labels: problems.iter().map(|problem| problem.label().to_owned()).collect(),
+        directions: directions.iter().map(Pass::to_string).collect(),
+        recipes: names,
+        engines: engines.iter().map(EngineKind::to_string).collect(),
+        check,
+    }
+}
+
+/// Characters of a line: the terminal's, or what a file is read with.
+fn terminal_width() -> usize {
+    let terminal = console::Term::stdout();
+    if io::stdout().is_terminal()
+        && let Some((_, columns)) = terminal.size_checked()
+    {
+        return usize::from(columns);
+    }
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    columns.unwrap_or(132)
+}

@@ -1,0 +1,207 @@
+//! The data of one pass of one problem, and the pass itself as a closure over it.
+//!
+//! ```text
+//! forward          y  ← w · unfold(x) + b         reads x, w, b     writes y
+//! backward-input   dx ← fold(wᵀ · dy)             reads w, dy       writes dx
+//! backward-weight  dw ← dy · unfold(x)ᵀ, db ← Σ dy  reads x, dy     writes dw, db
+//! ```
+//!
+//! Every tensor has its own fixed seed, so all rows of a problem compute on the same numbers.
+
+use ndarray::{ArrayViewD, IxDyn};
+
+use crate::element::filled;
+use crate::{ConvGeometry, Epilogue, Result, reference};
+use crate::{ConvPlan, Pass};
+
+use super::measure::{Limits, Timing, time};
+
+/// Inputs of one pass; those it does not read are empty.
+pub(crate) struct Workload {
+    geometry: ConvGeometry,
+    pass: Pass,
+    x: Vec<f32>,
+    w: Vec<f32>,
+    bias: Vec<f32>,
+    dy: Vec<f32>,
+}
+
+/// What a pass writes: y, dx or dw; and db, empty for the other passes.
+pub(crate) struct Outputs<T> {
+    main: Vec<T>,
+    bias: Vec<T>,
+}
+
+impl Workload {
+    /// Random numbers in −1..1 for what `pass` reads.
+    pub(crate) fn new(geometry: &ConvGeometry, pass: Pass) -> Result<Self> {
+        let needed = |wanted: bool, len: usize, seed: u64| random(if wanted { len } else { 0 }, seed);
+        let (forward, input, weight) = (
+            pass == Pass::Forward,
+            pass == Pass::BackwardInput,
+            pass == Pass::BackwardWeight,
+        );
+        Ok(Self {
+            x: needed(forward || weight, geometry.input_len(), 1)?,
+            w: needed(forward || input, geometry.weight_len(), 2)?,
+            bias: needed(forward, geometry.output_channels(), 3)?,
+            dy: needed(input || weight, geometry.output_len(), 4)?,
+            geometry: geometry.clone(),
+            pass,
+        })
+    }
+
+    /// Buffers for what the pass writes, full of NaN: what is not written shows.
+    fn outputs<T: crate::Element>(&self) -> Result<Outputs<T>> {
+        let geometry = &self.geometry;
+        let (main, bias) = match self.pass {
+            Pass::Forward => (geometry.output_len(), 0),
+            Pass::BackwardInput => (geometry.input_len(), 0),
+            Pass::BackwardWeight => (geometry.weight_len(), geometry.output_channels()),
+        };
+        Ok(Outputs {
+            main: filled(main, T::NAN)?,
+            bias: filled(bias, T::NAN)?,
+        })
+    }
+
+    /// Times the pass by `plan`: weights prepared, output and scratch allocated before.
+    ///
+    /// The threads are those of the rayon pool in force. Returns what the last run wrote.
+    pub(crate) fn run(&self, plan: &ConvPlan<f32>, limits: Limits) -> Result<(Timing, Outputs<f32>)> {
+        let mut out = self.outputs()?;
+        let mut scratch = filled(plan.scratch_len(self.pass), 0.0)?;
+        let timing = match self.pass {
+            Pass::BackwardWeight => time(limits, || {
+                let db = Some(out.bias.as_mut_slice());
+                plan.backward_weight_with_scratch(&self.x, &self.dy, &mut out.main, db, &mut scratch)
+            })?,
+            Pass::Forward | Pass::BackwardInput => {
+                let shape = IxDyn(&self.geometry.weight_shape());
+                let w = ArrayViewD::from_shape(shape, &self.w).map_err(|_| crate::Error::BufferLength {
+                    what: "weight",
+                    expected: self.geometry.weight_len(),
+                    got: self.w.len(),
+                })?;
+                let prepared = plan.prepare(&w)?;
+                let epilogue = Epilogue::none().bias(&self.bias);
+                time(limits, || match self.pass {
+                    Pass::Forward => {
+                        plan.forward_with_scratch(&self.x, &prepared, &epilogue, &mut out.main, &mut scratch)
+                    }
+                    _ => plan.backward_input_with_scratch(&self.dy, &prepared, &mut out.main, &mut scratch),
+                })?
+            }
+        };
+        Ok((timing, out))
+    }
+
+    /// The same pass by the reference loops in f64.
+    pub(crate) fn reference(&self) -> Result<Outputs<f64>> {
+        let mut out = self.outputs::<f64>()?;
+        let (x, w, dy) = (wide(&self.x)?, wide(&self.w)?, wide(&self.dy)?);
+        match self.pass {
+            Pass::Forward => {
+                let bias = wide(&self.bias)?;
+                reference::forward(&self.geometry, &x, &w, Some(&bias), &mut out.main);
+            }
+            Pass::BackwardInput => reference::backward_input(&self.geometry, &w, &dy, &mut out.main),
+            Pass::BackwardWeight => {
+                reference::backward_weight(&self.geometry, &x, &dy, &mut out.main);
+                reference::backward_bias(&self.geometry, &dy, &mut out.bias);
+            }
+        }
+        Ok(out)
+    }
+}
+
+impl Outputs<f32> {
+    /// Largest |difference| divided by largest |expected|, the worse of the two outputs.
+    ///
+    /// Where everything expected is 0 the difference itself; `f64::MAX` where it is not a number.
+    pub(crate) fn error(&self, expected: &Outputs<f64>) -> f64 {
+        relative(&self.main, &expected.main).max(relative(&self.bias, &expected.bias))
+    }
+}
+
+fn relative(got: &[f32], expected: &[f64]) -> f64 {
+    let scale = expected.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
+    let mut worst = if got.len() == expected.len() { 0.0 } else { f64::MAX };
+    for (&got, &expected) in got.iter().zip(expected) {
+        let difference = (f64::from(got) - expected).abs();
+        // Not `max`: it would drop a NaN.
+        if difference > worst || difference.is_nan() {
+            worst = if difference.is_finite() { difference } else { f64::MAX };
+        }
+    }
+    if scale > 0.0 && worst < f64::MAX {
+        worst / scale
+    } else {
+        worst
+    }
+}
+
+/// `len` numbers in −1..1, the same for the same seed.
+fn random(len: usize, seed: u64) -> Result<Vec<f32>> {
+    let mut generator = fastrand::Rng::with_seed(seed);
+    let mut numbers = filled(len, 0.0)?;
+    numbers
+        .iter_mut()
+        .for_each(|number| *number = generator.f32() * 2.0 - 1.0);
+    Ok(numbers)
+}
+
+fn wide(numbers: &[f32]) -> Result<Vec<f64>> {
+    let mut copy = filled(numbers.len(), 0.0)?;
+    for (copy, &number) in copy.iter_mut().zip(numbers) {
+        *copy = f64::from(number);
+    }
+    Ok(copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Layout;
+    use crate::PlanOptions;
+    use crate::cli::problem::Problem;
+
+    #[test]
+    fn errors_are_relative_to_the_largest_reference() {
+        let error = |got: &[f32], expected: &[f64]| relative(got, expected);
+        assert_eq!(error(&[1.0, -4.0], &[1.5, -4.0]), 0.125);
+        assert_eq!(error(&[0.0], &[0.0]), 0.0);
+        assert_eq!(error(&[0.5], &[0.0]), 0.5);
+        assert_eq!(error(&[f32::NAN, 1.0], &[1.0, 1.0]), f64::MAX);
+        assert_eq!(error(&[f32::INFINITY], &[1.0]), f64::MAX);
+        assert_eq!(error(&[1.0], &[1.0, 2.0]), f64::MAX);
+        assert_eq!(error(&[], &[]), 0.0);
+    }
+
+    #[test]
+    fn every_pass_agrees_with_the_reference_in_both_layouts() {
+        let limits = Limits {
+            budget: 0.0,
+            patience: None,
+        };
+        let problem: Problem = "g2mb3ic4ih9iw8oc6oh5ow8kh3kw5sh2pw2ph1".parse().unwrap();
+        for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+            let geometry = problem.geometry(layout, None).unwrap();
+            let plan = ConvPlan::new(&geometry, &PlanOptions::default()).unwrap();
+            for pass in Pass::ALL {
+                let workload = Workload::new(&geometry, pass).unwrap();
+                let expected = workload.reference().unwrap();
+                let (timing, mut out) = workload.run(&plan, limits).unwrap();
+                assert_eq!(timing.runs, 5);
+                assert!(
+                    out.error(&expected) < 1e-6,
+                    "{pass} {layout:?}: {}",
+                    out.error(&expected)
+                );
+                // A wrong number anywhere is found, in the bias gradient too.
+                *out.bias.last_mut().unwrap_or(&mut out.main[7]) += 0.5;
+                assert!(out.error(&expected) > 1e-3);
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Instruction sets as values: a token is the proof that the CPU has the feature.
+//!
+//! ```text
+//! Avx512   x86-64 with AVX-512F            16 f32 or 8 f64 a vector, 32 registers
+//! Avx2Fma  x86-64 with AVX2 and FMA         8 f32 or 4 f64 a vector, 16 registers
+//! portable everything else                  what the compiler makes of plain loops
+//! ```
+//!
+//! The fields are private to this file and the only constructors ask the CPU.
+
+use std::fmt;
+
+/// The CPU has AVX-512F.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Avx512(());
+
+impl Avx512 {
+    /// The token, where the CPU (and the operating system) has AVX-512F.
+    pub fn new() -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        let has = std::arch::is_x86_feature_detected!("avx512f");
+        #[cfg(not(target_arch = "x86_64"))]
+        let has = false;
+        has.then_some(Self(()))
+    }
+}
+
+/// The CPU has AVX2 and FMA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Avx2Fma(());
+
+impl Avx2Fma {
+    /// The token, where the CPU (and the operating system) has AVX2 and FMA.
+    pub fn new() -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        let has = std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
+        #[cfg(not(target_arch = "x86_64"))]
+        let has = false;
+        has.then_some(Self(()))
+    }
+}
+
+/// One of the instruction sets that a kernel can be written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Isa {
+    /// AVX-512F.
+    Avx512(Avx512),
+    /// AVX2 with FMA.
+    Avx2Fma(Avx2Fma),
+    /// Plain Rust; always there.
+    Portable,
+}
+
+impl Isa {
+    /// The widest that this CPU has.
+    pub fn detect() -> Self {
+        match (Avx512::new(), Avx2Fma::new()) {
+            (Some(token), _) => Self::Avx512(token),
+            (None, Some(token)) => Self::Avx2Fma(token),
+            (None, None) => Self::Portable,
+        }
+    }
+
+    /// Every one that this CPU has, widest first.
+    pub fn available() -> Vec<Self> {
+        let avx512 = Avx512::new().map(Self::Avx512);
+        let avx2 = Avx2Fma::new().map(Self::Avx2Fma);
+        avx512.into_iter().chain(avx2).chain([Self::Portable]).collect()
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Avx512(_) => "AVX-512F",
+            Self::Avx2Fma(_) => "AVX2+FMA",
+            Self::Portable => "portable",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_detected_one_is_the_first_of_the_available_ones() {
+        let available = Isa::available();
+        assert_eq!(available[0], Isa::detect());
+        assert_eq!(*available.last().unwrap(), Isa::Portable);
+    }
+}

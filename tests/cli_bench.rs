@@ -1,0 +1,313 @@
+//! `gemmconv bench` as other programs see it: arguments in; output, errors and exit status out.
+
+#![cfg(feature = "cli")]
+
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// Two small problems, one of them grouped, strided and with a name.
+const PLAIN: &str = "mb1ic3ih9oc4kh3ph1";
+const NAMED: &str = r#"g2mb2ic4ih9iw8oc6oh5ow8kh3kw5sh2pw2ph1n"named*3""#;
+
+const KEYS: [&str; 15] = [
+    "problem",
+    "name",
+    "direction",
+    "recipe",
+    "engine",
+    "layout",
+    "threads",
+    "batch",
+    "median_seconds",
+    "min_seconds",
+    "runs",
+    "gflops",
+    "peak_gflops",
+    "scratch_bytes",
+    "max_error",
+];
+
+/// Runs `gemmconv bench --budget 0 …`: five runs a row.
+fn bench(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gemmconv"))
+        .args(["bench", "--budget", "0"])
+        .args(arguments)
+        .env_remove("COLUMNS")
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Standard output as JSON, every line of it.
+fn rows(output: &Output) -> Vec<Value> {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
+}
+
+/// The keys of a line in the order written.
+fn keys(line: &str) -> Vec<String> {
+    // `serde_json` sorts keys when it reads an object, so the order is taken from the text.
+    let object: Value = serde_json::from_str(line).unwrap();
+    let mut keys: Vec<String> = object.as_object().unwrap().keys().cloned().collect();
+    keys.sort_by_key(|key| line.find(&format!("\"{key}\":")).unwrap());
+    keys
+}
+
+#[test]
+fn json_rows_have_the_keys_of_the_contract() {
+    let output = bench(&["--problem", NAMED, "--threads", "2", "--layout", "nhwc", "--json", "-"]);
+    let rows = rows(&output);
+    assert_eq!(rows.len(), 1, "auto alone");
+    assert_eq!(keys(&text(&output.stdout)), KEYS);
+    let row = &rows[0];
+    assert_eq!(row["problem"], NAMED);
+    assert_eq!(row["name"], "named*3");
+    assert_eq!(row["direction"], "forward");
+    assert_eq!(row["layout"], "nhwc");
+    assert_eq!((row["threads"].as_u64(), row["batch"].as_u64()), (Some(2), Some(2)));
+    assert_eq!(row["runs"], 5);
+    assert_eq!(row["max_error"], Value::Null);
+    let number = |key: &str| row[key].as_f64().unwrap();
+    assert!(number("min_seconds") > 0.0 && number("min_seconds") <= number("median_seconds"));
+    // 2 · mb · oc · oh · ow · (ic / g) · kh · kw
+    let operations = 2.0 * 2.0 * 6.0 * 5.0 * 8.0 * 2.0 * 15.0;
+    let gflops = operations / number("median_seconds") / 1e9;
+    assert!((number("gflops") / gflops - 1.0).abs() < 1e-9);
+    assert!(number("peak_gflops") > 0.0);
+    assert!(row["scratch_bytes"].is_u64());
+}
+
+#[test]
+fn every_direction_and_recipe_agrees_with_the_reference() {
+    for layout in ["nchw", "nhwc"] {
+        let output = bench(&[
+            "--problem",
+            PLAIN,
+            "--problem",
+            NAMED,
+            "--direction",
+            "all",
+            "--recipe",
+            "all",
+            "--recipe",
+            "auto",
+            "--engine",
+            "all",
+            "--layout",
+            layout,
+            "--check",
+            "--json",
+            "-",
+        ]);
+        let rows = rows(&output);
+        for direction in ["forward", "backward-input", "backward-weight"] {
+            for recipe in ["naive", "unfold"] {
+                let found: Vec<_> = rows
+                    .iter()
+                    .filter(|row| row["direction"] == direction && row["recipe"] == recipe)
+                    .collect();
+                assert!(found.len() >= 2, "{direction} {recipe}");
+                for row in found {
+                    assert_eq!(row["engine"].is_null(), recipe == "naive");
+                    assert!(row["max_error"].as_f64().unwrap() < 1e-5, "{row}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_table_names_rows_and_says_how_many_times_faster() {
+    let output = bench(&["--problem", NAMED, "--problem", PLAIN, "--check", "--batch", "3"]);
+    let out = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines: Vec<_> = out.lines().collect();
+    assert!(
+        lines[0].contains("1 thread") && lines[0].contains("measured peak of fused multiply-add"),
+        "{out}"
+    );
+    for title in [
+        "problem",
+        "recipe",
+        "time",
+        "GFLOP/s",
+        "peak",
+        "x naive",
+        "scratch",
+        "max error",
+    ] {
+        assert!(lines[1].contains(title), "{title}: {out}");
+    }
+    assert_eq!(lines.len(), 2 + 2 * 2, "{out}");
+    assert!(lines[2].starts_with("named*3") && lines[2].contains("naive") && lines[2].contains(" 1.00x"));
+    assert!(lines[3].contains("(auto)") && lines[3].contains('x'), "{out}");
+    assert!(lines[4].starts_with(PLAIN));
+    let longest = lines.iter().map(|line| line.chars().count()).max();
+    assert!(longest <= Some(132), "{out}");
+}
+
+#[test]
+fn json_and_svg_files_are_written_beside_the_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let (json, svg) = (folder.path().join("rows.json"), folder.path().join("bars.svg"));
+    let name = r#"mb1ic1ih5oc1kh2n"a<b&c""#;
+    let arguments = [
+        "--problem",
+        name,
+        "--json",
+        json.to_str().unwrap(),
+        "--svg",
+        svg.to_str().unwrap(),
+    ];
+    let output = bench(&arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("a<b&c"));
+    let lines = std::fs::read_to_string(json).unwrap();
+    assert_eq!(lines.lines().count(), 2, "naive and auto");
+    assert!(lines.lines().all(|line| keys(line) == KEYS));
+    let picture = std::fs::read_to_string(svg).unwrap();
+    assert!(picture.starts_with("<svg") && picture.trim_end().ends_with("</svg>"));
+    assert!(picture.contains("a&lt;b&amp;c forward"), "{picture}");
+    assert!(
+        picture.matches("<rect").count() >= 1 + 2 + 2,
+        "background, legend, bars"
+    );
+}
+
+#[test]
+fn a_list_is_read_with_comments_and_foreign_options() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("list.txt");
+    std::fs::write(&file, format!("# comment\n\n--strides=1x2 {PLAIN} # rest\n{NAMED}\n")).unwrap();
+    let file = file.to_str().unwrap();
+    let output = bench(&["--problems", file, "--json", "-"]);
+    assert_eq!(rows(&output).len(), 2);
+    assert!(text(&output.stderr).contains("line 3: --strides=1x2"));
+
+    std::fs::write(file, format!("{PLAIN}\nic3ih9oc4\n")).unwrap();
+    let output = bench(&["--problems", file]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    assert!(
+        message.contains("list.txt") && message.contains("line 2: `ic3ih9oc4`: `kh` is missing"),
+        "{message}"
+    );
+
+    std::fs::write(file, "# nothing\n").unwrap();
+    assert!(text(&bench(&["--problems", file]).stderr).contains("no problem is listed"));
+    std::fs::write(file, b"ic1\xff").unwrap();
+    assert!(text(&bench(&["--problems", file]).stderr).contains("reading"));
+    assert!(text(&bench(&["--problems", "no/such/file"]).stderr).contains("reading no/such/file"));
+}
+
+#[test]
+fn wrong_arguments_are_named() {
+    for (arguments, message) in [
+        (["--problem", "ic3ih9xx4"], "`xx4` begins with no key"),
+        (["--problem", "ic1ih56oc1oh58kh3ph1"], "55 to 57 can"),
+        (["--recipe", "magic"], "magic"),
+        (["--engine", "steam"], "steam"),
+        (["--direction", "sideways"], "sideways"),
+        (["--threads", "0"], "0 is not in 1..=1024"),
+        (["--batch", "0"], "0 is not in"),
+        (["--budget", "-1"], "-1"),
+        (["--budget", "nan"], "outside 0..=86400"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_gemmconv"))
+            .arg("bench")
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(
+            text(&output.stderr).contains(message),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn what_cannot_be_planned_is_named_and_the_others_are_done() {
+    let groups = r#"g3ic4ih9oc6kh3n"groups""#;
+    // Every dimension fits the 32 bits of BLAS, the nine terabytes fit no memory.
+    let huge = r#"mb1ic1048576oc1iw2147483kw1n"huge""#;
+    let output = bench(&[
+        "--problem",
+        groups,
+        "--problem",
+        huge,
+        "--problem",
+        NAMED,
+        "--json",
+        "-",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    assert!(
+        message.contains("groups: 3 groups do not divide 4 input channels"),
+        "{message}"
+    );
+    assert!(
+        message.contains("huge") && message.contains("memory budget"),
+        "{message}"
+    );
+    let out = text(&output.stdout);
+    assert_eq!(out.lines().count(), 1);
+    assert!(out.contains("named*3"));
+
+    let output = bench(&["--problem", "mb1ic64ih256oc64kh3n\"16 MiB\"", "--memory", "20"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("16 MiB"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("memory budget is 20971520"));
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_gemmconv"))
+        .args([
+            "bench",
+            "--budget",
+            "0",
+            "--problem",
+            PLAIN,
+            "--problem",
+            NAMED,
+            "--json",
+            "-",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let message = text(&output.stderr);
+    assert!(!message.contains("error") && !message.contains("panicked"), "{message}");
+}
+
+#[test]
+fn help_shows_examples() {
+    let output = bench(&["--help"]);
+    assert!(output.status.success());
+    let help = text(&output.stdout);
+    for word in [
+        "Examples:",
+        "--suite",
+        "resnet50",
+        "--check",
+        "largest |difference|",
+        "Exit status",
+    ] {
+        assert!(help.contains(word), "{word}: {help}");
+    }
+}
