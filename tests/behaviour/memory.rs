@@ -3,8 +3,8 @@
 use gemmconv::operator::convolution_matrix;
 use gemmconv::unfold::{PatchOrder, fold, unfold};
 use gemmconv::{
-    ConvGeometry, ConvOptions, ConvPlan, Element, Epilogue, Error, LocalPlan, Pass, PlanOptions, RecipeKind, Result,
-    TransposedGeometry, TransposedOptions, TransposedPlan, conv, conv_transpose,
+    ConvGeometry, ConvOptions, ConvPlan, Element, EngineKind, Epilogue, Error, LocalPlan, Pass, PlanOptions,
+    RecipeKind, Result, TransposedGeometry, TransposedOptions, TransposedPlan, conv, conv_transpose,
 };
 use ndarray::{ArrayD, ArrayView, IxDyn};
 
@@ -18,8 +18,11 @@ fn zeros<'z, T: Element>(zero: &'z ArrayD<T>, shape: &[usize]) -> ArrayView<'z, 
     zero.broadcast(shape).unwrap()
 }
 
+/// No budget, and the engine whose integers are as wide as the machine's.
 fn unlimited() -> PlanOptions {
-    PlanOptions::new().memory_budget(usize::MAX)
+    PlanOptions::new()
+        .memory_budget(usize::MAX)
+        .engine(EngineKind::MatrixMultiply)
 }
 
 /// The least budget is the number in the error: exactly as much is enough, one byte less is not.
@@ -204,6 +207,24 @@ fn refused_allocations_are_errors() {
         failures.check(refused, || format!("{name}: {result:?}"));
     }
     failures.finish(18);
+}
+
+/// BLAS counts in 32 bits: what does not fit is refused, not cut off.
+#[test]
+fn dimensions_beyond_an_engine() {
+    let x = ConvGeometry::new(&[1, 1, 4], &[1, 1, 1], &ConvOptions::new().padding([(1 << 32, 0)])).unwrap();
+    for engine in EngineKind::available() {
+        let limit = engine.engine::<f32>().unwrap().limit();
+        let got = (1 << 32) + 4;
+        let plan = ConvPlan::<f32>::new(&x, &unlimited().engine(engine)).map(drop);
+        match engine {
+            EngineKind::Blas if limit < got => {
+                let engine = "blas";
+                assert_eq!(plan, Err(Error::EngineDimension { engine, got, limit }));
+            }
+            _ => assert_eq!(plan, Ok(())),
+        }
+    }
 }
 
 /// Layers whose whole patch matrix crashed others (oneDNN 122, pytorch 9404, executorch 20653, ggml 907) are planned
