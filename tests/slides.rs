@@ -164,10 +164,10 @@ fn every_printed_table() {
 /// Both lower results are Σ x(1, ·) − Σ x(3, ·) over three columns. The upper row is the same on both slides,
 /// and both lower results of the later one are too small by exactly one. The two sums share the inner
 /// columns, so one slip there explains both: a pixel of row 3 read one too large, or of row 1 one too small,
-/// as shown here. We keep the first table, which is right for the picture it was worked out on; the later
-/// one repeats it with the slip.
+/// as shown here. The first table is taken for right, and the later one, which repeats it, for the one with the
+/// slip: without the slide's picture the numbers say that one is wrong, not which.
 #[test]
-fn the_later_slide_misreads_one_pixel() {
+fn one_misread_pixel_separates_two_slides() {
     let misread = |row: usize, column: usize, by: f64| {
         let mut image = rows_image();
         image[[row, column]] += by;
