@@ -1,7 +1,10 @@
 //! The element types: `f32` and `f64`, behind one sealed trait.
 
+use std::borrow::Cow;
 use std::fmt::{Debug, Display};
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
+
+use ndarray::{ArrayRef, Dimension};
 
 use crate::error::{Error, Result};
 
@@ -100,4 +103,21 @@ pub(crate) fn reserved<T>(len: usize) -> Result<Vec<T>> {
         bytes: len.saturating_mul(size_of::<T>()),
     })?;
     Ok(vector)
+}
+
+/// The elements of `values`, `len` of them, or the typed error where the allocator refuses.
+pub(crate) fn collected<T>(len: usize, values: impl Iterator<Item = T>) -> Result<Vec<T>> {
+    let mut vector = reserved(len)?;
+    vector.extend(values);
+    Ok(vector)
+}
+
+/// The elements of `array` in standard order, copied only where they lie otherwise.
+///
+/// A view can be far larger than the memory behind it (a stride of 0), so the copy may fail.
+pub(crate) fn standard<T: Copy, D: Dimension>(array: &ArrayRef<T, D>) -> Result<Cow<'_, [T]>> {
+    match array.as_slice() {
+        Some(slice) => Ok(Cow::Borrowed(slice)),
+        None => Ok(Cow::Owned(collected(array.len(), array.iter().copied())?)),
+    }
 }

@@ -5,8 +5,7 @@ use ndarray::{Array, ArrayRef, ArrayRef1, Dimension, Ix3, Ix4, Ix5};
 use super::epilogue::Epilogue;
 use super::plan::ConvPlan;
 use super::transposed::TransposedPlan;
-use super::weights::standard;
-use crate::element::Element;
+use crate::element::{Element, standard};
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, ConvOptions, TransposedGeometry, TransposedOptions};
 use crate::plan::PlanOptions;
@@ -27,7 +26,7 @@ pub fn conv<T: Element, D: Dimension>(
     let geometry = ConvGeometry::new(x.shape(), weight.shape(), options)?;
     check_bias(bias, geometry.output_channels())?;
     let plan = ConvPlan::new(&geometry, &PlanOptions::new())?;
-    let bias = bias.map(standard);
+    let bias = bias.map(standard).transpose()?;
     let epilogue = Epilogue {
         bias: bias.as_deref(),
         ..Epilogue::none()
@@ -98,7 +97,7 @@ pub fn conv_transpose<T: Element, D: Dimension>(
     let geometry = TransposedGeometry::new(x.shape(), weight.shape(), options)?;
     check_bias(bias, geometry.output_channels())?;
     let plan = TransposedPlan::new(&geometry, &PlanOptions::new())?;
-    let bias = bias.map(standard);
+    let bias = bias.map(standard).transpose()?;
     let epilogue = Epilogue {
         bias: bias.as_deref(),
         ..Epilogue::none()

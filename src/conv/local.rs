@@ -9,13 +9,13 @@
 //! The weights are read once and are far larger than the images, so channels last is computed channels
 //! first on a copy of the image. Source: Keras 2, `LocallyConnected2D`.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use ndarray::{Array, Array2, Array3, ArrayRef, ArrayRef2, ArrayRef3, ArrayView3, Axis, Dimension, s};
 
 use super::plan::array;
-use super::weights::standard;
-use crate::element::{Element, filled};
+use crate::element::{Element, collected, filled, standard};
 use crate::error::{Error, Result, product as checked_product};
 use crate::gemm::{Engine, EngineKind, product};
 use crate::geometry::{ConvGeometry, Layout, PatchGeometry};
@@ -119,13 +119,16 @@ impl<T: Element> LocalPlan<T> {
 
     /// A batch of `channels` channels, channels first, in standard order.
     fn channels_first<D: Dimension>(&self, channels: usize, data: &ArrayRef<T, D>) -> Result<Vec<T>> {
-        let data = standard(data);
+        let data = standard(data)?;
         if self.geometry.layout() == Layout::ChannelsFirst {
-            return Ok(data.into_owned());
+            return match data {
+                Cow::Owned(data) => Ok(data),
+                Cow::Borrowed(data) => collected(data.len(), data.iter().copied()),
+            };
         }
         let elements = data.len() / channels / self.geometry.batch().max(1);
         let view = planes(Layout::ChannelsLast, [self.geometry.batch(), channels, elements], &data)?;
-        Ok(view.iter().copied().collect())
+        collected(view.len(), view.iter().copied())
     }
 
     /// A batch that was computed channels first, in the caller's layout.
@@ -139,7 +142,8 @@ impl<T: Element> LocalPlan<T> {
             [self.geometry.batch(), channels, elements],
             &data,
         )?;
-        array(shape, view.permuted_axes([0, 2, 1]).iter().copied().collect())
+        let view = view.permuted_axes([0, 2, 1]);
+        array(shape, collected(view.len(), view.iter().copied())?)
     }
 
     /// X̂ of one group at positions `at`, of images `from..from + count`: `[images, K, positions]` in `scratch`.
@@ -339,7 +343,7 @@ impl<T: Element> LocalPlan<T> {
     /// A gradient of another shape than the output's.
     pub fn backward_bias<D: Dimension>(&self, d_output: &ArrayRef<T, D>) -> Result<Array2<T>> {
         check_shape("output gradient", &self.geometry.output_shape(), d_output.shape())?;
-        let dy = standard(d_output);
+        let dy = standard(d_output)?;
         let shape = [self.geometry.batch(), self.geometry.outputs, self.geometry.positions()];
         let mut sums = filled(shape[1] * shape[2], T::ZERO)?;
         for image in planes(self.geometry.layout(), shape, &dy)?.outer_iter() {

@@ -5,8 +5,8 @@ use ndarray::{Array, ArrayRef, Dimension, IxDyn};
 use super::epilogue::{Epilogue, check_len};
 use super::reference;
 use super::unfold_gemm::{self, Job};
-use super::weights::{Form, PreparedWeights, standard};
-use crate::element::{Element, filled};
+use super::weights::{Form, PreparedWeights};
+use crate::element::{Element, filled, standard};
 use crate::error::{Error, Result};
 use crate::gemm::{Engine, EngineKind};
 use crate::geometry::ConvGeometry;
@@ -202,7 +202,7 @@ impl<T: Element> ConvPlan<T> {
         check_shape("input", &self.geometry.input_shape(), x.shape())?;
         let mut y = filled(self.geometry.output_len(), T::ZERO)?;
         let mut scratch = filled(self.scratch_len(Pass::Forward), T::ZERO)?;
-        self.run_forward(&standard(x), weights, epilogue, &mut y, &mut scratch)?;
+        self.run_forward(&standard(x)?, weights, epilogue, &mut y, &mut scratch)?;
         array(&self.geometry.output_shape(), y)
     }
 
@@ -215,7 +215,7 @@ impl<T: Element> ConvPlan<T> {
     ) -> Result<Array<T, D>> {
         if self.form.is_given() {
             check_shape("weight", &self.geometry.weight_shape(), weight.shape())?;
-            return self.forward_raw(x, &standard(weight), epilogue);
+            return self.forward_raw(x, &standard(weight)?, epilogue);
         }
         self.forward(x, &self.prepare(weight)?, epilogue)
     }
@@ -235,7 +235,7 @@ impl<T: Element> ConvPlan<T> {
         check_shape("output", &self.geometry.output_shape(), y.shape())?;
         let mut scratch = filled(self.scratch_len(Pass::Forward), T::ZERO)?;
         in_standard(y, |y| {
-            self.forward_with_scratch(&standard(x), weights, epilogue, y, &mut scratch)
+            self.forward_with_scratch(&standard(x)?, weights, epilogue, y, &mut scratch)
         })
     }
 
@@ -290,7 +290,7 @@ impl<T: Element> ConvPlan<T> {
         check_shape("output gradient", &self.geometry.output_shape(), d_output.shape())?;
         let mut dx = filled(self.geometry.input_len(), T::ZERO)?;
         let mut scratch = filled(self.scratch_len(Pass::BackwardInput), T::ZERO)?;
-        self.backward_input_with_scratch(&standard(d_output), weights, &mut dx, &mut scratch)?;
+        self.backward_input_with_scratch(&standard(d_output)?, weights, &mut dx, &mut scratch)?;
         array(&self.geometry.input_shape(), dx)
     }
 
@@ -308,7 +308,7 @@ impl<T: Element> ConvPlan<T> {
         check_shape("input gradient", &self.geometry.input_shape(), d_input.shape())?;
         let mut scratch = filled(self.scratch_len(Pass::BackwardInput), T::ZERO)?;
         in_standard(d_input, |dx| {
-            self.backward_input_with_scratch(&standard(d_output), weights, dx, &mut scratch)
+            self.backward_input_with_scratch(&standard(d_output)?, weights, dx, &mut scratch)
         })
     }
 
@@ -344,7 +344,7 @@ impl<T: Element> ConvPlan<T> {
         check_shape("output gradient", &self.geometry.output_shape(), d_output.shape())?;
         let mut dw = filled(self.geometry.weight_len(), T::ZERO)?;
         let mut scratch = filled(self.scratch_len(Pass::BackwardWeight), T::ZERO)?;
-        self.backward_weight_with_scratch(&standard(x), &standard(d_output), &mut dw, None, &mut scratch)?;
+        self.backward_weight_with_scratch(&standard(x)?, &standard(d_output)?, &mut dw, None, &mut scratch)?;
         array(&self.geometry.weight_shape(), dw)
     }
 
@@ -363,7 +363,7 @@ impl<T: Element> ConvPlan<T> {
         check_shape("weight gradient", &self.geometry.weight_shape(), d_weight.shape())?;
         let mut scratch = filled(self.scratch_len(Pass::BackwardWeight), T::ZERO)?;
         in_standard(d_weight, |dw| {
-            self.backward_weight_with_scratch(&standard(x), &standard(d_output), dw, None, &mut scratch)
+            self.backward_weight_with_scratch(&standard(x)?, &standard(d_output)?, dw, None, &mut scratch)
         })
     }
 
@@ -407,7 +407,7 @@ impl<T: Element> ConvPlan<T> {
     pub fn backward_bias<D: Dimension>(&self, d_output: &ArrayRef<T, D>) -> Result<Vec<T>> {
         check_shape("output gradient", &self.geometry.output_shape(), d_output.shape())?;
         let mut db = filled(self.geometry.output_channels(), T::ZERO)?;
-        self.backward_bias_into(&standard(d_output), &mut db)?;
+        self.backward_bias_into(&standard(d_output)?, &mut db)?;
         Ok(db)
     }
 

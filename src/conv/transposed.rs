@@ -10,8 +10,8 @@ use ndarray::{Array, ArrayRef, Dimension};
 use super::epilogue::Epilogue;
 use super::plan::{ConvPlan, Gradients, Wanted, array, in_standard};
 use super::unfold_gemm;
-use super::weights::{PreparedWeights, standard};
-use crate::element::{Element, filled};
+use super::weights::PreparedWeights;
+use crate::element::{Element, filled, standard};
 use crate::error::{Error, Result};
 use crate::geometry::TransposedGeometry;
 use crate::parallel::threads_for;
@@ -82,7 +82,7 @@ impl<T: Element> TransposedPlan<T> {
         check_shape("input", &self.geometry.input_shape(), x.shape())?;
         let mut y = filled(self.twin.geometry().input_len(), T::ZERO)?;
         let mut scratch = filled(self.scratch_len(Pass::Forward), T::ZERO)?;
-        self.forward_with_scratch(&standard(x), weights, epilogue, &mut y, &mut scratch)?;
+        self.forward_with_scratch(&standard(x)?, weights, epilogue, &mut y, &mut scratch)?;
         array(&self.geometry.output_shape(), y)
     }
 
@@ -101,7 +101,7 @@ impl<T: Element> TransposedPlan<T> {
         check_shape("output", &self.geometry.output_shape(), y.shape())?;
         let mut scratch = filled(self.scratch_len(Pass::Forward), T::ZERO)?;
         in_standard(y, |y| {
-            self.forward_with_scratch(&standard(x), weights, epilogue, y, &mut scratch)
+            self.forward_with_scratch(&standard(x)?, weights, epilogue, y, &mut scratch)
         })
     }
 
@@ -190,7 +190,7 @@ impl<T: Element> TransposedPlan<T> {
     pub fn backward_bias<D: Dimension>(&self, d_output: &ArrayRef<T, D>) -> Result<Vec<T>> {
         check_shape("output gradient", &self.geometry.output_shape(), d_output.shape())?;
         let mut db = filled(self.geometry.output_channels(), T::ZERO)?;
-        self.backward_bias_into(&standard(d_output), &mut db)?;
+        self.backward_bias_into(&standard(d_output)?, &mut db)?;
         Ok(db)
     }
 

@@ -5,11 +5,9 @@
 //! prepared  O × K, K = (c, taps) channels first, (taps, c) channels last; taps reversed where the kernel is flipped
 //! ```
 
-use std::borrow::Cow;
-
 use ndarray::{ArrayRef, Dimension};
 
-use crate::element::{Element, filled};
+use crate::element::{Element, filled, standard};
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, Layout};
 use crate::plan::RecipeKind;
@@ -107,15 +105,15 @@ impl<T: Element> PreparedWeights<T> {
 
     /// Prepares other weights of the same shape in place; allocates nothing where they are in standard layout.
     pub(super) fn update<D: Dimension>(&mut self, geometry: &ConvGeometry, weight: &ArrayRef<T, D>) -> Result<()> {
-        check_shape("weight", &geometry.weight_shape(), weight.shape())?;
-        let weight = standard(weight);
+        check_weight("weight", geometry, weight.shape())?;
+        let weight = standard(weight)?;
         self.form.prepare(geometry, &weight, &mut self.data);
         Ok(())
     }
 
     /// The data, if these weights were prepared for such a geometry and form.
     pub(super) fn check(&self, geometry: &ConvGeometry, form: Form) -> Result<&[T]> {
-        check_shape("prepared weight", &geometry.weight_shape(), &self.shape)?;
+        check_weight("prepared weight", geometry, &self.shape)?;
         if self.form != form {
             return Err(Error::LayoutMismatch {
                 what: "prepared weight",
@@ -135,10 +133,12 @@ impl<T: Element> PreparedWeights<T> {
     }
 }
 
-/// The elements of `array` in standard order, copied only where they lie otherwise.
-pub(super) fn standard<T: Element, D: Dimension>(array: &ArrayRef<T, D>) -> Cow<'_, [T]> {
-    match array.as_slice() {
-        Some(slice) => Cow::Borrowed(slice),
-        None => Cow::Owned(array.iter().copied().collect()),
+/// [`check_shape`] against the geometry's weights, which allocates only to report an error.
+fn check_weight(what: &'static str, geometry: &ConvGeometry, got: &[usize]) -> Result<()> {
+    let kernel = geometry.axes().iter().map(|axis| axis.kernel);
+    let expected = [geometry.output_channels(), geometry.channels_per_group()];
+    if got.iter().copied().eq(expected.into_iter().chain(kernel)) {
+        return Ok(());
     }
+    check_shape(what, &geometry.weight_shape(), got)
 }

@@ -60,10 +60,10 @@ impl ConvGeometry {
         if channels == 0 {
             return Err(Error::ZeroCount { what: "input channels" });
         }
+        // First of all, for a wrong layout can look like groups that do not divide.
+        options.layout.check_channels(input, per_group.saturating_mul(groups))?;
         for (what, count) in [("input channels", channels), ("output channels", outputs)] {
             if count % groups != 0 {
-                // A wrong layout shows itself here too.
-                Self::check_channels(input, per_group, options)?;
                 return Err(Error::Groups {
                     what,
                     channels: count,
@@ -71,7 +71,6 @@ impl ConvGeometry {
                 });
             }
         }
-        Self::check_channels(input, per_group, options)?;
         if channels / groups != per_group {
             let mut expected = weight.to_vec();
             expected[1] = channels / groups;
@@ -98,24 +97,6 @@ impl ConvGeometry {
     pub fn with_outputs(mut self, outputs: &[usize]) -> Result<Self> {
         self.patch = self.patch.with_outputs(outputs)?;
         Ok(self)
-    }
-
-    /// The error for channels that only fit the other layout.
-    fn check_channels(input: &[usize], per_group: usize, options: &ConvOptions) -> Result<()> {
-        let (expected, layout) = (per_group.saturating_mul(options.groups), options.layout);
-        let (_, got, _) = layout.parts(input);
-        let (_, swapped, _) = layout.other().parts(input);
-        if got != expected && swapped == expected {
-            return Err(Error::LayoutMismatch {
-                what: "input",
-                shape: input.to_vec(),
-                given: layout.name(),
-                other: layout.other().name(),
-                expected,
-                got,
-            });
-        }
-        Ok(())
     }
 
     fn checked(self) -> Result<Self> {

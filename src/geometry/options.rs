@@ -1,6 +1,7 @@
 //! How a batch lies in memory, and what a convolution is asked for.
 
 use super::{Padding, PaddingMode, PerAxis};
+use crate::error::{Error, Result};
 
 /// How an image batch lies in memory. Never guessed: the caller says it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -38,11 +39,28 @@ impl Layout {
         }
     }
 
-    pub(super) fn other(&self) -> Self {
+    fn other(&self) -> Self {
         match self {
             Self::ChannelsFirst => Self::ChannelsLast,
             Self::ChannelsLast => Self::ChannelsFirst,
         }
+    }
+
+    /// The error for an input whose channels are `expected` only in the other layout.
+    pub(super) fn check_channels(&self, input: &[usize], expected: usize) -> Result<()> {
+        let (_, got, _) = self.parts(input);
+        let (_, swapped, _) = self.other().parts(input);
+        if got != expected && swapped == expected {
+            return Err(Error::LayoutMismatch {
+                what: "input",
+                shape: input.to_vec(),
+                given: self.name(),
+                other: self.other().name(),
+                expected,
+                got,
+            });
+        }
+        Ok(())
     }
 }
 

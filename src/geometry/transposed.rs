@@ -120,6 +120,7 @@ impl TransposedGeometry {
         if channels == 0 {
             return Err(Error::ZeroCount { what: "input channels" });
         }
+        options.layout.check_channels(input, weight[0])?;
         if channels != weight[0] {
             let mut expected = weight.to_vec();
             expected[0] = channels;

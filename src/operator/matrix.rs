@@ -8,7 +8,7 @@
 
 use ndarray::{Array2, Array3, ArrayRef, Dimension};
 
-use crate::element::{Element, filled};
+use crate::element::{Element, collected, filled};
 use crate::error::{Error, Result, product};
 use crate::geometry::{ConvGeometry, Layout, PaddingMode, PatchGeometry};
 use crate::unfold::{PatchOrder, check_shape, unfold_into};
@@ -81,11 +81,14 @@ fn sources(geometry: &ConvGeometry) -> Result<Array3<f64>> {
         ..geometry.patch.clone()
     };
     let shape = patch.input_shape();
-    let numbers = (1..=patch.pixels()).map(|number| number as f64).collect();
-    let numbers = ndarray::ArrayD::from_shape_vec(shape, numbers).map_err(|_| Error::Overflow {
+    let overflow = |_| Error::Overflow {
         what: "convolution matrix",
-    })?;
-    let mut sources = Array3::zeros((1, patch.taps(), patch.positions()));
+    };
+    let numbers = collected(patch.pixels(), (1..=patch.pixels()).map(|number| number as f64))?;
+    let numbers = ndarray::ArrayD::from_shape_vec(shape, numbers).map_err(overflow)?;
+    let (taps, positions) = (patch.taps(), patch.positions());
+    let sources = filled(product("convolution matrix", &[taps, positions])?, 0.0)?;
+    let mut sources = Array3::from_shape_vec((1, taps, positions), sources).map_err(overflow)?;
     unfold_into(&patch, &numbers, PatchOrder::ElementsByPositions, &mut sources)?;
     Ok(sources)
 }

@@ -153,10 +153,11 @@ impl Decision {
             recipes,
             element_bytes: size_of::<T>(),
         };
+        // The budget first, so that a request beyond both is refused alike by every engine.
+        decision.check_budget(geometry, options)?;
         if kind == RecipeKind::Unfold {
             decision.check_engine(geometry, engine)?;
         }
-        decision.check_budget(geometry, options)?;
         Ok(decision)
     }
 

@@ -1,22 +1,11 @@
 //! From arrays of any strides to slices and back.
 
-use std::borrow::Cow;
-
 use ndarray::{Array, ArrayRef, Dimension};
 
-use crate::element::{filled, reserved};
+use crate::element::filled;
+pub(super) use crate::element::standard;
 use crate::error::{Error, Result};
 use crate::geometry::PoolGeometry;
-
-/// The elements in standard order: borrowed where they lie so, else copied.
-pub(super) fn standard<T: Copy, D: Dimension>(array: &ArrayRef<T, D>) -> Result<Cow<'_, [T]>> {
-    if let Some(slice) = array.as_slice() {
-        return Ok(Cow::Borrowed(slice));
-    }
-    let mut copy = reserved(array.len())?;
-    copy.extend(array.iter().copied());
-    Ok(Cow::Owned(copy))
-}
 
 /// An array of the rank of `like` and of `shape`, filled with `value`.
 pub(super) fn full<T: Copy, D: Dimension>(like: &D, shape: &[usize], value: T) -> Result<Array<T, D>> {

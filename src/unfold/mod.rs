@@ -15,7 +15,7 @@ mod window;
 
 use ndarray::{Array, Array3, ArrayBase, ArrayRef, ArrayView3, ArrayViewMut3, Axis, Dimension, Ix3, RawData};
 
-use crate::element::{Element, filled};
+use crate::element::{Element, filled, standard};
 use crate::error::{Error, Result, product};
 use crate::geometry::{ConvOptions, Layout, PatchGeometry};
 use crate::parallel;
@@ -79,8 +79,7 @@ pub fn unfold_into<T: Element, D: Dimension>(
 ) -> Result<()> {
     check_shape("input", &geometry.input_shape(), x.shape())?;
     check_shape("patch matrix", &matrix_shape(geometry, order)?, patches.shape())?;
-    let x = x.as_standard_layout();
-    let x = x.as_slice().unwrap_or_default();
+    let x = standard(x)?;
     let pad = T::from_f64(geometry.mode.constant());
     let positions = geometry.positions();
     let parallel = parallel::threads_for(patches.len() as u128) > 1;
@@ -96,7 +95,7 @@ pub fn unfold_into<T: Element, D: Dimension>(
             rows: row..row + tile.len_of(Axis(1)),
             columns: image * positions..(image + 1) * positions,
         };
-        unfold_tile(geometry, x, &block, pad, &mut tile.index_axis_mut(Axis(0), 0));
+        unfold_tile(geometry, &x, &block, pad, &mut tile.index_axis_mut(Axis(0), 0));
     });
     Ok(())
 }

@@ -1,0 +1,103 @@
+//! The same bits for any number of threads, and from any scratch that is enough.
+
+use gemmconv::{
+    Activation, ConvOptions, ConvPlan, Element, Epilogue, Layout, Padding, PaddingMode, Pass, PlanOptions, RecipeKind,
+};
+use ndarray::ArrayD;
+
+use crate::support::{Failures, LAYOUTS, Operands, Way, pool, vector};
+use crate::table::Case;
+
+/// Layers large enough that every pass is cut into several tiles.
+fn large(layout: Layout) -> [Case; 5] {
+    let options = || ConvOptions::new().layout(layout);
+    [
+        Case::new(&[1, 24, 40, 40], &[20, 24, 3, 3], options().padding(1)),
+        Case::new(&[10, 16, 9, 9], &[24, 16, 3, 3], options().padding(1).stride(2)),
+        Case::new(
+            &[2, 32, 24, 24],
+            &[64, 8, 3, 3],
+            options().groups(4).padding(Padding::SameUpper),
+        ),
+        Case::new(&[3, 48, 30, 30], &[40, 48, 1, 1], options()),
+        Case::new(
+            &[2, 6, 9, 12, 13],
+            &[10, 6, 3, 3, 3],
+            options().padding(1).padding_mode(PaddingMode::Reflect),
+        ),
+    ]
+}
+
+fn bits<T: Element>(array: &ArrayD<T>) -> Vec<u64> {
+    array.iter().map(|value| value.to_f64().to_bits()).collect()
+}
+
+/// Real numbers, so that another order of any sum would show.
+fn same_bits<T: Element>(failures: &mut Failures, limit: usize) {
+    for case in LAYOUTS.into_iter().flat_map(large) {
+        let geometry = case.geometry();
+        let operands = Operands::<T>::reals(16, &geometry);
+        let epilogue = Epilogue::none().bias(&operands.b).activation(Activation::Relu);
+        for way in Way::all(&[1]).into_iter().filter(|way| way.recipe != RecipeKind::Naive) {
+            let options = way.options().scratch_limit(limit);
+            let plan = ConvPlan::new(&geometry, &options).unwrap();
+            let weights = plan.prepare(&operands.w).unwrap();
+            let on = |threads: usize| {
+                Way { threads, ..way }.run(|| {
+                    [
+                        plan.forward(&operands.x, &weights, &epilogue).unwrap(),
+                        plan.backward_input(&weights, &operands.dy).unwrap(),
+                        plan.backward_weight(&operands.x, &operands.dy).unwrap(),
+                        vector(plan.backward_bias(&operands.dy).unwrap()),
+                    ]
+                    .map(|array| bits(&array))
+                })
+            };
+            let alone = on(1);
+            // Again on one thread, then on two and three.
+            for threads in [1, 2, 3] {
+                let together = on(threads);
+                for (pass, what) in ["y", "dx", "dw", "db"].into_iter().enumerate() {
+                    failures.check(alone[pass] == together[pass], || {
+                        format!(
+                            "{case:?} {what} {} limit {limit}: {threads} threads give other bits",
+                            T::NAME
+                        )
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let mut failures = Failures::new();
+    for limit in [1 << 20, 1 << 13] {
+        same_bits::<f32>(&mut failures, limit);
+    }
+    same_bits::<f64>(&mut failures, 1 << 20);
+    failures.finish(3 * 10 * 3 * 4);
+}
+
+/// Less scratch than all threads could use slows them down and changes nothing; too little is told apart above.
+#[test]
+fn scratch_for_one_thread_serves_three() {
+    for case in LAYOUTS.into_iter().flat_map(large) {
+        let geometry = case.geometry();
+        let operands = Operands::<f32>::reals(21, &geometry);
+        let plan = ConvPlan::new(&geometry, &PlanOptions::new().serial_below(0)).unwrap();
+        let weights = plan.prepare(&operands.w).unwrap();
+        let (x, mut y) = (operands.x.as_slice().unwrap(), vec![f32::NAN; geometry.output_len()]);
+        let expected = plan.forward(&operands.x, &weights, &Epilogue::none()).unwrap();
+        pool(3).install(|| {
+            let mut scratch = vec![f32::NAN; plan.min_scratch_len(Pass::Forward)];
+            plan.forward_with_scratch(x, &weights, &Epilogue::none(), &mut y, &mut scratch)
+                .unwrap();
+        });
+        assert_eq!(
+            bits(&expected),
+            bits(&ArrayD::from_shape_vec(expected.raw_dim(), y).unwrap())
+        );
+    }
+}

@@ -1,0 +1,278 @@
+//! `*_with_scratch` allocates nothing: a global allocator counts.
+//!
+//! What is counted is everything that this crate asks for, on every thread of the process. Two others allocate
+//! inside a call and are told apart:
+//!
+//! * `matrixmultiply` takes a packing buffer for each product and frees it at its end. It alone asks for memory
+//!   aligned to 16 bytes or more, so those requests are counted by themselves: as many freed as taken, none
+//!   larger than its blocks of A and B. (BLAS takes its buffers from elsewhere; the loops need none.)
+//! * rayon allocates when a call enters its pool from outside, and when a thread's queue grows. Inside `install`,
+//!   after a warm-up, it does neither; so nothing is allowed for it.
+
+use std::alloc::{GlobalAlloc, Layout as Memory, System};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use gemmconv::{
+    Activation, ConvGeometry, ConvOptions, ConvPlan, Element, EngineKind, Epilogue, Layout, Pass, PlanOptions,
+    PreparedWeights, RecipeKind, Result, TransposedGeometry, TransposedOptions, TransposedPlan,
+};
+use ndarray::ArrayD;
+use rayon::ThreadPoolBuilder;
+
+/// Alignment from which a request is an engine's: vectors of numbers ask for 8 bytes at most.
+const PACKED: usize = 16;
+
+/// Most bytes of one packing buffer: A in blocks of 64 × 256 and B of 256 × 1024 in f32, twice that in f64.
+const MOST_PACKED: usize = 2 * 4 * (256 * 1024 + 2 * 64 * 256);
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+static PACKED_TAKEN: AtomicUsize = AtomicUsize::new(0);
+static PACKED_FREED: AtomicUsize = AtomicUsize::new(0);
+static PACKED_LARGEST: AtomicUsize = AtomicUsize::new(0);
+
+struct Counting;
+
+fn count(memory: Memory) {
+    if memory.align() < PACKED {
+        ALLOCATIONS.fetch_add(1, SeqCst);
+    } else {
+        PACKED_TAKEN.fetch_add(1, SeqCst);
+        PACKED_LARGEST.fetch_max(memory.size(), SeqCst);
+    }
+}
+
+// SAFETY: every call is passed on unchanged to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, memory: Memory) -> *mut u8 {
+        count(memory);
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.alloc(memory) }
+    }
+
+    unsafe fn alloc_zeroed(&self, memory: Memory) -> *mut u8 {
+        count(memory);
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(memory) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, memory: Memory, size: usize) -> *mut u8 {
+        count(memory);
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, memory, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, memory: Memory) {
+        if memory.align() >= PACKED {
+            PACKED_FREED.fetch_add(1, SeqCst);
+        }
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, memory) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of this crate during `work`, and packing buffers taken.
+fn allocations(work: impl FnOnce() -> Result<()>) -> (usize, usize) {
+    PACKED_LARGEST.store(0, SeqCst);
+    let before = [&ALLOCATIONS, &PACKED_TAKEN, &PACKED_FREED].map(|counter| counter.load(SeqCst));
+    let result = work();
+    let after = [&ALLOCATIONS, &PACKED_TAKEN, &PACKED_FREED].map(|counter| counter.load(SeqCst));
+    result.unwrap();
+    assert_eq!(
+        after[1] - before[1],
+        after[2] - before[2],
+        "packing buffers taken and freed"
+    );
+    assert!(PACKED_LARGEST.load(SeqCst) <= MOST_PACKED);
+    (after[0] - before[0], after[1] - before[1])
+}
+
+/// Everything that the passes of one layer read and write, made beforehand.
+struct Buffers<T> {
+    x: Vec<T>,
+    bias: Vec<T>,
+    residual: Vec<T>,
+    y: Vec<T>,
+    dx: Vec<T>,
+    dw: Vec<T>,
+    db: Vec<T>,
+    scratch: [Vec<T>; 3],
+}
+
+impl<T: Element> Buffers<T> {
+    fn new([x, w, y, channels]: [usize; 4], scratch: [usize; 3]) -> Self {
+        let some = |length: usize| {
+            (0..length)
+                .map(|i| T::from_f64((i % 7) as f64 - 3.0))
+                .collect::<Vec<T>>()
+        };
+        Self {
+            x: some(x),
+            bias: some(channels),
+            residual: some(y),
+            y: some(y),
+            dx: some(x),
+            dw: some(w),
+            db: some(channels),
+            scratch: scratch.map(some),
+        }
+    }
+
+    /// Bias, residual and ReLU, and the slices that a forward pass takes.
+    fn forward(&mut self, run: impl FnOnce(&[T], &Epilogue<'_, T>, &mut [T], &mut [T]) -> Result<()>) -> Result<()> {
+        let epilogue = Epilogue::none()
+            .bias(&self.bias)
+            .residual(&self.residual)
+            .activation(Activation::Relu);
+        run(&self.x, &epilogue, &mut self.y, &mut self.scratch[0])
+    }
+}
+
+fn conv_passes<T: Element>(plan: &ConvPlan<T>, weights: &PreparedWeights<T>, b: &mut Buffers<T>) -> Result<()> {
+    b.forward(|x, epilogue, y, scratch| plan.forward_with_scratch(x, weights, epilogue, y, scratch))?;
+    plan.backward_input_with_scratch(&b.residual, weights, &mut b.dx, &mut b.scratch[1])?;
+    plan.backward_weight_with_scratch(&b.x, &b.residual, &mut b.dw, Some(&mut b.db), &mut b.scratch[2])?;
+    plan.backward_bias_into(&b.residual, &mut b.db)
+}
+
+fn transposed_passes<T: Element>(
+    plan: &TransposedPlan<T>,
+    weights: &PreparedWeights<T>,
+    b: &mut Buffers<T>,
+) -> Result<()> {
+    b.forward(|x, epilogue, y, scratch| plan.forward_with_scratch(x, weights, epilogue, y, scratch))?;
+    plan.backward_input_with_scratch(&b.residual, weights, &mut b.dx, &mut b.scratch[1])?;
+    plan.backward_weight_with_scratch(&b.x, &b.residual, &mut b.dw, Some(&mut b.db), &mut b.scratch[2])?;
+    plan.backward_bias_into(&b.residual, &mut b.db)
+}
+
+/// Runs all passes of a convolution and of a transposed one, and hands what they allocated to `report`.
+fn measure<T: Element>(name: &str, input: &[usize], options: &PlanOptions, conv: &ConvOptions, report: &mut Report) {
+    let layout = conv.layout;
+    let (n, c, o, g) = (input[0], input[1], 12, conv.groups);
+    let kernel = vec![3; input.len() - 2];
+    let shape = layout.shape(n, c, &input[2..]);
+    let weight = [&[o, c / g], kernel.as_slice()].concat();
+    let geometry = ConvGeometry::new(&shape, &weight, conv).unwrap();
+    let plan = ConvPlan::<T>::new(&geometry, options).unwrap();
+    let some = |shape: &[usize]| ArrayD::from_elem(shape, T::from_f64(0.5));
+    let mut weights = plan.prepare(&some(&weight)).unwrap();
+    let lengths = [geometry.input_len(), geometry.weight_len(), geometry.output_len(), o];
+    let mut buffers = Buffers::new(lengths, Pass::ALL.map(|pass| plan.scratch_len(pass)));
+    conv_passes(&plan, &weights, &mut buffers).unwrap();
+    report.add(
+        name,
+        "conv",
+        options,
+        allocations(|| conv_passes(&plan, &weights, &mut buffers)),
+    );
+    let other = some(&weight);
+    report.add(
+        name,
+        "update",
+        options,
+        allocations(|| plan.update(&mut weights, &other)),
+    );
+
+    let weight = [&[c, o / g], kernel.as_slice()].concat();
+    let transposed = TransposedOptions::new().stride(2).padding(1).groups(g).layout(layout);
+    let geometry = TransposedGeometry::new(&shape, &weight, &transposed).unwrap();
+    let plan = TransposedPlan::<T>::new(&geometry, options).unwrap();
+    let weights = plan.prepare(&some(&weight)).unwrap();
+    let lengths = [
+        shape.iter().product(),
+        weight.iter().product(),
+        geometry.output_shape().iter().product(),
+        o,
+    ];
+    let mut buffers = Buffers::new(lengths, Pass::ALL.map(|pass| plan.scratch_len(pass)));
+    transposed_passes(&plan, &weights, &mut buffers).unwrap();
+    report.add(
+        name,
+        "transposed",
+        options,
+        allocations(|| transposed_passes(&plan, &weights, &mut buffers)),
+    );
+}
+
+/// What was counted; filled while nothing is measured.
+struct Report {
+    failures: Vec<String>,
+    measured: usize,
+    packed: usize,
+}
+
+impl Report {
+    fn add(&mut self, name: &str, what: &str, options: &PlanOptions, (own, packed): (usize, usize)) {
+        self.measured += 1;
+        self.packed += packed;
+        let recipe = options.recipe.unwrap();
+        if own > 0 {
+            let (engine, threads) = (options.engine, rayon::current_num_threads());
+            self.failures.push(format!(
+                "{name}, {what}, {recipe}, {engine}, {threads} threads: {own} allocations"
+            ));
+        }
+        let engine_packs = recipe != RecipeKind::Naive && options.engine == EngineKind::MatrixMultiply;
+        if packed > 0 && !engine_packs {
+            self.failures
+                .push(format!("{name}, {what}, {recipe}: {packed} packing buffers"));
+        }
+    }
+}
+
+/// Every layer, recipe and engine, on the pool in force.
+fn measure_all(report: &mut Report) {
+    let same = ConvOptions::new().padding(1);
+    let layers: [(&str, &[usize], ConvOptions); 6] = [
+        ("3×3", &[2, 16, 24, 24], same.clone()),
+        ("3×3, small images", &[9, 16, 5, 5], same.clone()),
+        ("groups, stride", &[2, 12, 17, 15], same.clone().groups(4).stride(2)),
+        ("flip", &[1, 4, 9, 9], same.clone().flip_kernel(true)),
+        ("rank 1", &[2, 8, 200], same.clone().dilation(2)),
+        ("rank 3", &[1, 4, 6, 7, 8], same),
+    ];
+    for (name, input, conv) in &layers {
+        for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+            let conv = conv.clone().layout(layout);
+            let name = format!("{name}, {}", layout.name());
+            for recipe in RecipeKind::ALL {
+                for engine in EngineKind::available() {
+                    let options = PlanOptions::new().recipe(recipe).engine(engine).serial_below(0);
+                    measure::<f32>(&name, input, &options, &conv, report);
+                    measure::<f64>(&name, input, &options.scratch_limit(1 << 14), &conv, report);
+                }
+            }
+        }
+    }
+}
+
+/// One test: the counters belong to the whole process.
+#[test]
+fn passes_with_scratch_allocate_nothing() {
+    // The counters count.
+    assert_eq!(
+        allocations(|| {
+            std::hint::black_box(vec![1u8; 10]);
+            Ok(())
+        }),
+        (1, 0)
+    );
+    let mut report = Report {
+        failures: Vec::new(),
+        measured: 0,
+        packed: 0,
+    };
+    for threads in [1, 2] {
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| measure_all(&mut report));
+    }
+    assert!(report.failures.is_empty(), "{}", report.failures.join("\n"));
+    assert!(report.packed > 0, "no product was ever packed");
+    assert_eq!(
+        report.measured,
+        2 * 6 * 2 * RecipeKind::ALL.len() * EngineKind::available().len() * 2 * 3
+    );
+}
