@@ -6,7 +6,9 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gemmconv::gemm::multiply;
 use gemmconv::unfold::{PatchOrder, fold_into, unfold_into};
-use gemmconv::{ConvGeometry, ConvOptions, ConvPlan, EngineKind, Epilogue, Pass, PlanOptions, RecipeKind};
+use gemmconv::{
+    ConvGeometry, ConvOptions, ConvPlan, EngineKind, Epilogue, Pass, PlanOptions, RecipeKind,
+};
 use ndarray::{Array2, Array3, Array4, ArrayD, IxDyn};
 
 /// Name, input, weight, stride, padding: layers of ResNet-50, and one small enough for the loops.
@@ -15,9 +17,27 @@ type Layer = (&'static str, [usize; 4], [usize; 4], usize, usize);
 const LAYERS: [Layer; 5] = [
     ("lenet_5x5_6_16", [1, 6, 14, 14], [16, 6, 5, 5], 1, 0),
     ("resnet_3x3_64_56", [1, 64, 56, 56], [64, 64, 3, 3], 1, 1),
-    ("resnet_3x3_128_28", [1, 128, 28, 28], [128, 128, 3, 3], 1, 1),
-    ("resnet_3x3_256_14", [1, 256, 14, 14], [256, 256, 3, 3], 1, 1),
-    ("resnet_1x1_256_64_56", [1, 256, 56, 56], [64, 256, 1, 1], 1, 0),
+    (
+        "resnet_3x3_128_28",
+        [1, 128, 28, 28],
+        [128, 128, 3, 3],
+        1,
+        1,
+    ),
+    (
+        "resnet_3x3_256_14",
+        [1, 256, 14, 14],
+        [256, 256, 3, 3],
+        1,
+        1,
+    ),
+    (
+        "resnet_1x1_256_64_56",
+        [1, 256, 56, 56],
+        [64, 256, 1, 1],
+        1,
+        0,
+    ),
 ];
 
 fn geometry(&(_, input, weight, stride, padding): &Layer) -> ConvGeometry {
@@ -35,7 +55,10 @@ fn plans(geometry: &ConvGeometry) -> Vec<(String, ConvPlan<f32>)> {
     let options = PlanOptions::new().serial_below(u128::MAX);
     let mut plans = Vec::new();
     if geometry.operations() < 250_000_000 {
-        plans.push(("naive".to_owned(), options.clone().recipe(RecipeKind::Naive)));
+        plans.push((
+            "naive".to_owned(),
+            options.clone().recipe(RecipeKind::Naive),
+        ));
     }
     for engine in EngineKind::available() {
         plans.push((format!("unfold {engine}"), options.clone().engine(engine)));
@@ -52,9 +75,15 @@ fn plans(geometry: &ConvGeometry) -> Vec<(String, ConvPlan<f32>)> {
 fn passes(criterion: &mut Criterion) {
     for layer in &LAYERS {
         let geometry = geometry(layer);
-        let (x, w) = (random(&geometry.input_shape()), random(&geometry.weight_shape()));
+        let (x, w) = (
+            random(&geometry.input_shape()),
+            random(&geometry.weight_shape()),
+        );
         let dy = random(&geometry.output_shape());
-        let (x, dy) = (x.as_slice().expect("standard"), dy.as_slice().expect("standard"));
+        let (x, dy) = (
+            x.as_slice().expect("standard"),
+            dy.as_slice().expect("standard"),
+        );
         for pass in Pass::ALL {
             let mut group = criterion.benchmark_group(format!("{pass}/{}", layer.0));
             group
@@ -68,11 +97,19 @@ fn passes(criterion: &mut Criterion) {
                 let mut dw = vec![0.0; geometry.weight_len()];
                 group.bench_function(name, |bencher| {
                     bencher.iter(|| match pass {
-                        Pass::Forward => {
-                            plan.forward_with_scratch(x, &weights, &Epilogue::none(), &mut y, &mut scratch)
+                        Pass::Forward => plan.forward_with_scratch(
+                            x,
+                            &weights,
+                            &Epilogue::none(),
+                            &mut y,
+                            &mut scratch,
+                        ),
+                        Pass::BackwardInput => {
+                            plan.backward_input_with_scratch(dy, &weights, &mut dx, &mut scratch)
                         }
-                        Pass::BackwardInput => plan.backward_input_with_scratch(dy, &weights, &mut dx, &mut scratch),
-                        Pass::BackwardWeight => plan.backward_weight_with_scratch(x, dy, &mut dw, None, &mut scratch),
+                        Pass::BackwardWeight => {
+                            plan.backward_weight_with_scratch(x, dy, &mut dw, None, &mut scratch)
+                        }
                     });
                 });
             }
@@ -85,7 +122,11 @@ fn passes(criterion: &mut Criterion) {
 fn products(criterion: &mut Criterion) {
     for layer in &LAYERS {
         let geometry = geometry(layer);
-        let (m, n, k) = (geometry.output_channels(), geometry.positions(), geometry.patch_len());
+        let (m, n, k) = (
+            geometry.output_channels(),
+            geometry.positions(),
+            geometry.patch_len(),
+        );
         let a = Array2::from_elem((m, k), 0.5f32);
         let b = Array2::from_elem((k, n), 0.5f32);
         let mut c = Array2::zeros((m, n));
@@ -106,7 +147,9 @@ fn products(criterion: &mut Criterion) {
 
 fn patches(criterion: &mut Criterion) {
     // The first group to run: everything after it finds this pool.
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(1).build_global();
+    let _ = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build_global();
     let layer = &LAYERS[2];
     let geometry = geometry(layer);
     let patch = geometry.patch();

@@ -99,9 +99,11 @@ pub(crate) fn filled<T: Copy>(len: usize, value: T) -> Result<Vec<T>> {
 /// An empty vector with room for `len` elements, or the typed error where the allocator refuses.
 pub(crate) fn reserved<T>(len: usize) -> Result<Vec<T>> {
     let mut vector = Vec::new();
-    vector.try_reserve_exact(len).map_err(|_| Error::Allocation {
-        bytes: len.saturating_mul(size_of::<T>()),
-    })?;
+    vector
+        .try_reserve_exact(len)
+        .map_err(|_| Error::Allocation {
+            bytes: len.saturating_mul(size_of::<T>()),
+        })?;
     Ok(vector)
 }
 

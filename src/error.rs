@@ -80,7 +80,9 @@ pub enum Error {
         padded: usize,
     },
     /// A padding content that reads from the image is asked for more than the image holds.
-    #[error("{mode} padding of {pad} needs more than the {input} input elements on axis {axis}: at most {limit}")]
+    #[error(
+        "{mode} padding of {pad} needs more than the {input} input elements on axis {axis}: at most {limit}"
+    )]
     PaddingTooLarge {
         /// The padding content.
         mode: &'static str,
@@ -134,7 +136,9 @@ pub enum Error {
         max: usize,
     },
     /// Output padding of a transposed convolution must be below stride or dilation.
-    #[error("output padding {got} on axis {axis} must be below {limit}, the larger of stride and dilation")]
+    #[error(
+        "output padding {got} on axis {axis} must be below {limit}, the larger of stride and dilation"
+    )]
     OutputPadding {
         /// The spatial axis, counted from 0.
         axis: usize,

@@ -74,18 +74,20 @@ pub mod operator;
 pub mod cli;
 
 pub use conv::{
-    Activation, ConvPlan, Epilogue, Gradients, LocalPlan, PreparedWeights, TransposedPlan, Wanted, conv,
-    conv_transpose, conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d, conv3d, reference,
+    Activation, ConvPlan, Epilogue, Gradients, LocalPlan, PreparedWeights, TransposedPlan, Wanted,
+    conv, conv_transpose, conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d,
+    conv3d, reference,
 };
 pub use element::Element;
 pub use error::{Error, Result};
 pub use gemm::EngineKind;
 pub use geometry::{
-    Axis, ConvGeometry, ConvOptions, Divisor, Layout, Padding, PaddingMode, PatchGeometry, PerAxis, PoolGeometry,
-    PoolOptions, ReceptiveField, TransposedGeometry, TransposedOptions, receptive_field,
+    Axis, ConvGeometry, ConvOptions, Divisor, Layout, Padding, PaddingMode, PatchGeometry, PerAxis,
+    PoolGeometry, PoolOptions, ReceptiveField, TransposedGeometry, TransposedOptions,
+    receptive_field,
 };
 pub use plan::{Explanation, Pass, PlanOptions, Recipe, RecipeKind};
 pub use pool::{
-    adaptive_avg_pool, adaptive_max_pool, avg_pool, global_avg_pool, global_lp_pool, global_max_pool, lp_pool,
-    max_pool, max_pool_with_indices, max_unpool,
+    adaptive_avg_pool, adaptive_max_pool, avg_pool, global_avg_pool, global_lp_pool,
+    global_max_pool, lp_pool, max_pool, max_pool_with_indices, max_unpool,
 };

@@ -41,8 +41,12 @@ pub(crate) fn threads_from(multiply_adds: u128, serial_below: u128) -> usize {
 /// Calls `body(origin, tile)` for every tile of `out`, at most `block` long on each axis.
 ///
 /// Tiles begin at multiples of `block`. With `parallel` they run on the rayon pool in force.
-pub(crate) fn for_each_tile<T, F>(out: ArrayViewMut3<'_, T>, block: [usize; 3], parallel: bool, body: &F)
-where
+pub(crate) fn for_each_tile<T, F>(
+    out: ArrayViewMut3<'_, T>,
+    block: [usize; 3],
+    parallel: bool,
+    body: &F,
+) where
     T: Send,
     F: Fn([usize; 3], ArrayViewMut3<'_, T>) + Sync,
 {
@@ -68,10 +72,22 @@ where
     if out.is_empty() {
         return Ok(());
     }
-    split(out, [0; 3], block.map(|length| length.max(1)), parallel, body)
+    split(
+        out,
+        [0; 3],
+        block.map(|length| length.max(1)),
+        parallel,
+        body,
+    )
 }
 
-fn split<T, F>(out: ArrayViewMut3<'_, T>, origin: [usize; 3], block: [usize; 3], parallel: bool, body: &F) -> Result<()>
+fn split<T, F>(
+    out: ArrayViewMut3<'_, T>,
+    origin: [usize; 3],
+    block: [usize; 3],
+    parallel: bool,
+    body: &F,
+) -> Result<()>
 where
     T: Send,
     F: Fn([usize; 3], ArrayViewMut3<'_, T>) -> Result<()> + Sync,
@@ -122,7 +138,8 @@ impl<'s, T> Lanes<'s, T> {
     pub(crate) fn with<R>(&self, body: impl FnOnce(&mut [T]) -> R) -> R {
         let lanes = &self.slots[..self.count];
         let first = rayon::current_thread_index().unwrap_or(0) % self.count;
-        let free = (0..self.count).find_map(|step| lanes[(first + step) % self.count].try_lock().ok());
+        let free =
+            (0..self.count).find_map(|step| lanes[(first + step) % self.count].try_lock().ok());
         // More threads than lanes: wait for one. A panic elsewhere leaves garbage in scratch, which is what it holds anyway.
         let mut lane: MutexGuard<'_, &mut [T]> =
             free.unwrap_or_else(|| lanes[first].lock().unwrap_or_else(PoisonError::into_inner));
@@ -172,7 +189,10 @@ mod tests {
                 });
             }
         });
-        assert_eq!(scratch.iter().map(|&byte| u32::from(byte)).sum::<u32>(), 32 * 4);
+        assert_eq!(
+            scratch.iter().map(|&byte| u32::from(byte)).sum::<u32>(),
+            32 * 4
+        );
         assert_eq!(&scratch[8..], [0, 0]);
     }
 }

@@ -33,7 +33,9 @@ fn lists() -> Option<Vec<(String, Vec<Problem>)>> {
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap();
-        let list: ProblemList = text.parse().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let list: ProblemList = text
+            .parse()
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
         lists.push((name, list.problems));
     }
     lists.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -87,14 +89,17 @@ fn assert_close(what: &str, got: &[f64], expected: &[f64], terms: usize) {
     let bound = (terms as f64 + 2.0).powi(2) * f64::EPSILON;
     for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
         let close = (got - expected).abs() <= bound;
-        assert!(close, "{what} [{index}]: {got}, expected {expected} within {bound:e}");
+        assert!(
+            close,
+            "{what} [{index}]: {got}, expected {expected} within {bound:e}"
+        );
     }
 }
 
 /// Some passes of one problem against the loops, outputs and scratch full of NaN before.
 fn compare(what: &str, geometry: &ConvGeometry, passes: &[Pass]) {
-    let plan =
-        ConvPlan::<f64>::new(geometry, &PlanOptions::default()).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let plan = ConvPlan::<f64>::new(geometry, &PlanOptions::default())
+        .unwrap_or_else(|error| panic!("{what}: {error}"));
     let nan = |len| vec![f64::NAN; len];
     let x = random(geometry.input_len(), 1);
     let w = random(geometry.weight_len(), 2);
@@ -109,13 +114,18 @@ fn compare(what: &str, geometry: &ConvGeometry, passes: &[Pass]) {
                 geometry.input_len(),
                 geometry.outputs_per_group() * geometry.patch().taps(),
             ),
-            Pass::BackwardWeight => (geometry.weight_len(), geometry.batch() * geometry.positions()),
+            Pass::BackwardWeight => (
+                geometry.weight_len(),
+                geometry.batch() * geometry.positions(),
+            ),
         };
-        let (mut out, mut expected, mut scratch) = (nan(len), nan(len), nan(plan.scratch_len(pass)));
+        let (mut out, mut expected, mut scratch) =
+            (nan(len), nan(len), nan(plan.scratch_len(pass)));
         match pass {
             Pass::Forward => {
                 let epilogue = Epilogue::none().bias(&bias);
-                let done = plan.forward_with_scratch(&x, &prepared, &epilogue, &mut out, &mut scratch);
+                let done =
+                    plan.forward_with_scratch(&x, &prepared, &epilogue, &mut out, &mut scratch);
                 done.unwrap();
                 reference::forward(geometry, &x, &w, Some(&bias), &mut expected);
             }
@@ -126,7 +136,13 @@ fn compare(what: &str, geometry: &ConvGeometry, passes: &[Pass]) {
             }
             Pass::BackwardWeight => {
                 let (mut db, mut expected_db) = (nan(bias.len()), nan(bias.len()));
-                let done = plan.backward_weight_with_scratch(&x, &dy, &mut out, Some(&mut db), &mut scratch);
+                let done = plan.backward_weight_with_scratch(
+                    &x,
+                    &dy,
+                    &mut out,
+                    Some(&mut db),
+                    &mut scratch,
+                );
                 done.unwrap();
                 reference::backward_weight(geometry, &x, &dy, &mut expected);
                 reference::backward_bias(geometry, &dy, &mut expected_db);
@@ -144,7 +160,9 @@ fn small_problems_agree_with_the_reference() {
     let mut small = Vec::new();
     for (index, problem) in lists.iter().flat_map(|(_, problems)| problems).enumerate() {
         let layout = [Layout::ChannelsFirst, Layout::ChannelsLast][index % 2];
-        let geometry = problem.geometry(layout, Some(problem.batch().min(2))).unwrap();
+        let geometry = problem
+            .geometry(layout, Some(problem.batch().min(2)))
+            .unwrap();
         let fits = geometry.operations() / 2 < SMALL && geometry.input_len() < SMALL as usize;
         // The lists repeat themselves under other names.
         if fits && seen.insert(format!("{geometry:?}")) {
@@ -152,13 +170,16 @@ fn small_problems_agree_with_the_reference() {
         }
     }
     assert!(small.len() >= 20_000, "{} problems", small.len());
-    small.par_iter().enumerate().for_each(|(index, (label, geometry))| {
-        let turn = index % Pass::ALL.len();
-        let passes = if geometry.operations() / 2 < TINY {
-            &Pass::ALL[..]
-        } else {
-            &Pass::ALL[turn..=turn]
-        };
-        compare(label, geometry, passes);
-    });
+    small
+        .par_iter()
+        .enumerate()
+        .for_each(|(index, (label, geometry))| {
+            let turn = index % Pass::ALL.len();
+            let passes = if geometry.operations() / 2 < TINY {
+                &Pass::ALL[..]
+            } else {
+                &Pass::ALL[turn..=turn]
+            };
+            compare(label, geometry, passes);
+        });
 }

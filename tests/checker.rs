@@ -4,8 +4,8 @@
 //! Operands are small integers, so every sum is exact and every comparison is for equality.
 
 use gemmconv::{
-    ConvGeometry, ConvOptions, ConvPlan, Element, EngineKind, Epilogue, Layout, Padding, PaddingMode, Pass,
-    PlanOptions, RecipeKind, reference,
+    ConvGeometry, ConvOptions, ConvPlan, Element, EngineKind, Epilogue, Layout, Padding,
+    PaddingMode, Pass, PlanOptions, RecipeKind, reference,
 };
 use ndarray::{ArrayView, IxDyn};
 use rayon::ThreadPool;
@@ -32,7 +32,11 @@ impl Case {
     fn random(random: &mut fastrand::Rng) -> Self {
         let rank = random.usize(1..=3);
         let most = [24, 9, 6][rank - 1];
-        let mut draw = |low: usize, high: usize| (0..rank).map(|_| random.usize(low..=high)).collect::<Vec<_>>();
+        let mut draw = |low: usize, high: usize| {
+            (0..rank)
+                .map(|_| random.usize(low..=high))
+                .collect::<Vec<_>>()
+        };
         let (spatial, kernel) = (draw(1, most), draw(1, 4));
         let (stride, dilation) = (draw(1, 3), draw(1, 2));
         let pads: Vec<(usize, usize)> = draw(0, 3).into_iter().zip(draw(0, 3)).collect();
@@ -115,30 +119,47 @@ fn run<T: Element>(case: &Case, geometry: &ConvGeometry, pools: &[ThreadPool]) {
                     .recipe(recipe)
                     .scratch_limit(case.scratch_limit)
                     .serial_below(0);
-                let plan = ConvPlan::<T>::new(geometry, &options).unwrap_or_else(|error| panic!("{error}: {case:?}"));
+                let plan = ConvPlan::<T>::new(geometry, &options)
+                    .unwrap_or_else(|error| panic!("{error}: {case:?}"));
                 let weight = ArrayView::from_shape(IxDyn(&case.weight), &w).unwrap();
                 let weights = plan.prepare(&weight).unwrap();
                 let poisoned = |length: usize| vec![T::NAN; length];
-                let name = format!("{recipe} {engine} {} threads {case:?}", pool.current_num_threads());
+                let name = format!(
+                    "{recipe} {engine} {} threads {case:?}",
+                    pool.current_num_threads()
+                );
                 pool.install(|| {
                     let scratch = |pass| {
                         let lanes = plan.scratch_len(pass);
                         assert!(
-                            plan.explain(pass).scratch_bytes <= case.scratch_limit.max(size_of::<T>()),
+                            plan.explain(pass).scratch_bytes
+                                <= case.scratch_limit.max(size_of::<T>()),
                             "{name}"
                         );
                         poisoned(lanes)
                     };
                     let mut y = poisoned(expected.y.len());
                     let epilogue = Epilogue::none().bias(&bias);
-                    plan.forward_with_scratch(&x, &weights, &epilogue, &mut y, &mut scratch(Pass::Forward))
-                        .unwrap();
+                    plan.forward_with_scratch(
+                        &x,
+                        &weights,
+                        &epilogue,
+                        &mut y,
+                        &mut scratch(Pass::Forward),
+                    )
+                    .unwrap();
                     assert_eq!(y, expected.y, "forward: {name}");
                     let mut dx = poisoned(expected.dx.len());
-                    plan.backward_input_with_scratch(&dy, &weights, &mut dx, &mut scratch(Pass::BackwardInput))
-                        .unwrap();
+                    plan.backward_input_with_scratch(
+                        &dy,
+                        &weights,
+                        &mut dx,
+                        &mut scratch(Pass::BackwardInput),
+                    )
+                    .unwrap();
                     assert_eq!(dx, expected.dx, "backward input: {name}");
-                    let (mut dw, mut db) = (poisoned(expected.dw.len()), poisoned(expected.db.len()));
+                    let (mut dw, mut db) =
+                        (poisoned(expected.dw.len()), poisoned(expected.db.len()));
                     let mut work = scratch(Pass::BackwardWeight);
                     plan.backward_weight_with_scratch(&x, &dy, &mut dw, Some(&mut db), &mut work)
                         .unwrap();
@@ -151,7 +172,12 @@ fn run<T: Element>(case: &Case, geometry: &ConvGeometry, pools: &[ThreadPool]) {
 }
 
 fn pools() -> [ThreadPool; 2] {
-    [1, 2].map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
+    [1, 2].map(|threads| {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap()
+    })
 }
 
 /// 20 000 geometries that exist, out of as many requests as that takes.
@@ -193,7 +219,8 @@ fn sizes_around_every_threshold() {
                         scratch_limit: 1 << 20,
                         seed: (channels * side) as u64,
                     };
-                    let geometry = ConvGeometry::new(&case.input, &case.weight, &case.options).unwrap();
+                    let geometry =
+                        ConvGeometry::new(&case.input, &case.weight, &case.options).unwrap();
                     run::<f32>(&case, &geometry, &pools);
                 }
             }

@@ -62,7 +62,16 @@ fn keys(line: &str) -> Vec<String> {
 
 #[test]
 fn json_rows_have_the_keys_of_the_contract() {
-    let output = bench(&["--problem", NAMED, "--threads", "2", "--layout", "nhwc", "--json", "-"]);
+    let output = bench(&[
+        "--problem",
+        NAMED,
+        "--threads",
+        "2",
+        "--layout",
+        "nhwc",
+        "--json",
+        "-",
+    ]);
     let rows = rows(&output);
     assert_eq!(rows.len(), 1, "auto alone");
     assert_eq!(keys(&text(&output.stdout)), KEYS);
@@ -71,7 +80,10 @@ fn json_rows_have_the_keys_of_the_contract() {
     assert_eq!(row["name"], "named*3");
     assert_eq!(row["direction"], "forward");
     assert_eq!(row["layout"], "nhwc");
-    assert_eq!((row["threads"].as_u64(), row["batch"].as_u64()), (Some(2), Some(2)));
+    assert_eq!(
+        (row["threads"].as_u64(), row["batch"].as_u64()),
+        (Some(2), Some(2))
+    );
     assert_eq!(row["runs"], 5);
     assert_eq!(row["max_error"], Value::Null);
     let number = |key: &str| row[key].as_f64().unwrap();
@@ -125,7 +137,15 @@ fn every_direction_and_recipe_agrees_with_the_reference() {
 
 #[test]
 fn the_table_names_rows_and_says_how_many_times_faster() {
-    let output = bench(&["--problem", NAMED, "--problem", PLAIN, "--check", "--batch", "3"]);
+    let output = bench(&[
+        "--problem",
+        NAMED,
+        "--problem",
+        PLAIN,
+        "--check",
+        "--batch",
+        "3",
+    ]);
     let out = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let lines: Vec<_> = out.lines().collect();
@@ -146,8 +166,15 @@ fn the_table_names_rows_and_says_how_many_times_faster() {
         assert!(lines[1].contains(title), "{title}: {out}");
     }
     assert_eq!(lines.len(), 2 + 2 * 2, "{out}");
-    assert!(lines[2].starts_with("named*3") && lines[2].contains("naive") && lines[2].contains(" 1.00x"));
-    assert!(lines[3].contains("(auto)") && lines[3].contains('x'), "{out}");
+    assert!(
+        lines[2].starts_with("named*3")
+            && lines[2].contains("naive")
+            && lines[2].contains(" 1.00x")
+    );
+    assert!(
+        lines[3].contains("(auto)") && lines[3].contains('x'),
+        "{out}"
+    );
     assert!(lines[4].starts_with(PLAIN));
     let longest = lines.iter().map(|line| line.chars().count()).max();
     assert!(longest <= Some(132), "{out}");
@@ -156,7 +183,10 @@ fn the_table_names_rows_and_says_how_many_times_faster() {
 #[test]
 fn json_and_svg_files_are_written_beside_the_table() {
     let folder = tempfile::tempdir().unwrap();
-    let (json, svg) = (folder.path().join("rows.json"), folder.path().join("bars.svg"));
+    let (json, svg) = (
+        folder.path().join("rows.json"),
+        folder.path().join("bars.svg"),
+    );
     let name = r#"mb1ic1ih5oc1kh2n"a<b&c""#;
     let arguments = [
         "--problem",
@@ -185,7 +215,11 @@ fn json_and_svg_files_are_written_beside_the_table() {
 fn a_list_is_read_with_comments_and_foreign_options() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("list.txt");
-    std::fs::write(&file, format!("# comment\n\n--strides=1x2 {PLAIN} # rest\n{NAMED}\n")).unwrap();
+    std::fs::write(
+        &file,
+        format!("# comment\n\n--strides=1x2 {PLAIN} # rest\n{NAMED}\n"),
+    )
+    .unwrap();
     let file = file.to_str().unwrap();
     let output = bench(&["--problems", file, "--json", "-"]);
     assert_eq!(rows(&output).len(), 2);
@@ -264,9 +298,18 @@ fn what_cannot_be_planned_is_named_and_the_others_are_done() {
     assert_eq!(out.lines().count(), 1);
     assert!(out.contains("named*3"));
 
-    let output = bench(&["--problem", "mb1ic64ih256oc64kh3n\"16 MiB\"", "--memory", "20"]);
+    let output = bench(&[
+        "--problem",
+        "mb1ic64ih256oc64kh3n\"16 MiB\"",
+        "--memory",
+        "20",
+    ]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("16 MiB"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("16 MiB"),
+        "{}",
+        text(&output.stderr)
+    );
     assert!(text(&output.stderr).contains("memory budget is 20971520"));
 }
 
@@ -292,7 +335,10 @@ fn a_reader_that_leaves_early_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     let message = text(&output.stderr);
-    assert!(!message.contains("error") && !message.contains("panicked"), "{message}");
+    assert!(
+        !message.contains("error") && !message.contains("panicked"),
+        "{message}"
+    );
 }
 
 #[test]

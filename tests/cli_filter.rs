@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use gemmconv::{ConvGeometry, ConvOptions, ConvPlan, Epilogue, Padding, PaddingMode, PlanOptions, RecipeKind};
+use gemmconv::{
+    ConvGeometry, ConvOptions, ConvPlan, Epilogue, Padding, PaddingMode, PlanOptions, RecipeKind,
+};
 use image::{DynamicImage, GrayImage, Luma, Rgb, RgbImage, RgbaImage};
 use ndarray::{Array2, Array3, Array4, array};
 use safetensors::{Dtype, SafeTensors};
@@ -29,7 +31,11 @@ fn expect(status: i32, arguments: &[&str]) -> (String, String) {
         String::from_utf8_lossy(&output.stdout).into_owned(),
         String::from_utf8_lossy(&output.stderr).into_owned(),
     );
-    assert_eq!(output.status.code(), Some(status), "{arguments:?}\n{out}{err}");
+    assert_eq!(
+        output.status.code(),
+        Some(status),
+        "{arguments:?}\n{out}{err}"
+    );
     assert!(
         !err.contains("panicked") && !err.contains("fault in this program"),
         "{arguments:?}\n{err}"
@@ -60,7 +66,10 @@ impl Desk {
     }
 
     fn name(&self, name: &str) -> String {
-        self.path(name).to_str().expect("a name in UTF-8").to_string()
+        self.path(name)
+            .to_str()
+            .expect("a name in UTF-8")
+            .to_string()
     }
 
     fn put(&self, name: &str, picture: impl Into<DynamicImage>) -> String {
@@ -107,12 +116,24 @@ fn one_picture_and_one_kernel() {
     let desk = Desk::new();
     let source = picture(33, 21);
     let input = desk.put("a.png", source.clone());
-    let (out, _) = expect(0, &[&input, "--kernel", "identity", "-o", &desk.name("same.png")]);
+    let (out, _) = expect(
+        0,
+        &[&input, "--kernel", "identity", "-o", &desk.name("same.png")],
+    );
     assert!(out.contains("1 done, 0 failed, 1 file written"), "{out}");
     assert_eq!(open(desk.path("same.png")).into_rgb8(), source);
 
     // A shift to the left by one pixel; the last column is repeated.
-    expect(0, &[&input, "-k", "0 0 0; 0 0 1; 0 0 0", "-o", &desk.name("left.png")]);
+    expect(
+        0,
+        &[
+            &input,
+            "-k",
+            "0 0 0; 0 0 1; 0 0 0",
+            "-o",
+            &desk.name("left.png"),
+        ],
+    );
     let left = open(desk.path("left.png")).into_rgb8();
     assert!(
         left.enumerate_pixels()
@@ -120,8 +141,17 @@ fn one_picture_and_one_kernel() {
     );
 
     // Turned by 180 degrees it shifts to the right; zeros stand at the border if asked for.
-    let turned = ["-k", "shift-left", "--true-convolution", "--padding-mode", "zeros"];
-    expect(0, &[&turned[..], &[&input, "-o", &desk.name("right.png")]].concat());
+    let turned = [
+        "-k",
+        "shift-left",
+        "--true-convolution",
+        "--padding-mode",
+        "zeros",
+    ];
+    expect(
+        0,
+        &[&turned[..], &[&input, "-o", &desk.name("right.png")]].concat(),
+    );
     let right = open(desk.path("right.png")).into_rgb8();
     assert!(right.enumerate_pixels().all(|(x, y, pixel)| match x {
         0 => pixel.0 == [0; 3],
@@ -142,7 +172,11 @@ fn stride_padding_and_dilation_set_the_size() {
     ] {
         expect(
             0,
-            &[&options[..], &[&input, "-k", "blur", "-o", &desk.name("b.png")]].concat(),
+            &[
+                &options[..],
+                &[&input, "-k", "blur", "-o", &desk.name("b.png")],
+            ]
+            .concat(),
         );
         let got = open(desk.path("b.png"));
         assert_eq!((got.width(), got.height()), size, "{options:?}");
@@ -215,7 +249,15 @@ fn stride_padding_and_dilation_set_the_size() {
     );
     expect(
         1,
-        &[&input, "-k", "blur", "--padding", "1000000", "-o", &desk.name("no.png")],
+        &[
+            &input,
+            "-k",
+            "blur",
+            "--padding",
+            "1000000",
+            "-o",
+            &desk.name("no.png"),
+        ],
     );
     assert!(!desk.path("no.png").exists());
 }
@@ -223,7 +265,9 @@ fn stride_padding_and_dilation_set_the_size() {
 #[test]
 fn opacity_is_kept_and_follows_the_pixels() {
     let desk = Desk::new();
-    let source = RgbaImage::from_fn(12, 9, |x, y| image::Rgba([200, 100, 50, (20 * x + y) as u8]));
+    let source = RgbaImage::from_fn(12, 9, |x, y| {
+        image::Rgba([200, 100, 50, (20 * x + y) as u8])
+    });
     let input = desk.put("a.png", source.clone());
     expect(0, &[&input, "-k", "gaussian", "-o", &desk.name("b.png")]);
     let same = open(desk.path("b.png")).into_rgba8();
@@ -271,9 +315,16 @@ fn a_folder_keeps_its_names_and_a_file_that_is_no_picture_is_named() {
     desk.put("in/a.bmp", picture(9, 8));
     desk.put("in/sub/b.png", picture(10, 8));
     fs::write(desk.path("in/notes.txt"), "no picture\u{1b}[2J").unwrap();
-    fs::write(desk.path("in/cut.png"), &fs::read(desk.path("in/b.png")).unwrap()[..60]).unwrap();
+    fs::write(
+        desk.path("in/cut.png"),
+        &fs::read(desk.path("in/b.png")).unwrap()[..60],
+    )
+    .unwrap();
 
-    let (out, err) = expect(1, &[&desk.name("in"), "-k", "edge", "-o", &desk.name("out")]);
+    let (out, err) = expect(
+        1,
+        &[&desk.name("in"), "-k", "edge", "-o", &desk.name("out")],
+    );
     assert!(out.contains("2 done, 2 failed, 2 files written"), "{out}");
     for name in ["notes.txt", "cut.png"] {
         assert!(
@@ -332,7 +383,10 @@ fn a_bank_gives_a_picture_for_every_kernel() {
         "-k",
         "gaussian",
     ];
-    let (out, _) = expect(0, &[&kernels[..], &[&input, "-o", &desk.name("out")]].concat());
+    let (out, _) = expect(
+        0,
+        &[&kernels[..], &[&input, "-o", &desk.name("out")]].concat(),
+    );
     assert!(out.contains("12 files written"), "{out}");
     let mut expected: Vec<String> = (0..9).map(|k| format!("a-shifts-{k}.png")).collect();
     expected.extend(["a-blur.png", "a-gaussian.png", "a-kernel-11.png"].map(String::from));
@@ -340,14 +394,18 @@ fn a_bank_gives_a_picture_for_every_kernel() {
     assert_eq!(desk.files("out"), expected);
     for k in 0..9i64 {
         let map = open(desk.path(&format!("out/a-shifts-{k}.png"))).into_rgb8();
-        let place = |at: u32, step: i64, length: i64| (i64::from(at) + step).clamp(0, length - 1) as u32;
+        let place =
+            |at: u32, step: i64, length: i64| (i64::from(at) + step).clamp(0, length - 1) as u32;
         assert!(
-            map.enumerate_pixels()
-                .all(|(x, y, pixel)| pixel == source.get_pixel(place(x, k % 3 - 1, 20), place(y, k / 3 - 1, 16))),
+            map.enumerate_pixels().all(|(x, y, pixel)| pixel
+                == source.get_pixel(place(x, k % 3 - 1, 20), place(y, k / 3 - 1, 16))),
             "kernel {k}"
         );
     }
-    let (_, err) = expect(1, &[&kernels[..], &[&input, "-o", &desk.name("one.png")]].concat());
+    let (_, err) = expect(
+        1,
+        &[&kernels[..], &[&input, "-o", &desk.name("one.png")]].concat(),
+    );
     assert!(err.contains("--sheet"), "{err}");
 }
 
@@ -358,14 +416,25 @@ fn a_contact_sheet_shows_every_feature_map() {
     let kernels = ["-k", "identity", "-k", "blur", "-k", "gaussian"];
     expect(
         0,
-        &[&kernels[..], &[&input, "--sheet", "-o", &desk.name("sheet.png")]].concat(),
+        &[
+            &kernels[..],
+            &[&input, "--sheet", "-o", &desk.name("sheet.png")],
+        ]
+        .concat(),
     );
     let sheet = open(desk.path("sheet.png")).into_rgb8();
-    let blue = sheet.pixels().filter(|pixel| pixel.0 == [0, 0, 255]).count();
+    let blue = sheet
+        .pixels()
+        .filter(|pixel| pixel.0 == [0, 0, 255])
+        .count();
     assert_eq!(blue, 4 * 60 * 40, "the picture and three maps of it");
     let (_, err) = expect(
         0,
-        &[&kernels[..], &[&input, &input, "--sheet", "-o", &desk.name("sheets")]].concat(),
+        &[
+            &kernels[..],
+            &[&input, &input, "--sheet", "-o", &desk.name("sheets")],
+        ]
+        .concat(),
     );
     assert!(err.is_empty(), "{err}");
     assert_eq!(desk.files("sheets"), ["a-sheet.png"]);
@@ -388,7 +457,10 @@ fn what_is_read_is_never_overwritten() {
 
     // Two pictures of one name, from two folders: both are kept.
     let other = desk.put("other/a.png", picture(9, 9));
-    expect(0, &[&input, &other, "-k", "identity", "-o", &desk.name("out")]);
+    expect(
+        0,
+        &[&input, &other, "-k", "identity", "-o", &desk.name("out")],
+    );
     assert_eq!(desk.files("out"), ["a.png", "a.png.png"]);
     assert_eq!(open(desk.path("out/a.png")).width(), 8);
     assert_eq!(open(desk.path("out/a.png.png")).width(), 9);
@@ -400,10 +472,23 @@ fn what_is_read_is_never_overwritten() {
 #[test]
 fn gradients_are_shown_around_grey_or_as_magnitude() {
     let desk = Desk::new();
-    let step = GrayImage::from_fn(40, 20, |x, _| Luma([if (10..30).contains(&x) { 200 } else { 0 }]));
+    let step = GrayImage::from_fn(40, 20, |x, _| {
+        Luma([if (10..30).contains(&x) { 200 } else { 0 }])
+    });
     let input = desk.put("a.png", step);
     let row = |show: &str| {
-        expect(0, &[&input, "-k", "sobel-x", "--show", show, "-o", &desk.name("b.png")]);
+        expect(
+            0,
+            &[
+                &input,
+                "-k",
+                "sobel-x",
+                "--show",
+                show,
+                "-o",
+                &desk.name("b.png"),
+            ],
+        );
         let shown = open(desk.path("b.png")).into_luma8();
         [0, 9, 20, 30].map(|x| shown.get_pixel(x, 10).0[0])
     };
@@ -417,9 +502,21 @@ fn gradients_are_shown_around_grey_or_as_magnitude() {
 fn the_comparison_finds_no_difference_that_matters() {
     let desk = Desk::new();
     let input = desk.put("a.png", picture(64, 48));
-    let arguments = [&input, "-k", "sobel-x", "-k", "gaussian", "--compare", "--threads", "2"];
+    let arguments = [
+        &input,
+        "-k",
+        "sobel-x",
+        "-k",
+        "gaussian",
+        "--compare",
+        "--threads",
+        "2",
+    ];
     let (out, _) = expect(0, &[&arguments[..], &["-o", &desk.name("out")]].concat());
-    assert!(out.contains("naive loops") && out.contains("times faster"), "{out}");
+    assert!(
+        out.contains("naive loops") && out.contains("times faster"),
+        "{out}"
+    );
     let line = out
         .lines()
         .find(|line| line.starts_with("largest difference"))
@@ -457,12 +554,22 @@ fn mistakes_are_reported_before_anything_is_done() {
         ["--show", "loud"],
         ["--engine", "abacus"],
     ] {
-        expect(2, &[&wrong[..], &[&input, "-k", "blur", "-o", &out]].concat());
+        expect(
+            2,
+            &[&wrong[..], &[&input, "-k", "blur", "-o", &out]].concat(),
+        );
     }
     expect(2, &[&input, "-k", "blur"]);
     expect(2, &["-k", "blur", "-o", &out]);
     let (names, _) = expect(0, &["--list-kernels"]);
-    for name in ["identity", "gaussian", "sobel-y", "prewitt", "emboss", "shift-down"] {
+    for name in [
+        "identity",
+        "gaussian",
+        "sobel-y",
+        "prewitt",
+        "emboss",
+        "shift-down",
+    ] {
         assert!(names.contains(name), "{name}");
     }
     assert_eq!(desk.files(""), ["a.png"]);
@@ -471,10 +578,18 @@ fn mistakes_are_reported_before_anything_is_done() {
 #[test]
 fn broken_files_and_bombs_give_an_error_or_a_picture_soon() {
     for folder in ["bad/bombs", "bad/png", "bad/images"] {
-        let Some(folder) = common::data(folder) else { return };
+        let Some(folder) = common::data(folder) else {
+            return;
+        };
         let desk = Desk::new();
         let begin = Instant::now();
-        let output = filter(&[folder.to_str().unwrap(), "-k", "gaussian", "-o", &desk.name("out")]);
+        let output = filter(&[
+            folder.to_str().unwrap(),
+            "-k",
+            "gaussian",
+            "-o",
+            &desk.name("out"),
+        ]);
         assert!(
             begin.elapsed() < Duration::from_secs(60),
             "{}: {:?}",
@@ -497,7 +612,10 @@ fn broken_files_and_bombs_give_an_error_or_a_picture_soon() {
         // Every file is a picture or named with the reason.
         let files = fs::read_dir(&folder).unwrap().count();
         let count = |word: &str| {
-            let before = out.split(word).next().expect("split gives one part at least");
+            let before = out
+                .split(word)
+                .next()
+                .expect("split gives one part at least");
             before
                 .rsplit([' ', '\n'])
                 .find_map(|word| word.parse::<usize>().ok())
@@ -505,7 +623,9 @@ fn broken_files_and_bombs_give_an_error_or_a_picture_soon() {
         };
         assert_eq!(count(" done") + count(" failed"), files, "{out}");
         assert_eq!(
-            err.lines().filter(|line| line.starts_with("error: ")).count(),
+            err.lines()
+                .filter(|line| line.starts_with("error: "))
+                .count(),
             count(" failed"),
             "{err}"
         );
@@ -523,7 +643,8 @@ type Answer = (String, Array2<f32>, Array2<f32>);
 /// `coins.png` as `[1, 1, H, W]`, and the answers for it.
 fn answers() -> Option<(Array4<f32>, Vec<Answer>)> {
     let photograph = common::data("images/coins.png")?;
-    let bytes = fs::read(common::data("images/expected/coins_filters.safetensors")?).expect("the answers");
+    let bytes =
+        fs::read(common::data("images/expected/coins_filters.safetensors")?).expect("the answers");
     let (_, header) = SafeTensors::read_metadata(&bytes).expect("a header");
     let kernels = &header.metadata().as_ref().expect("the kernels")["kernels"];
     let kernels: Value = serde_json::from_str(kernels).expect("JSON");
@@ -531,7 +652,9 @@ fn answers() -> Option<(Array4<f32>, Vec<Answer>)> {
     let answers = tensors.iter().map(|(name, tensor)| {
         let rows = &kernels[name.split('.').next().expect("a name")];
         let size = rows.as_array().expect("rows").len();
-        let weights = Array2::from_shape_fn((size, size), |(i, j)| rows[i][j].as_f64().expect("a number") as f32);
+        let weights = Array2::from_shape_fn((size, size), |(i, j)| {
+            rows[i][j].as_f64().expect("a number") as f32
+        });
         let values: Vec<f32> = match tensor.dtype() {
             Dtype::I16 => tensor
                 .data()
@@ -553,7 +676,8 @@ fn answers() -> Option<(Array4<f32>, Vec<Answer>)> {
     let grey = open(photograph).into_luma8();
     let (width, height) = (grey.width() as usize, grey.height() as usize);
     let samples = grey.into_raw().into_iter().map(f32::from).collect();
-    let planes = Array4::from_shape_vec((1, 1, height, width), samples).expect("one sample a pixel");
+    let planes =
+        Array4::from_shape_vec((1, 1, height, width), samples).expect("one sample a pixel");
     Some((planes, answers))
 }
 
@@ -567,9 +691,13 @@ fn padding_of(name: &str) -> PaddingMode {
 
 #[test]
 fn the_library_gives_the_exact_integers() {
-    let Some((planes, answers)) = answers() else { return };
+    let Some((planes, answers)) = answers() else {
+        return;
+    };
     for (name, weights, expected) in answers {
-        let weights = weights.insert_axis(ndarray::Axis(0)).insert_axis(ndarray::Axis(0));
+        let weights = weights
+            .insert_axis(ndarray::Axis(0))
+            .insert_axis(ndarray::Axis(0));
         let options = ConvOptions::new()
             .padding(Padding::SameUpper)
             .padding_mode(padding_of(&name));
@@ -578,14 +706,20 @@ fn the_library_gives_the_exact_integers() {
             let plan = ConvPlan::new(&geometry, &PlanOptions::new().recipe(recipe)).unwrap();
             let prepared = plan.prepare(&weights).unwrap();
             let maps = plan.forward(&planes, &prepared, &Epilogue::none()).unwrap();
-            assert_eq!(maps.slice(ndarray::s![0, 0, .., ..]), expected, "{name}, {recipe}");
+            assert_eq!(
+                maps.slice(ndarray::s![0, 0, .., ..]),
+                expected,
+                "{name}, {recipe}"
+            );
         }
     }
 }
 
 #[test]
 fn the_program_writes_the_exact_integers() {
-    let Some((_, answers)) = answers() else { return };
+    let Some((_, answers)) = answers() else {
+        return;
+    };
     let photograph = common::data("images/coins.png").unwrap();
     let desk = Desk::new();
     for (name, weights, expected) in answers {
@@ -609,8 +743,14 @@ fn the_program_writes_the_exact_integers() {
             ],
         );
         let map = open(out);
-        assert!(matches!(map, DynamicImage::ImageLuma8(_)), "{name}: grey stays grey");
-        let clamped: Vec<u8> = expected.iter().map(|&value| value.clamp(0.0, 255.0) as u8).collect();
+        assert!(
+            matches!(map, DynamicImage::ImageLuma8(_)),
+            "{name}: grey stays grey"
+        );
+        let clamped: Vec<u8> = expected
+            .iter()
+            .map(|&value| value.clamp(0.0, 255.0) as u8)
+            .collect();
         assert_eq!(map.into_luma8().into_raw(), clamped, "{name}");
     }
     // The slides' numbers, as a photograph of 3 × 3 pixels: [[19, 25], [37, 43]].

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// The modules from left to right; each may use those before it and itself.
 const ORDER: [&str; 17] = [
-    "error", "element", "parallel", "geometry", "gemm", "kernel", "unfold", "plan", "conv", "pool", "operator",
-    "network", "onnx", "data", "train", "infer", "cli",
+    "error", "element", "parallel", "geometry", "gemm", "kernel", "unfold", "plan", "conv", "pool",
+    "operator", "network", "onnx", "data", "train", "infer", "cli",
 ];
 
 /// The root and the program join everything together.
@@ -38,7 +38,9 @@ fn code(text: &str) -> String {
         } else if let Some(hashes) = raw_string(rest) {
             let close = format!("\"{}", "#".repeat(hashes));
             let body = &rest[hashes + 2..];
-            rest = body.find(&close).map_or("", |end| &body[end + close.len()..]);
+            rest = body
+                .find(&close)
+                .map_or("", |end| &body[end + close.len()..]);
         } else if next == '"' {
             rest = string_end(&rest[1..]);
         } else {
@@ -192,8 +194,14 @@ fn wrong_arrows(file: &Path, code: &str, root: &BTreeMap<String, String>) -> (Ve
         let target = root.get(name).unwrap_or(name);
         match ORDER.iter().position(|known| known == target) {
             Some(other) if other <= rank => {}
-            Some(_) => wrong.push(format!("{}: {module} uses {target} (as `{name}`)", file.display())),
-            None => wrong.push(format!("{}: `crate::{name}` is no module of the order", file.display())),
+            Some(_) => wrong.push(format!(
+                "{}: {module} uses {target} (as `{name}`)",
+                file.display()
+            )),
+            None => wrong.push(format!(
+                "{}: `crate::{name}` is no module of the order",
+                file.display()
+            )),
         }
     }
     (wrong, used.len())
@@ -217,7 +225,12 @@ fn arrows_point_from_right_to_left() {
         wrong.extend(found);
         arrows += count;
     }
-    assert!(wrong.is_empty(), "{} wrong arrows:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} wrong arrows:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     // The core alone has more than a hundred.
     assert!(
         files.len() > 30 && arrows > 100,
@@ -266,9 +279,17 @@ fn a_wrong_arrow_is_found() {
             "fn f<'a>(x: &'a str) -> char { '\\'' } #[cfg(test)] mod t { use crate::conv; } fn g() {}",
             0,
         ),
-        ("plan/mod.rs", "#[cfg(test)] use crate::conv; use crate::pool;", 1),
+        (
+            "plan/mod.rs",
+            "#[cfg(test)] use crate::conv; use crate::pool;",
+            1,
+        ),
         ("plan/mod.rs", "const A: &str = r#\"crate::conv\"#;", 0),
-        ("cli/bench.rs", "use crate::conv::ConvPlan; use crate::plan;", 0),
+        (
+            "cli/bench.rs",
+            "use crate::conv::ConvPlan; use crate::plan;",
+            0,
+        ),
         ("plan/mod.rs", "use crate::nowhere;", 1),
         ("elsewhere/mod.rs", "", 1),
     ] {

@@ -13,8 +13,9 @@ use std::alloc::{GlobalAlloc, Layout as Memory, System};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use gemmconv::{
-    Activation, ConvGeometry, ConvOptions, ConvPlan, Element, EngineKind, Epilogue, Layout, Pass, PlanOptions,
-    PreparedWeights, RecipeKind, Result, TransposedGeometry, TransposedOptions, TransposedPlan,
+    Activation, ConvGeometry, ConvOptions, ConvPlan, Element, EngineKind, Epilogue, Layout, Pass,
+    PlanOptions, PreparedWeights, RecipeKind, Result, TransposedGeometry, TransposedOptions,
+    TransposedPlan,
 };
 use ndarray::ArrayD;
 use rayon::ThreadPoolBuilder;
@@ -121,7 +122,10 @@ impl<T: Element> Buffers<T> {
     }
 
     /// Bias, residual and ReLU, and the slices that a forward pass takes.
-    fn forward(&mut self, run: impl FnOnce(&[T], &Epilogue<'_, T>, &mut [T], &mut [T]) -> Result<()>) -> Result<()> {
+    fn forward(
+        &mut self,
+        run: impl FnOnce(&[T], &Epilogue<'_, T>, &mut [T], &mut [T]) -> Result<()>,
+    ) -> Result<()> {
         let epilogue = Epilogue::none()
             .bias(&self.bias)
             .residual(&self.residual)
@@ -130,10 +134,22 @@ impl<T: Element> Buffers<T> {
     }
 }
 
-fn conv_passes<T: Element>(plan: &ConvPlan<T>, weights: &PreparedWeights<T>, b: &mut Buffers<T>) -> Result<()> {
-    b.forward(|x, epilogue, y, scratch| plan.forward_with_scratch(x, weights, epilogue, y, scratch))?;
+fn conv_passes<T: Element>(
+    plan: &ConvPlan<T>,
+    weights: &PreparedWeights<T>,
+    b: &mut Buffers<T>,
+) -> Result<()> {
+    b.forward(|x, epilogue, y, scratch| {
+        plan.forward_with_scratch(x, weights, epilogue, y, scratch)
+    })?;
     plan.backward_input_with_scratch(&b.residual, weights, &mut b.dx, &mut b.scratch[1])?;
-    plan.backward_weight_with_scratch(&b.x, &b.residual, &mut b.dw, Some(&mut b.db), &mut b.scratch[2])?;
+    plan.backward_weight_with_scratch(
+        &b.x,
+        &b.residual,
+        &mut b.dw,
+        Some(&mut b.db),
+        &mut b.scratch[2],
+    )?;
     plan.backward_bias_into(&b.residual, &mut b.db)
 }
 
@@ -142,14 +158,28 @@ fn transposed_passes<T: Element>(
     weights: &PreparedWeights<T>,
     b: &mut Buffers<T>,
 ) -> Result<()> {
-    b.forward(|x, epilogue, y, scratch| plan.forward_with_scratch(x, weights, epilogue, y, scratch))?;
+    b.forward(|x, epilogue, y, scratch| {
+        plan.forward_with_scratch(x, weights, epilogue, y, scratch)
+    })?;
     plan.backward_input_with_scratch(&b.residual, weights, &mut b.dx, &mut b.scratch[1])?;
-    plan.backward_weight_with_scratch(&b.x, &b.residual, &mut b.dw, Some(&mut b.db), &mut b.scratch[2])?;
+    plan.backward_weight_with_scratch(
+        &b.x,
+        &b.residual,
+        &mut b.dw,
+        Some(&mut b.db),
+        &mut b.scratch[2],
+    )?;
     plan.backward_bias_into(&b.residual, &mut b.db)
 }
 
 /// Runs all passes of a convolution and of a transposed one, and hands what they allocated to `report`.
-fn measure<T: Element>(name: &str, input: &[usize], options: &PlanOptions, conv: &ConvOptions, report: &mut Report) {
+fn measure<T: Element>(
+    name: &str,
+    input: &[usize],
+    options: &PlanOptions,
+    conv: &ConvOptions,
+    report: &mut Report,
+) {
     let layout = conv.layout;
     let (n, c, o, g) = (input[0], input[1], 12, conv.groups);
     let kernel = vec![3; input.len() - 2];
@@ -159,7 +189,12 @@ fn measure<T: Element>(name: &str, input: &[usize], options: &PlanOptions, conv:
     let plan = ConvPlan::<T>::new(&geometry, options).unwrap();
     let some = |shape: &[usize]| ArrayD::from_elem(shape, T::from_f64(0.5));
     let mut weights = plan.prepare(&some(&weight)).unwrap();
-    let lengths = [geometry.input_len(), geometry.weight_len(), geometry.output_len(), o];
+    let lengths = [
+        geometry.input_len(),
+        geometry.weight_len(),
+        geometry.output_len(),
+        o,
+    ];
     let mut buffers = Buffers::new(lengths, Pass::ALL.map(|pass| plan.scratch_len(pass)));
     conv_passes(&plan, &weights, &mut buffers).unwrap();
     report.add(
@@ -177,7 +212,11 @@ fn measure<T: Element>(name: &str, input: &[usize], options: &PlanOptions, conv:
     );
 
     let weight = [&[c, o / g], kernel.as_slice()].concat();
-    let transposed = TransposedOptions::new().stride(2).padding(1).groups(g).layout(layout);
+    let transposed = TransposedOptions::new()
+        .stride(2)
+        .padding(1)
+        .groups(g)
+        .layout(layout);
     let geometry = TransposedGeometry::new(&shape, &weight, &transposed).unwrap();
     let plan = TransposedPlan::<T>::new(&geometry, options).unwrap();
     let weights = plan.prepare(&some(&weight)).unwrap();
@@ -205,7 +244,13 @@ struct Report {
 }
 
 impl Report {
-    fn add(&mut self, name: &str, what: &str, options: &PlanOptions, (own, packed): (usize, usize)) {
+    fn add(
+        &mut self,
+        name: &str,
+        what: &str,
+        options: &PlanOptions,
+        (own, packed): (usize, usize),
+    ) {
         self.measured += 1;
         self.packed += packed;
         let recipe = options.recipe.unwrap();
@@ -215,10 +260,12 @@ impl Report {
                 "{name}, {what}, {recipe}, {engine}, {threads} threads: {own} allocations"
             ));
         }
-        let engine_packs = recipe != RecipeKind::Naive && options.engine == EngineKind::MatrixMultiply;
+        let engine_packs =
+            recipe != RecipeKind::Naive && options.engine == EngineKind::MatrixMultiply;
         if packed > 0 && !engine_packs {
-            self.failures
-                .push(format!("{name}, {what}, {recipe}: {packed} packing buffers"));
+            self.failures.push(format!(
+                "{name}, {what}, {recipe}: {packed} packing buffers"
+            ));
         }
     }
 }
@@ -229,7 +276,11 @@ fn measure_all(report: &mut Report) {
     let layers: [(&str, &[usize], ConvOptions); 6] = [
         ("3×3", &[2, 16, 24, 24], same.clone()),
         ("3×3, small images", &[9, 16, 5, 5], same.clone()),
-        ("groups, stride", &[2, 12, 17, 15], same.clone().groups(4).stride(2)),
+        (
+            "groups, stride",
+            &[2, 12, 17, 15],
+            same.clone().groups(4).stride(2),
+        ),
         ("flip", &[1, 4, 9, 9], same.clone().flip_kernel(true)),
         ("rank 1", &[2, 8, 200], same.clone().dilation(2)),
         ("rank 3", &[1, 4, 6, 7, 8], same),
@@ -240,7 +291,10 @@ fn measure_all(report: &mut Report) {
             let name = format!("{name}, {}", layout.name());
             for recipe in RecipeKind::ALL {
                 for engine in EngineKind::available() {
-                    let options = PlanOptions::new().recipe(recipe).engine(engine).serial_below(0);
+                    let options = PlanOptions::new()
+                        .recipe(recipe)
+                        .engine(engine)
+                        .serial_below(0);
                     measure::<f32>(&name, input, &options, &conv, report);
                     measure::<f64>(&name, input, &options.scratch_limit(1 << 14), &conv, report);
                 }
@@ -266,7 +320,10 @@ fn passes_with_scratch_allocate_nothing() {
         packed: 0,
     };
     for threads in [1, 2] {
-        let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         pool.install(|| measure_all(&mut report));
     }
     assert!(report.failures.is_empty(), "{}", report.failures.join("\n"));

@@ -8,7 +8,8 @@ mod common;
 use common::{assert_close, data, json, sizes, tensors};
 use gemmconv::pool::{adaptive_avg_pool_backward, avg_pool_backward, max_pool_backward};
 use gemmconv::{
-    Element, Layout, Padding, PerAxis, PoolOptions, adaptive_avg_pool, avg_pool, max_pool, max_pool_with_indices,
+    Element, Layout, Padding, PerAxis, PoolOptions, adaptive_avg_pool, avg_pool, max_pool,
+    max_pool_with_indices,
 };
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 use serde_json::Value;
@@ -110,7 +111,9 @@ impl Torch {
 
 #[test]
 fn pytorch_cases() {
-    let Some(folder) = data("torch-layers") else { return };
+    let Some(folder) = data("torch-layers") else {
+        return;
+    };
     let manifest = json(&folder.join("MANIFEST.json"));
     let mut seen = std::collections::BTreeMap::new();
     for case in manifest.as_array().unwrap() {
@@ -135,7 +138,10 @@ fn pytorch_cases() {
         *seen.entry(operator.to_owned()).or_insert(0) += 1;
     }
     for operator in ["max_pool2d", "avg_pool2d", "adaptive_avg_pool2d"] {
-        assert!(seen.contains_key(operator), "no case of {operator} among {seen:?}");
+        assert!(
+            seen.contains_key(operator),
+            "no case of {operator} among {seen:?}"
+        );
     }
 }
 
@@ -148,7 +154,10 @@ fn tensorflow_padding(padding: &Value, rank: usize) -> Padding {
             // One pair per axis of the array, batch and channels too.
             let pairs: Vec<Vec<usize>> = padding.as_array().unwrap().iter().map(sizes).collect();
             assert_eq!(pairs.len(), rank + 2);
-            let pairs: Vec<(usize, usize)> = pairs[1..=rank].iter().map(|pair| (pair[0], pair[1])).collect();
+            let pairs: Vec<(usize, usize)> = pairs[1..=rank]
+                .iter()
+                .map(|pair| (pair[0], pair[1]))
+                .collect();
             Padding::from(pairs.as_slice())
         }
     }
@@ -203,8 +212,14 @@ fn tensorflow_known_answers() {
             ),
             other => panic!("{what}: nothing here computes {other}"),
         };
-        let expected: Vec<f64> = case["expected"].as_array().unwrap().iter().map(number).collect();
-        let expected = ArrayD::from_shape_vec(y.shape(), expected).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let expected: Vec<f64> = case["expected"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(number)
+            .collect();
+        let expected = ArrayD::from_shape_vec(y.shape(), expected)
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
         // The literals are short decimals of exact averages.
         assert_close(what, &y, &expected, 1e-7, 0.0);
         assert_close(what, &y_single.mapv(f64::from), &expected, 1e-6, 0.0);
@@ -233,7 +248,12 @@ fn tensorflow_maximum_gradients() {
     assert!(!cases.is_empty());
     for case in cases {
         let array = |values: &str, shape: &str| {
-            let values: Vec<f64> = case[values].as_array().unwrap().iter().map(number).collect();
+            let values: Vec<f64> = case[values]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(number)
+                .collect();
             ArrayD::from_shape_vec(IxDyn(&sizes(&case[shape])), values).unwrap()
         };
         let size = |name: &str| case[name].as_u64().unwrap() as usize;

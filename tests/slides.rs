@@ -2,12 +2,19 @@
 
 mod support;
 
-use gemmconv::{ConvGeometry, ConvOptions, ConvPlan, Layout, Padding, PlanOptions, RecipeKind, conv2d};
+use gemmconv::{
+    ConvGeometry, ConvOptions, ConvPlan, Layout, Padding, PlanOptions, RecipeKind, conv2d,
+};
 use ndarray::{Array2, Array4, ArrayD, IxDyn, array};
 use support::{Failures, Operands, Way};
 
 /// One image, one kernel, one result, as the slides print them.
-fn filter(image: &Array2<f64>, kernel: &Array2<f64>, options: &ConvOptions, way: Way) -> Array2<f64> {
+fn filter(
+    image: &Array2<f64>,
+    kernel: &Array2<f64>,
+    options: &ConvOptions,
+    way: Way,
+) -> Array2<f64> {
     let batch = |matrix: &Array2<f64>| {
         let shape = [1, 1, matrix.nrows(), matrix.ncols()];
         ArrayD::from_shape_vec(IxDyn(&shape), matrix.iter().copied().collect()).unwrap()
@@ -27,14 +34,22 @@ fn filter(image: &Array2<f64>, kernel: &Array2<f64>, options: &ConvOptions, way:
 
 /// Six rows of 1 1 0 0 0 0 1 1: black in the middle of white.
 fn edges() -> Array2<f64> {
-    Array2::from_shape_fn((6, 8), |(_, column)| if (2..6).contains(&column) { 0.0 } else { 1.0 })
+    Array2::from_shape_fn(
+        (6, 8),
+        |(_, column)| if (2..6).contains(&column) { 0.0 } else { 1.0 },
+    )
 }
 
 /// The matrices 4 × 4 and 3 × 3 of the Sobel slides. The printed SAME result has sixteen values for nine
 /// unknown weights and leaves only these: so the slides mean cross-correlation, without a flip.
 fn sobel() -> (Array2<f64>, Array2<f64>) {
     (
-        array![[2., 0., 3., 1.], [1., 1., 0., 0.], [1., 0., 2., 0.], [1., 0., 1., 2.]],
+        array![
+            [2., 0., 3., 1.],
+            [1., 1., 0., 0.],
+            [1., 0., 2., 0.],
+            [1., 0., 1., 2.]
+        ],
         array![[1., 0., -1.], [2., 0., -2.], [1., 0., -1.]],
     )
 }
@@ -48,7 +63,12 @@ fn rows() -> Array2<f64> {
 /// not at hand; a result y(i, j) is Σ x(i, j..j+3) − Σ x(i+2, j..j+3), and this is one image of digits
 /// with those four values.
 fn rows_image() -> Array2<f64> {
-    array![[1., 2., 3., 4.], [9., 2., 1., 1.], [4., 3., 3., 6.], [5., 1., 3., 8.]]
+    array![
+        [1., 2., 3., 4.],
+        [9., 2., 1., 1.],
+        [4., 3., 3., 6.],
+        [5., 1., 3., 8.]
+    ]
 }
 
 /// The slide's detector: 30 along a curve.
@@ -88,9 +108,14 @@ fn off_the_curve() -> Array2<f64> {
 
 #[test]
 fn every_printed_table() {
-    let (valid, same) = (ConvOptions::new(), ConvOptions::new().padding(Padding::SameUpper));
+    let (valid, same) = (
+        ConvOptions::new(),
+        ConvOptions::new().padding(Padding::SameUpper),
+    );
     let counted = |rows: usize, columns: usize| {
-        Array2::from_shape_fn((rows, columns), |(row, column)| (row * columns + column) as f64)
+        Array2::from_shape_fn((rows, columns), |(row, column)| {
+            (row * columns + column) as f64
+        })
     };
     let edge = array![[1., -1.]];
     let found = Array2::from_shape_fn((6, 7), |(_, column)| match column {
@@ -250,10 +275,20 @@ fn output_sizes_and_parameters() {
     for (name, input, weight, options, output, parameters) in volumes {
         let geometry = ConvGeometry::new(&input, &weight, options).unwrap();
         let got = (geometry.output_shape(), geometry.parameters(true));
-        failures.check(got == (output.to_vec(), parameters), || format!("{name}: {got:?}"));
+        failures.check(got == (output.to_vec(), parameters), || {
+            format!("{name}: {got:?}")
+        });
         // The shape is also what is computed.
-        let y = conv2d(&Array4::<f32>::ones(input), &Array4::ones(weight), None, options).unwrap();
-        failures.check(y.shape() == output, || format!("{name}: computed {:?}", y.shape()));
+        let y = conv2d(
+            &Array4::<f32>::ones(input),
+            &Array4::ones(weight),
+            None,
+            options,
+        )
+        .unwrap();
+        failures.check(y.shape() == output, || {
+            format!("{name}: computed {:?}", y.shape())
+        });
     }
     failures.finish(line.len() + 8);
 }
@@ -282,17 +317,23 @@ fn learning_the_edge_kernel() {
             let mut losses = Vec::new();
             for _ in 0..10 {
                 let weights = plan.prepare(&w).unwrap();
-                let error = plan.forward(&x, &weights, &gemmconv::Epilogue::none()).unwrap() - &y;
+                let error = plan
+                    .forward(&x, &weights, &gemmconv::Epilogue::none())
+                    .unwrap()
+                    - &y;
                 losses.push(error.mapv(|e| e * e).sum());
                 w.scaled_add(-3e-2, &plan.backward_weight(&x, &(2.0 * error)).unwrap());
             }
-            let distance = (&w - &wanted).iter().fold(0.0, |most: f64, d| most.max(d.abs()));
+            let distance = (&w - &wanted)
+                .iter()
+                .fold(0.0, |most: f64, d| most.max(d.abs()));
             failures.check(distance < 0.15, || {
                 format!("{recipe} from {start:?}: {w} after ten steps")
             });
-            failures.check(losses.is_sorted_by(|earlier, later| earlier > later), || {
-                format!("{recipe} from {start:?}: losses {losses:?}")
-            });
+            failures.check(
+                losses.is_sorted_by(|earlier, later| earlier > later),
+                || format!("{recipe} from {start:?}: losses {losses:?}"),
+            );
         }
     }
     failures.finish(RecipeKind::ALL.len() * 14);

@@ -59,7 +59,11 @@ fn weights(op: Op, filter: ArrayD<f64>) -> ArrayD<f64> {
         // Output channel c · multiplier + m: both axes in front, in this order, then made one.
         let axes = [&[rank, rank + 1], spatial.as_slice()].concat();
         let filter = filter.permuted_axes(axes);
-        let shape = [&[filter.shape()[0] * filter.shape()[1], 1], &filter.shape()[2..]].concat();
+        let shape = [
+            &[filter.shape()[0] * filter.shape()[1], 1],
+            &filter.shape()[2..],
+        ]
+        .concat();
         return filter
             .as_standard_layout()
             .into_owned()
@@ -97,28 +101,40 @@ impl Case {
             Some(other) => panic!("unknown padding {other}"),
             None => vec![explicit],
         };
-        let groups = if op == Op::Depthwise { *input.last().unwrap() } else { 1 };
+        let groups = if op == Op::Depthwise {
+            *input.last().unwrap()
+        } else {
+            1
+        };
         let values: Vec<f64> = entry["expected"]
             .as_array()
             .unwrap()
             .iter()
             .map(|value| value.as_f64().unwrap())
             .collect();
-        let gradient = matches!(op, Op::BackwardInput | Op::BackwardFilter).then(|| fill(words, &list("output_shape")));
-        let (x, w) = (batch(fill(words, &input)), weights(op, fill(words, &filter)));
+        let gradient = matches!(op, Op::BackwardInput | Op::BackwardFilter)
+            .then(|| fill(words, &list("output_shape")));
+        let (x, w) = (
+            batch(fill(words, &input)),
+            weights(op, fill(words, &filter)),
+        );
         let options = ConvOptions::new()
             .stride(PerAxis::list(&list("strides")))
             .dilation(PerAxis::list(&list("dilations")))
             .groups(groups);
-        let in_tf_order = |shape: &[usize]| ArrayD::from_shape_vec(IxDyn(shape), values.clone()).unwrap();
+        let in_tf_order =
+            |shape: &[usize]| ArrayD::from_shape_vec(IxDyn(shape), values.clone()).unwrap();
         let expected = match op {
             Op::BackwardInput => batch(in_tf_order(&input)),
             Op::BackwardFilter => weights(op, in_tf_order(&filter)),
             Op::Forward | Op::Depthwise => {
                 // The file gives no output shape here; the explicit pads fix it.
-                let geometry = ConvGeometry::new(x.shape(), w.shape(), &options.clone().padding(explicit));
+                let geometry =
+                    ConvGeometry::new(x.shape(), w.shape(), &options.clone().padding(explicit));
                 let shape = geometry.unwrap().output_shape();
-                batch(in_tf_order(&[&shape[..1], &shape[2..], &shape[1..2]].concat()))
+                batch(in_tf_order(
+                    &[&shape[..1], &shape[2..], &shape[1..2]].concat(),
+                ))
             }
         };
         Some(Self {
@@ -161,10 +177,17 @@ impl Case {
                     Op::BackwardInput => from_layout(layout, &answers.dx),
                     Op::BackwardFilter => answers.dw,
                 };
-                let what = format!("{} {:?} ({padding:?}, {}, {way})", self.name, self.op, layout.name());
+                let what = format!(
+                    "{} {:?} ({padding:?}, {}, {way})",
+                    self.name,
+                    self.op,
+                    layout.name()
+                );
                 // Whole numbers are exact; else TensorFlow's own tolerance.
                 let rtol = if whole { 0.0 } else { 1e-5 };
-                failures.within(&what, &got, &self.expected, |reference, _| rtol * reference.abs());
+                failures.within(&what, &got, &self.expected, |reference, _| {
+                    rtol * reference.abs()
+                });
             }
         }
     }
@@ -179,7 +202,13 @@ fn tensorflows_answers() {
     let entries = entries.as_array().unwrap();
     let cases: Vec<Case> = entries.iter().filter_map(Case::new).collect();
     let count = |op: Op| cases.iter().filter(|case| case.op == op).count();
-    let counts = [Op::Forward, Op::BackwardInput, Op::BackwardFilter, Op::Depthwise].map(count);
+    let counts = [
+        Op::Forward,
+        Op::BackwardInput,
+        Op::BackwardFilter,
+        Op::Depthwise,
+    ]
+    .map(count);
     assert_eq!((entries.len(), counts), (81, [26, 6, 7, 1]));
     let mut failures = Failures::new();
     let (mut runs, mut refused) = (0, 0);

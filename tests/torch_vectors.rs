@@ -13,7 +13,10 @@
 mod common;
 mod support;
 
-use gemmconv::{ConvGeometry, ConvOptions, Element, Layout, Padding, PerAxis, TransposedGeometry, TransposedOptions};
+use gemmconv::{
+    ConvGeometry, ConvOptions, Element, Layout, Padding, PerAxis, TransposedGeometry,
+    TransposedOptions,
+};
 use ndarray::ArrayD;
 use serde_json::Value;
 use support::{Answers, Failures, LAYOUTS, Operands, Way, from_layout, largest, to_layout, vector};
@@ -37,12 +40,21 @@ impl Geometry {
             .map(|pad| (pad[0], pad[1]))
             .collect();
         let padding = Padding::from(pads.as_slice());
-        let (stride, dilation) = (PerAxis::list(&list("stride")), PerAxis::list(&list("dilation")));
+        let (stride, dilation) = (
+            PerAxis::list(&list("stride")),
+            PerAxis::list(&list("dilation")),
+        );
         let groups = case["groups"].as_u64().unwrap() as usize;
         match case["op"].as_str().unwrap() {
             "conv" => {
-                let options = ConvOptions::new().stride(stride).dilation(dilation).padding(padding);
-                Self::Conv(ConvGeometry::new(input, weight, &options.groups(groups).layout(layout)).unwrap())
+                let options = ConvOptions::new()
+                    .stride(stride)
+                    .dilation(dilation)
+                    .padding(padding);
+                Self::Conv(
+                    ConvGeometry::new(input, weight, &options.groups(groups).layout(layout))
+                        .unwrap(),
+                )
             }
             "conv_transpose" => {
                 let options = TransposedOptions::new()
@@ -76,7 +88,12 @@ impl Geometry {
         let positions = conv.batch() * conv.positions();
         match self {
             Self::Conv(_) => [forward, backward, positions, positions],
-            Self::Transposed(_) => [backward, forward, positions, conv.batch() * conv.patch().pixels()],
+            Self::Transposed(_) => [
+                backward,
+                forward,
+                positions,
+                conv.batch() * conv.patch().pixels(),
+            ],
         }
     }
 }
@@ -97,7 +114,11 @@ fn cases() -> Option<Vec<Case>> {
         let file = entry["file"].as_str().unwrap();
         let tensors = common::tensors(&folder.join(file));
         let tensor = |name: &str| tensors.get(name).map(common::Tensor::f64);
-        let (x, w, y) = (tensor("x").unwrap(), tensor("w").unwrap(), tensor("y").unwrap());
+        let (x, w, y) = (
+            tensor("x").unwrap(),
+            tensor("w").unwrap(),
+            tensor("y").unwrap(),
+        );
         for (name, array) in [("x", &x), ("w", &w), ("y", &y)] {
             assert_eq!(
                 array.shape(),
@@ -139,7 +160,12 @@ fn each_answer<T: Element>(case: &Case, layout: Layout, judge: &mut Judge<'_, T>
     let mut operands = case.operands.map(T::from_f64);
     operands.x = to_layout(layout, &operands.x);
     operands.dy = to_layout(layout, &operands.dy);
-    let geometry = Geometry::new(&case.manifest, operands.x.shape(), operands.w.shape(), layout);
+    let geometry = Geometry::new(
+        &case.manifest,
+        operands.x.shape(),
+        operands.w.shape(),
+        layout,
+    );
     for way in Way::all(&[1, 2]) {
         let mut answers = geometry.run(&operands, way);
         answers.y = from_layout(layout, &answers.y);
@@ -153,7 +179,12 @@ fn each_answer<T: Element>(case: &Case, layout: Layout, judge: &mut Judge<'_, T>
             if name == "db" && !case.bias {
                 continue;
             }
-            let what = format!("{} {name} ({}, {}, {way})", case.name, T::NAME, layout.name());
+            let what = format!(
+                "{} {name} ({}, {}, {way})",
+                case.name,
+                T::NAME,
+                layout.name()
+            );
             judge(what, got, expected, terms);
         }
     }
@@ -168,7 +199,10 @@ fn answers(cases: &[&Case]) -> usize {
 fn integers_agree_bit_for_bit() {
     let Some(cases) = cases() else { return };
     assert_eq!(cases.len(), CASES);
-    let cases: Vec<&Case> = cases.iter().filter(|case| case.name.ends_with(".int")).collect();
+    let cases: Vec<&Case> = cases
+        .iter()
+        .filter(|case| case.name.ends_with(".int"))
+        .collect();
     assert_eq!(cases.len(), CASES / 2);
     let mut failures = Failures::new();
     for case in &cases {
@@ -187,7 +221,10 @@ fn integers_agree_bit_for_bit() {
 #[test]
 fn reals_agree_within_the_tolerance() {
     let Some(cases) = cases() else { return };
-    let cases: Vec<&Case> = cases.iter().filter(|case| case.name.ends_with(".real")).collect();
+    let cases: Vec<&Case> = cases
+        .iter()
+        .filter(|case| case.name.ends_with(".real"))
+        .collect();
     assert_eq!(cases.len(), CASES / 2);
     let mut failures = Failures::new();
     for case in &cases {

@@ -90,9 +90,17 @@ pub fn mountains(x: f32, y: f32, colour: &mut Colour) {
     if y > far {
         // The side of each ridge that falls to the left lies in the shade.
         let slope = ridge(&FAR, x + 1.0) - ridge(&FAR, x - 1.0);
-        let rock = if slope < 0.0 { hex(0x8ba0bd) } else { hex(0x6d84a8) };
+        let rock = if slope < 0.0 {
+            hex(0x8ba0bd)
+        } else {
+            hex(0x6d84a8)
+        };
         let jag = 6.0 * (noise(x / 7.0, 1.0) - 0.5) + 3.0 * ((x / 9.0).fract() - 0.5).abs();
-        let snow = if slope < 0.0 { hex(0xf7f8fb) } else { hex(0xd5dfee) };
+        let snow = if slope < 0.0 {
+            hex(0xf7f8fb)
+        } else {
+            hex(0xd5dfee)
+        };
         let height = if y < 172.0 + jag { snow } else { rock };
         *colour = mix(height, hex(0xe9d9c4), step(150.0, 300.0, y));
     }
@@ -125,7 +133,13 @@ pub fn balloon(x: f32, y: f32, colour: &mut Colour) {
         );
     }
     for side in [-1.0, 1.0] {
-        if from_segment(x, y, (cx + side * 10.0, cy + 54.0), (cx + side * 6.0, cy + 70.0)) < 0.7 {
+        if from_segment(
+            x,
+            y,
+            (cx + side * 10.0, cy + 54.0),
+            (cx + side * 6.0, cy + 70.0),
+        ) < 0.7
+        {
             *colour = hex(0x4a3b2c);
         }
     }

@@ -11,7 +11,10 @@ pub fn tree(x: f32, y: f32, colour: &mut Colour) {
         let round = 1.1 - 0.45 * ((x - 446.0 - bend) / trunk + 0.25).max(0.0);
         *colour = shade(hex(0x75523a), round * (0.72 + 0.5 * bark));
     }
-    for (a, b) in [((446.0, 306.0), (410.0, 262.0)), ((448.0, 298.0), (486.0, 256.0))] {
+    for (a, b) in [
+        ((446.0, 306.0), (410.0, 262.0)),
+        ((448.0, 298.0), (486.0, 256.0)),
+    ] {
         if from_segment(x, y, a, b) < 4.6 {
             *colour = hex(0x6a4a34);
         }
@@ -31,7 +34,8 @@ pub fn tree(x: f32, y: f32, colour: &mut Colour) {
         let distance = (x - cx).hypot(y - cy);
         if distance < ragged {
             // Light from the upper right, and leaves as bright and dark specks.
-            let light = 0.9 + 0.34 * ((x - cx) - (y - cy)) / radius / 1.4 - 0.12 * distance / radius;
+            let light =
+                0.9 + 0.34 * ((x - cx) - (y - cy)) / radius / 1.4 - 0.12 * distance / radius;
             let leaf = noise(x / 2.7, y / 2.7) + 0.5 * noise(x / 6.0, y / 6.0);
             *colour = shade(hex(0x4f9140), light * (0.66 + 0.46 * leaf));
         }
@@ -48,7 +52,10 @@ pub fn tree(x: f32, y: f32, colour: &mut Colour) {
     .enumerate()
     {
         if in_circle(x, y, (cx, cy), 5.0) {
-            *colour = shade(hex(0xd63d2e), 1.1 - 0.06 * (x - cx - index as f32 * 0.2 + cy - y).abs());
+            *colour = shade(
+                hex(0xd63d2e),
+                1.1 - 0.06 * (x - cx - index as f32 * 0.2 + cy - y).abs(),
+            );
         }
     }
 }
@@ -76,7 +83,11 @@ pub fn fence(x: f32, y: f32, colour: &mut Colour) {
             .iter()
             .any(|rail| in_circle(aside, y, (0.0, rail + drop), 1.1));
         let grain = 0.03 * noise(x / 1.5, y / 18.0);
-        let edge = if x > 352.0 + picket * pitch + 10.6 { 0.8 } else { 0.985 };
+        let edge = if x > 352.0 + picket * pitch + 10.6 {
+            0.8
+        } else {
+            0.985
+        };
         *colour = if nail {
             hex(0x6d6a66)
         } else {
@@ -92,7 +103,9 @@ pub fn flowers(x: f32, y: f32, colour: &mut Colour) {
     }
     let cx = (column as f32 + 0.25 + 0.5 * hash(column, row)) * 22.0;
     let cy = (row as f32 + 0.3 + 0.4 * hash(row, column)) * 17.0;
-    if ((cx - path_middle(cy)) / (19.0 + 0.34 * (cy - 378.0))).abs() < 1.0 || (cx > 340.0 && cy < 454.0) {
+    if ((cx - path_middle(cy)) / (19.0 + 0.34 * (cy - 378.0))).abs() < 1.0
+        || (cx > 340.0 && cy < 454.0)
+    {
         return;
     }
     let (dx, dy) = (x - cx, y - cy);

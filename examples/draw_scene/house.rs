@@ -31,12 +31,18 @@ pub fn house(x: f32, y: f32, colour: &mut Colour) {
         let along = (x - middle) / 7.0;
         let course = ((from_edge + 15.0) / 5.0).floor();
         let tile = (along + 0.5 * course).rem_euclid(1.0) - 0.5;
-        let scallop =
-            (from_edge + 15.0) / 5.0 - course > 0.98 - 0.9 * (0.25 - tile * tile).max(0.0).sqrt() * 2.0 + 0.55;
+        let scallop = (from_edge + 15.0) / 5.0 - course
+            > 0.98 - 0.9 * (0.25 - tile * tile).max(0.0).sqrt() * 2.0 + 0.55;
         let light = if x < middle { 1.1 } else { 0.84 };
         *colour = shade(
             hex(0xb5432f),
-            light - 0.12 * course * 0.5 - if scallop || tile.abs() > 0.44 { 0.28 } else { 0.0 },
+            light
+                - 0.12 * course * 0.5
+                - if scallop || tile.abs() > 0.44 {
+                    0.28
+                } else {
+                    0.0
+                },
         );
     }
     if (left - 4.0..right + 4.0).contains(&x) && (ground - 8.0..ground).contains(&y) {
@@ -87,13 +93,21 @@ fn windows(x: f32, y: f32, colour: &mut Colour) {
 
 fn door(x: f32, y: f32, colour: &mut Colour) {
     let dx = (x - 167.0).abs();
-    let arch = |half: f32| dx < half && (y > 336.0 || in_circle(x, y, (167.0, 336.0), half)) && y < 392.0;
+    let arch =
+        |half: f32| dx < half && (y > 336.0 || in_circle(x, y, (167.0, 336.0), half)) && y < 392.0;
     if arch(20.0) {
         *colour = hex(0xf3ead7);
     }
     if arch(16.0) {
         let board = ((x - 151.0) / 6.4).rem_euclid(1.0) < 0.16;
-        *colour = shade(hex(0x2f6f73), if board { 0.7 } else { 1.0 - 0.002 * (y - 320.0) });
+        *colour = shade(
+            hex(0x2f6f73),
+            if board {
+                0.7
+            } else {
+                1.0 - 0.002 * (y - 320.0)
+            },
+        );
     }
     if in_circle(x, y, (177.0, 362.0), 2.4) {
         *colour = hex(0xf2c14e);
@@ -107,5 +121,9 @@ fn smoke(x: f32, y: f32, colour: &mut Colour) {
     let up = (203.0 - y) / 75.0;
     let middle = 213.0 + 16.0 * up + 9.0 * (up * 9.0).sin() * up;
     let across = (x - middle).abs() / (4.0 + 9.0 * up);
-    *colour = mix(*colour, hex(0xf1eeea), 0.75 * (1.0 - up) * step(1.0, 0.55, across));
+    *colour = mix(
+        *colour,
+        hex(0xf1eeea),
+        0.75 * (1.0 - up) * step(1.0, 0.55, across),
+    );
 }

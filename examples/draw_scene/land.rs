@@ -27,7 +27,10 @@ pub fn hills(x: f32, y: f32, colour: &mut Colour) {
         let grass = mix(hex(0x8fbf4d), hex(0x3f7d33), depth);
         // Blades: columns of uneven height, larger towards the viewer.
         let size = 3.0 + 5.0 * depth;
-        let (i, j) = ((x / size * 2.2).floor() as i32, (y / size / 2.2).floor() as i32);
+        let (i, j) = (
+            (x / size * 2.2).floor() as i32,
+            (y / size / 2.2).floor() as i32,
+        );
         *colour = shade(grass, 0.93 + 0.16 * hash(i, j) * (0.35 + depth));
     }
 }
@@ -79,9 +82,14 @@ pub fn windmill(x: f32, y: f32, colour: &mut Colour) {
         let along = dx * angle.cos() + dy * angle.sin();
         let aside = -dx * angle.sin() + dy * angle.cos();
         if (12.0..54.0).contains(&along) && (0.0..11.0).contains(&aside) {
-            let lattice =
-                (along / 7.0).rem_euclid(1.0) < 0.22 || (aside - 9.6).abs() < 1.4 || (aside - 5.0).abs() < 0.8;
-            *colour = if lattice { hex(0x6b4a33) } else { hex(0xf7efdf) };
+            let lattice = (along / 7.0).rem_euclid(1.0) < 0.22
+                || (aside - 9.6).abs() < 1.4
+                || (aside - 5.0).abs() < 0.8;
+            *colour = if lattice {
+                hex(0x6b4a33)
+            } else {
+                hex(0xf7efdf)
+            };
         }
         if (0.0..56.0).contains(&along) && aside.abs() < 1.6 {
             *colour = hex(0x4e3524);

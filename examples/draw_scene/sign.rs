@@ -28,7 +28,8 @@ impl Sign {
             .build();
         for (text, y) in [("im2col", 2), ("Y = W X", 15)] {
             let font = MonoTextStyle::new(&FONT_6X13_BOLD, BinaryColor::On);
-            let drawn = Text::with_text_style(text, Point::new(24, y), font, style).draw(&mut letters);
+            let drawn =
+                Text::with_text_style(text, Point::new(24, y), font, style).draw(&mut letters);
             drawn.expect("a mock display takes every pixel");
         }
         Self { letters }
@@ -41,7 +42,10 @@ impl Sign {
         }
         // An arrow to the right: the board ends in a point.
         let inside = |margin: f32| {
-            v > margin && v < 46.0 - margin && u > margin && u < 88.0 - 1.3 * margin - (v - 23.0).abs() * 0.55
+            v > margin
+                && v < 46.0 - margin
+                && u > margin
+                && u < 88.0 - 1.3 * margin - (v - 23.0).abs() * 0.55
         };
         if inside(0.0) {
             *colour = hex(0x5c4027);
@@ -51,7 +55,10 @@ impl Sign {
             *colour = shade(hex(0xe2bd84), 0.9 + 0.16 * grain);
         }
         // Letters 1.45 times their size.
-        let letter = Point::new(((u - 4.0) / 1.45).floor() as i32, ((v - 1.5) / 1.45).floor() as i32);
+        let letter = Point::new(
+            ((u - 4.0) / 1.45).floor() as i32,
+            ((v - 1.5) / 1.45).floor() as i32,
+        );
         let drawn = letter.x >= 0 && letter.y >= 0 && letter.x < 64 && letter.y < 64;
         if drawn && inside(2.4) && self.letters.get_pixel(letter) == Some(BinaryColor::On) {
             *colour = hex(0x3a2717);

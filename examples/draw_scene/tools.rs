@@ -55,7 +55,9 @@ pub fn noise(x: f32, y: f32) -> f32 {
 
 /// Straight lines through `points`, sorted by x.
 pub fn ridge(points: &[(f32, f32)], x: f32) -> f32 {
-    let next = points.partition_point(|point| point.0 <= x).clamp(1, points.len() - 1);
+    let next = points
+        .partition_point(|point| point.0 <= x)
+        .clamp(1, points.len() - 1);
     let (a, b) = (points[next - 1], points[next]);
     a.1 + (b.1 - a.1) * ((x - a.0) / (b.0 - a.0)).clamp(0.0, 1.0)
 }

@@ -94,7 +94,9 @@ mod tests {
     #[test]
     fn a_closed_pipe_is_found_under_its_context() {
         let closed = io::Error::from(io::ErrorKind::BrokenPipe);
-        let error = Err::<(), _>(closed).context("writing the table").unwrap_err();
+        let error = Err::<(), _>(closed)
+            .context("writing the table")
+            .unwrap_err();
         assert!(is_closed_pipe(&error));
         assert!(!is_closed_pipe(&anyhow::anyhow!("another")));
     }

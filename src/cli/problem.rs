@@ -78,9 +78,17 @@ impl Problem {
             .padding(pads.as_slice())
             .groups(self.groups)
             .layout(layout);
-        let input = layout.shape(batch.unwrap_or(self.batch), self.inputs, &list(|axis| axis.input));
+        let input = layout.shape(
+            batch.unwrap_or(self.batch),
+            self.inputs,
+            &list(|axis| axis.input),
+        );
         let channels = self.inputs / self.groups;
-        let weight = [&[self.outputs, channels], list(|axis| axis.kernel).as_slice()].concat();
+        let weight = [
+            &[self.outputs, channels],
+            list(|axis| axis.kernel).as_slice(),
+        ]
+        .concat();
         ConvGeometry::new(&input, &weight, &options)
     }
 }
@@ -133,14 +141,19 @@ struct Entries<'t>(Vec<(&'t str, usize)>);
 
 impl Entries<'_> {
     fn get(&self, key: &str) -> Option<usize> {
-        self.0.iter().find(|(known, _)| *known == key).map(|&(_, value)| value)
+        self.0
+            .iter()
+            .find(|(known, _)| *known == key)
+            .map(|&(_, value)| value)
     }
 
     /// The number of a key that must be there and at least one.
     fn needed(&self, key: &str) -> std::result::Result<usize, ProblemError> {
         self.get(key)
             .filter(|&value| value > 0)
-            .ok_or_else(|| ProblemError::Missing { key: key.to_owned() })
+            .ok_or_else(|| ProblemError::Missing {
+                key: key.to_owned(),
+            })
     }
 }
 
@@ -156,12 +169,18 @@ fn read(text: &str) -> std::result::Result<(Entries<'_>, Option<String>), Proble
         if let Some(name) = rest.strip_prefix('n') {
             return Ok((entries, unquoted(name)?));
         }
-        let letters = rest.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(rest.len());
+        let letters = rest
+            .find(|c: char| !c.is_ascii_lowercase())
+            .unwrap_or(rest.len());
         let (key, after) = rest.split_at(letters);
         if !is_key(key) {
-            return Err(ProblemError::Unrecognized { rest: rest.to_owned() });
+            return Err(ProblemError::Unrecognized {
+                rest: rest.to_owned(),
+            });
         }
-        let length = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+        let length = after
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(after.len());
         let (digits, after) = after.split_at(length);
         if digits.is_empty() {
             return Err(ProblemError::NoNumber {
@@ -208,9 +227,9 @@ fn unquoted(name: &str) -> std::result::Result<Option<String>, ProblemError> {
     let plain = match name.strip_prefix('"') {
         None => name.to_owned(),
         Some(quoted) => {
-            let (inside, after) = quoted
-                .split_once('"')
-                .ok_or_else(|| ProblemError::Quote { name: name.to_owned() })?;
+            let (inside, after) = quoted.split_once('"').ok_or_else(|| ProblemError::Quote {
+                name: name.to_owned(),
+            })?;
             format!("{inside}{after}")
         }
     };
@@ -271,7 +290,11 @@ fn axis(entries: &Entries<'_>, letter: char) -> std::result::Result<Option<Axis>
     let most = (extent - 1).max(before);
     let out_of = |after: i128| {
         let free = input as i128 + before + after - extent;
-        if free < 0 { 0 } else { free / stride as i128 + 1 }
+        if free < 0 {
+            0
+        } else {
+            free / stride as i128 + 1
+        }
     };
     let fits = after > -(stride as i128) && after <= most;
     match (usize::try_from(before), usize::try_from(after.max(0))) {
@@ -325,11 +348,12 @@ impl FromStr for ProblemList {
                     list.passed_over.push((line, word.to_owned()));
                     continue;
                 }
-                list.problems.push(word.parse().map_err(|error| ProblemError::Line {
-                    line,
-                    text: word.to_owned(),
-                    error: Box::new(error),
-                })?);
+                list.problems
+                    .push(word.parse().map_err(|error| ProblemError::Line {
+                        line,
+                        text: word.to_owned(),
+                        error: Box::new(error),
+                    })?);
             }
         }
         Ok(list)
@@ -367,14 +391,21 @@ mod tests {
     }
 
     fn pads(text: &str) -> Vec<(usize, usize)> {
-        geometry(text).axes().iter().map(|axis| axis.pad()).collect()
+        geometry(text)
+            .axes()
+            .iter()
+            .map(|axis| axis.pad())
+            .collect()
     }
 
     #[test]
     fn the_full_form() {
         let text = r#"g32mb1ic128ih56iw57oc64oh28ow57kh3kw5sh2sw1ph1pw2dh0dw0n"resnext:a*3""#;
         let problem: Problem = text.parse().unwrap();
-        assert_eq!((problem.name(), problem.text()), (Some("resnext:a*3"), text));
+        assert_eq!(
+            (problem.name(), problem.text()),
+            (Some("resnext:a*3"), text)
+        );
         let geometry = problem.geometry(Layout::ChannelsLast, Some(7)).unwrap();
         assert_eq!(geometry.input_shape(), [7, 56, 57, 128]);
         assert_eq!(geometry.weight_shape(), [64, 4, 3, 5]);
@@ -410,7 +441,10 @@ mod tests {
         assert_eq!(pads("ic1iw224oc1ow112kw1sw2"), [(0, 0)]);
         assert_eq!(geometry("ic1iw7oc1ow2kw1sw5").output_shape(), [2, 1, 2]);
         // Padding before and after as large as the kernel, and larger: oneDNN's large padding.
-        assert_eq!(geometry("ic1oc64iw100ow98kw5pw50sw2").output_shape(), [2, 64, 98]);
+        assert_eq!(
+            geometry("ic1oc64iw100ow98kw5pw50sw2").output_shape(),
+            [2, 64, 98]
+        );
         assert_eq!(pads("ic16oc16_iw1kw3ow100pw100"), [(100, 1)]);
     }
 
@@ -424,8 +458,14 @@ mod tests {
         assert!("ic1ih56oc1oh55kh3ph1".parse::<Problem>().is_ok());
         assert!(error("ic1ih56oc1oh55kh1").contains("56 to 56"));
         assert!(error("ic1ih9oc1oh59kh3").contains("ph2 dh0: 9 to 11 can"));
-        assert!(error("ic1ih4oc1kh7ph1").contains("reaches over 7 elements, ih4 with ph1 on both sides has 6"));
-        assert!(error("ic1iw4oc1kw3dw9223372036854775807").contains("reaches over 18446744073709551617"));
+        assert!(
+            error("ic1ih4oc1kh7ph1")
+                .contains("reaches over 7 elements, ih4 with ph1 on both sides has 6")
+        );
+        assert!(
+            error("ic1iw4oc1kw3dw9223372036854775807")
+                .contains("reaches over 18446744073709551617")
+        );
     }
 
     #[test]
@@ -435,7 +475,9 @@ mod tests {
         assert!(error("ic3ih9oc4khph1").contains("`khph1` begins with no key"));
         assert!(error("ic3ih9oc4kh_ph1").contains("`kh` is followed by `_ph1`"));
         assert!(error("ic3ih-9oc4kh3").contains("`ih` is followed by `-9oc4kh3`"));
-        assert!(error("ic99999999999999999999ih9oc4kh3").contains("ic99999999999999999999 is above"));
+        assert!(
+            error("ic99999999999999999999ih9oc4kh3").contains("ic99999999999999999999 is above")
+        );
         assert!(error("ic3ih9oc4kh3ic4").contains("`ic` is given twice, 3 and 4"));
         assert!(error("ih9oc4kh3").contains("`ic` is missing or 0"));
         assert!(error("g0ic1ih9oc4kh3").contains("`g` is missing or 0"));
@@ -446,7 +488,10 @@ mod tests {
         assert!(error("ic1ih9oc4kh3n\"open").contains("no closing quotation mark"));
         assert!(error("").contains("no spatial axis"));
         let groups: Problem = "g3ic4ih9oc6kh3".parse().unwrap();
-        let message = groups.geometry(Layout::ChannelsFirst, None).unwrap_err().to_string();
+        let message = groups
+            .geometry(Layout::ChannelsFirst, None)
+            .unwrap_err()
+            .to_string();
         assert_eq!(message, "3 groups do not divide 4 input channels");
     }
 
@@ -467,9 +512,15 @@ mod tests {
         let names: Vec<_> = list.problems.iter().map(Problem::label).collect();
         assert_eq!(names, ["a b", "x*2", "ic2iw9oc4kw3"]);
         assert_eq!(list.passed_over, [(3, "--strides=1x2".to_owned())]);
-        let error = "ic1iw9oc4kw3\nic1iw9\n".parse::<ProblemList>().unwrap_err().to_string();
+        let error = "ic1iw9oc4kw3\nic1iw9\n"
+            .parse::<ProblemList>()
+            .unwrap_err()
+            .to_string();
         assert_eq!(error, "line 2: `ic1iw9`: `kw` is missing or 0");
-        let error = "--batch=shapes_1d".parse::<ProblemList>().unwrap_err().to_string();
+        let error = "--batch=shapes_1d"
+            .parse::<ProblemList>()
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("names another file"), "{error}");
     }
 }

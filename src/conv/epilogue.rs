@@ -85,7 +85,11 @@ impl<'a, T: Element> Epilogue<'a, T> {
     /// The lengths fit an output of `channels` channels and `elements` elements.
     pub(crate) fn check(&self, channels: usize, elements: usize) -> Result<()> {
         check_len("bias", channels, self.bias.map_or(channels, <[T]>::len))?;
-        check_len("residual", elements, self.residual.map_or(elements, <[T]>::len))
+        check_len(
+            "residual",
+            elements,
+            self.residual.map_or(elements, <[T]>::len),
+        )
     }
 
     fn is_none(&self) -> bool {
@@ -118,7 +122,9 @@ impl<'a, T: Element> Epilogue<'a, T> {
         for mut image in rows.outer_iter_mut() {
             for (index, mut row) in image.axis_iter_mut(Axis(0)).enumerate() {
                 match bias {
-                    Some(bias) if by_channel => self.map(row.iter_mut(), std::iter::repeat(&bias[index])),
+                    Some(bias) if by_channel => {
+                        self.map(row.iter_mut(), std::iter::repeat(&bias[index]))
+                    }
                     Some(bias) => self.map(row.iter_mut(), bias.iter()),
                     None => self.map(row.iter_mut(), std::iter::repeat(&T::ZERO)),
                 }
@@ -139,7 +145,11 @@ impl<'a, T: Element> Epilogue<'a, T> {
 
 pub(crate) fn check_len(what: &'static str, expected: usize, got: usize) -> Result<()> {
     if expected != got {
-        return Err(Error::BufferLength { what, expected, got });
+        return Err(Error::BufferLength {
+            what,
+            expected,
+            got,
+        });
     }
     Ok(())
 }
@@ -150,11 +160,17 @@ mod tests {
 
     #[test]
     fn activations_at_their_edges() {
-        let clamp = Activation::Clamp { low: 0.0, high: 6.0 };
+        let clamp = Activation::Clamp {
+            low: 0.0,
+            high: 6.0,
+        };
         let leaky = Activation::LeakyRelu { slope: 0.5 };
         assert_eq!([-1.0, 3.0, 7.0].map(|x| clamp.apply(x)), [0.0, 3.0, 6.0]);
         assert_eq!([-2.0, 3.0].map(|x| leaky.apply(x)), [-1.0, 3.0]);
-        assert_eq!([-2.0, 3.0].map(|x: f64| Activation::Relu.apply(x)), [0.0, 3.0]);
+        assert_eq!(
+            [-2.0, 3.0].map(|x: f64| Activation::Relu.apply(x)),
+            [0.0, 3.0]
+        );
         for activation in [clamp, leaky, Activation::Relu, Activation::Identity] {
             assert!(activation.apply(f64::NAN).is_nan());
             assert!(activation.apply(f64::INFINITY) >= 6.0);

@@ -12,7 +12,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use ndarray::{Array, Array2, Array3, ArrayRef, ArrayRef2, ArrayRef3, ArrayView3, Axis, Dimension, s};
+use ndarray::{
+    Array, Array2, Array3, ArrayRef, ArrayRef2, ArrayRef3, ArrayView3, Axis, Dimension, s,
+};
 
 use super::plan::array;
 use crate::element::{Element, collected, filled, standard};
@@ -118,7 +120,11 @@ impl<T: Element> LocalPlan<T> {
     }
 
     /// A batch of `channels` channels, channels first, in standard order.
-    fn channels_first<D: Dimension>(&self, channels: usize, data: &ArrayRef<T, D>) -> Result<Vec<T>> {
+    fn channels_first<D: Dimension>(
+        &self,
+        channels: usize,
+        data: &ArrayRef<T, D>,
+    ) -> Result<Vec<T>> {
         let data = standard(data)?;
         if self.geometry.layout() == Layout::ChannelsFirst {
             return match data {
@@ -127,12 +133,21 @@ impl<T: Element> LocalPlan<T> {
             };
         }
         let elements = data.len() / channels / self.geometry.batch().max(1);
-        let view = planes(Layout::ChannelsLast, [self.geometry.batch(), channels, elements], &data)?;
+        let view = planes(
+            Layout::ChannelsLast,
+            [self.geometry.batch(), channels, elements],
+            &data,
+        )?;
         collected(view.len(), view.iter().copied())
     }
 
     /// A batch that was computed channels first, in the caller's layout.
-    fn in_layout<D: Dimension>(&self, shape: &[usize], channels: usize, data: Vec<T>) -> Result<Array<T, D>> {
+    fn in_layout<D: Dimension>(
+        &self,
+        shape: &[usize],
+        channels: usize,
+        data: Vec<T>,
+    ) -> Result<Array<T, D>> {
         if self.geometry.layout() == Layout::ChannelsFirst {
             return array(shape, data);
         }
@@ -155,7 +170,10 @@ impl<T: Element> LocalPlan<T> {
         images: &Range<usize>,
         scratch: &'s mut [T],
     ) -> Result<ArrayView3<'s, T>> {
-        let (k, per_group) = (self.geometry.patch_len(), self.geometry.channels_per_group());
+        let (k, per_group) = (
+            self.geometry.patch_len(),
+            self.geometry.channels_per_group(),
+        );
         let shape = [images.len(), k, at.len()];
         let used = &mut scratch[..shape.iter().product()];
         let pad = T::from_f64(self.patch.mode.constant());
@@ -204,31 +222,38 @@ impl<T: Element> LocalPlan<T> {
         let shape = [self.geometry.batch(), channels, self.geometry.positions()];
         let planes = planes_mut(Layout::ChannelsFirst, shape, &mut y)?;
         let block = [shape[0], outputs, self.positions];
-        try_for_each_tile(planes, block, self.parallel(), &|[_, first, p], mut tile| {
-            let at = p..p + tile.len_of(Axis(2));
-            lanes.with(|scratch| {
-                for images in self.image_blocks() {
-                    let patches = self.unfold(&x, first / outputs, &at, &images, scratch)?;
-                    for (index, p) in at.clone().enumerate() {
-                        let weight = weight.slice(s![p, first..first + outputs, ..]);
-                        let target = tile.slice_mut(s![images.clone(), .., index]).reversed_axes();
-                        // (O × K) · (K × N) -> (O × N)
-                        product(
-                            self.engine,
-                            weight,
-                            patches.slice(s![.., .., index]).reversed_axes(),
-                            T::ZERO,
-                            target,
-                        );
+        try_for_each_tile(
+            planes,
+            block,
+            self.parallel(),
+            &|[_, first, p], mut tile| {
+                let at = p..p + tile.len_of(Axis(2));
+                lanes.with(|scratch| {
+                    for images in self.image_blocks() {
+                        let patches = self.unfold(&x, first / outputs, &at, &images, scratch)?;
+                        for (index, p) in at.clone().enumerate() {
+                            let weight = weight.slice(s![p, first..first + outputs, ..]);
+                            let target = tile
+                                .slice_mut(s![images.clone(), .., index])
+                                .reversed_axes();
+                            // (O × K) · (K × N) -> (O × N)
+                            product(
+                                self.engine,
+                                weight,
+                                patches.slice(s![.., .., index]).reversed_axes(),
+                                T::ZERO,
+                                target,
+                            );
+                        }
                     }
-                }
-                if let Some(bias) = bias {
-                    let bias = bias.slice(s![at.clone(), first..first + outputs]);
-                    tile += &bias.reversed_axes();
-                }
-                Ok(())
-            })
-        })?;
+                    if let Some(bias) = bias {
+                        let bias = bias.slice(s![at.clone(), first..first + outputs]);
+                        tile += &bias.reversed_axes();
+                    }
+                    Ok(())
+                })
+            },
+        )?;
         self.in_layout(&self.geometry.output_shape(), channels, y)
     }
 
@@ -241,9 +266,16 @@ impl<T: Element> LocalPlan<T> {
         weight: &ArrayRef3<T>,
         d_output: &ArrayRef<T, D>,
     ) -> Result<Array<T, D>> {
-        check_shape("output gradient", &self.geometry.output_shape(), d_output.shape())?;
+        check_shape(
+            "output gradient",
+            &self.geometry.output_shape(),
+            d_output.shape(),
+        )?;
         check_shape("weight", &self.weight_shape(), weight.shape())?;
-        let (outputs, per_group) = (self.geometry.outputs_per_group(), self.geometry.channels_per_group());
+        let (outputs, per_group) = (
+            self.geometry.outputs_per_group(),
+            self.geometry.channels_per_group(),
+        );
         let (positions, k) = (self.geometry.positions(), self.geometry.patch_len());
         let dy = self.channels_first(self.geometry.outputs, d_output)?;
         let dy = planes(
@@ -274,7 +306,9 @@ impl<T: Element> LocalPlan<T> {
                         let mut patches = planes_mut(Layout::ChannelsFirst, shape, used)?;
                         for (index, p) in at.clone().enumerate() {
                             let weight = weight.slice(s![p, outputs.clone(), ..]).reversed_axes();
-                            let dy = dy.slice(s![images.clone(), outputs.clone(), p]).reversed_axes();
+                            let dy = dy
+                                .slice(s![images.clone(), outputs.clone(), p])
+                                .reversed_axes();
                             let target = patches.slice_mut(s![.., .., index]).reversed_axes();
                             // (K × O) · (O × N) -> (K × N)
                             product(self.engine, weight, dy, T::ZERO, target);
@@ -299,14 +333,26 @@ impl<T: Element> LocalPlan<T> {
     ///
     /// # Errors
     /// Shapes that do not fit the geometry; no memory for the result or the scratch.
-    pub fn backward_weight<D: Dimension>(&self, x: &ArrayRef<T, D>, d_output: &ArrayRef<T, D>) -> Result<Array3<T>> {
+    pub fn backward_weight<D: Dimension>(
+        &self,
+        x: &ArrayRef<T, D>,
+        d_output: &ArrayRef<T, D>,
+    ) -> Result<Array3<T>> {
         check_shape("input", &self.geometry.input_shape(), x.shape())?;
-        check_shape("output gradient", &self.geometry.output_shape(), d_output.shape())?;
+        check_shape(
+            "output gradient",
+            &self.geometry.output_shape(),
+            d_output.shape(),
+        )?;
         let outputs = self.geometry.outputs_per_group();
         let [positions, channels, k] = self.weight_shape();
         let x = self.channels_first(self.patch.channels, x)?;
         let dy = self.channels_first(channels, d_output)?;
-        let dy = planes(Layout::ChannelsFirst, [self.geometry.batch(), channels, positions], &dy)?;
+        let dy = planes(
+            Layout::ChannelsFirst,
+            [self.geometry.batch(), channels, positions],
+            &dy,
+        )?;
         let mut dw = filled(positions * channels * k, T::ZERO)?;
         let (mut scratch, lane) = self.scratch()?;
         let lanes = Lanes::new(&mut scratch, lane, usize::MAX);
@@ -323,10 +369,18 @@ impl<T: Element> LocalPlan<T> {
                     for images in self.image_blocks() {
                         let patches = self.unfold(&x, first / outputs, &at, &images, scratch)?;
                         for (index, p) in at.clone().enumerate() {
-                            let dy = dy.slice(s![images.clone(), first..first + outputs, p]).reversed_axes();
+                            let dy = dy
+                                .slice(s![images.clone(), first..first + outputs, p])
+                                .reversed_axes();
                             let target = tile.index_axis_mut(Axis(0), index);
                             // (O × N) · (N × K) -> (O × K)
-                            product(self.engine, dy, patches.slice(s![.., .., index]), beta, target);
+                            product(
+                                self.engine,
+                                dy,
+                                patches.slice(s![.., .., index]),
+                                beta,
+                                target,
+                            );
                         }
                         beta = T::ONE;
                     }
@@ -342,9 +396,17 @@ impl<T: Element> LocalPlan<T> {
     /// # Errors
     /// A gradient of another shape than the output's.
     pub fn backward_bias<D: Dimension>(&self, d_output: &ArrayRef<T, D>) -> Result<Array2<T>> {
-        check_shape("output gradient", &self.geometry.output_shape(), d_output.shape())?;
+        check_shape(
+            "output gradient",
+            &self.geometry.output_shape(),
+            d_output.shape(),
+        )?;
         let dy = standard(d_output)?;
-        let shape = [self.geometry.batch(), self.geometry.outputs, self.geometry.positions()];
+        let shape = [
+            self.geometry.batch(),
+            self.geometry.outputs,
+            self.geometry.positions(),
+        ];
         let mut sums = filled(shape[1] * shape[2], T::ZERO)?;
         for image in planes(self.geometry.layout(), shape, &dy)?.outer_iter() {
             for (sum, &value) in sums.iter_mut().zip(image.reversed_axes().iter()) {

@@ -17,7 +17,8 @@ mod weights;
 
 pub use epilogue::{Activation, Epilogue};
 pub use functions::{
-    conv, conv_transpose, conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d, conv3d,
+    conv, conv_transpose, conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d,
+    conv3d,
 };
 pub use local::LocalPlan;
 pub use plan::{ConvPlan, Gradients, Wanted};

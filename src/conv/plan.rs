@@ -174,7 +174,11 @@ impl<T: Element> ConvPlan<T> {
     ///
     /// # Errors
     /// Weights of another shape, or prepared for another form.
-    pub fn update<D: Dimension>(&self, prepared: &mut PreparedWeights<T>, weight: &ArrayRef<T, D>) -> Result<()> {
+    pub fn update<D: Dimension>(
+        &self,
+        prepared: &mut PreparedWeights<T>,
+        weight: &ArrayRef<T, D>,
+    ) -> Result<()> {
         prepared.check(&self.geometry, self.form)?;
         prepared.update(&self.geometry, weight)
     }
@@ -251,7 +255,13 @@ impl<T: Element> ConvPlan<T> {
         y: &mut [T],
         scratch: &mut [T],
     ) -> Result<()> {
-        self.run_forward(x, weights.check(&self.geometry, self.form)?, epilogue, y, scratch)
+        self.run_forward(
+            x,
+            weights.check(&self.geometry, self.form)?,
+            epilogue,
+            y,
+            scratch,
+        )
     }
 
     fn run_forward(
@@ -273,7 +283,13 @@ impl<T: Element> ConvPlan<T> {
             }
             None => {
                 reference::forward(&self.geometry, x, weights, None, y);
-                unfold_gemm::epilogue_over(self.geometry.layout(), self.output_planes(), epilogue, y, false)
+                unfold_gemm::epilogue_over(
+                    self.geometry.layout(),
+                    self.output_planes(),
+                    epilogue,
+                    y,
+                    false,
+                )
             }
         }
     }
@@ -287,7 +303,11 @@ impl<T: Element> ConvPlan<T> {
         weights: &PreparedWeights<T>,
         d_output: &ArrayRef<T, D>,
     ) -> Result<Array<T, D>> {
-        check_shape("output gradient", &self.geometry.output_shape(), d_output.shape())?;
+        check_shape(
+            "output gradient",
+            &self.geometry.output_shape(),
+            d_output.shape(),
+        )?;
         let mut dx = filled(self.geometry.input_len(), T::ZERO)?;
         let mut scratch = filled(self.scratch_len(Pass::BackwardInput), T::ZERO)?;
         self.backward_input_with_scratch(&standard(d_output)?, weights, &mut dx, &mut scratch)?;
@@ -304,8 +324,16 @@ impl<T: Element> ConvPlan<T> {
         d_output: &ArrayRef<T, D>,
         d_input: &mut ArrayRef<T, D>,
     ) -> Result<()> {
-        check_shape("output gradient", &self.geometry.output_shape(), d_output.shape())?;
-        check_shape("input gradient", &self.geometry.input_shape(), d_input.shape())?;
+        check_shape(
+            "output gradient",
+            &self.geometry.output_shape(),
+            d_output.shape(),
+        )?;
+        check_shape(
+            "input gradient",
+            &self.geometry.input_shape(),
+            d_input.shape(),
+        )?;
         let mut scratch = filled(self.scratch_len(Pass::BackwardInput), T::ZERO)?;
         in_standard(d_input, |dx| {
             self.backward_input_with_scratch(&standard(d_output)?, weights, dx, &mut scratch)
@@ -323,7 +351,11 @@ impl<T: Element> ConvPlan<T> {
         d_input: &mut [T],
         scratch: &mut [T],
     ) -> Result<()> {
-        check_len("output gradient", self.geometry.output_len(), d_output.len())?;
+        check_len(
+            "output gradient",
+            self.geometry.output_len(),
+            d_output.len(),
+        )?;
         check_len("input gradient", self.geometry.input_len(), d_input.len())?;
         let weights = weights.check(&self.geometry, self.form)?;
         let Some(job) = self.job(Pass::BackwardInput) else {
@@ -339,12 +371,26 @@ impl<T: Element> ConvPlan<T> {
     ///
     /// # Errors
     /// Shapes that do not fit the geometry; no memory for the result or the scratch.
-    pub fn backward_weight<D: Dimension>(&self, x: &ArrayRef<T, D>, d_output: &ArrayRef<T, D>) -> Result<Array<T, D>> {
+    pub fn backward_weight<D: Dimension>(
+        &self,
+        x: &ArrayRef<T, D>,
+        d_output: &ArrayRef<T, D>,
+    ) -> Result<Array<T, D>> {
         check_shape("input", &self.geometry.input_shape(), x.shape())?;
-        check_shape("output gradient", &self.geometry.output_shape(), d_output.shape())?;
+        check_shape(
+            "output gradient",
+            &self.geometry.output_shape(),
+            d_output.shape(),
+        )?;
         let mut dw = filled(self.geometry.weight_len(), T::ZERO)?;
         let mut scratch = filled(self.scratch_len(Pass::BackwardWeight), T::ZERO)?;
-        self.backward_weight_with_scratch(&standard(x)?, &standard(d_output)?, &mut dw, None, &mut scratch)?;
+        self.backward_weight_with_scratch(
+            &standard(x)?,
+            &standard(d_output)?,
+            &mut dw,
+            None,
+            &mut scratch,
+        )?;
         array(&self.geometry.weight_shape(), dw)
     }
 
@@ -359,11 +405,25 @@ impl<T: Element> ConvPlan<T> {
         d_weight: &mut ArrayRef<T, D>,
     ) -> Result<()> {
         check_shape("input", &self.geometry.input_shape(), x.shape())?;
-        check_shape("output gradient", &self.geometry.output_shape(), d_output.shape())?;
-        check_shape("weight gradient", &self.geometry.weight_shape(), d_weight.shape())?;
+        check_shape(
+            "output gradient",
+            &self.geometry.output_shape(),
+            d_output.shape(),
+        )?;
+        check_shape(
+            "weight gradient",
+            &self.geometry.weight_shape(),
+            d_weight.shape(),
+        )?;
         let mut scratch = filled(self.scratch_len(Pass::BackwardWeight), T::ZERO)?;
         in_standard(d_weight, |dw| {
-            self.backward_weight_with_scratch(&standard(x)?, &standard(d_output)?, dw, None, &mut scratch)
+            self.backward_weight_with_scratch(
+                &standard(x)?,
+                &standard(d_output)?,
+                dw,
+                None,
+                &mut scratch,
+            )
         })
     }
 
@@ -381,8 +441,16 @@ impl<T: Element> ConvPlan<T> {
         scratch: &mut [T],
     ) -> Result<()> {
         check_len("input", self.geometry.input_len(), x.len())?;
-        check_len("output gradient", self.geometry.output_len(), d_output.len())?;
-        check_len("weight gradient", self.geometry.weight_len(), d_weight.len())?;
+        check_len(
+            "output gradient",
+            self.geometry.output_len(),
+            d_output.len(),
+        )?;
+        check_len(
+            "weight gradient",
+            self.geometry.weight_len(),
+            d_weight.len(),
+        )?;
         if let Some(d_bias) = d_bias {
             self.backward_bias_into(d_output, d_bias)?;
         }
@@ -405,7 +473,11 @@ impl<T: Element> ConvPlan<T> {
     /// # Errors
     /// A gradient of another shape than the output's.
     pub fn backward_bias<D: Dimension>(&self, d_output: &ArrayRef<T, D>) -> Result<Vec<T>> {
-        check_shape("output gradient", &self.geometry.output_shape(), d_output.shape())?;
+        check_shape(
+            "output gradient",
+            &self.geometry.output_shape(),
+            d_output.shape(),
+        )?;
         let mut db = filled(self.geometry.output_channels(), T::ZERO)?;
         self.backward_bias_into(&standard(d_output)?, &mut db)?;
         Ok(db)
@@ -416,14 +488,28 @@ impl<T: Element> ConvPlan<T> {
     /// # Errors
     /// Lengths that do not fit the geometry.
     pub fn backward_bias_into(&self, d_output: &[T], d_bias: &mut [T]) -> Result<()> {
-        check_len("output gradient", self.geometry.output_len(), d_output.len())?;
-        check_len("bias gradient", self.geometry.output_channels(), d_bias.len())?;
+        check_len(
+            "output gradient",
+            self.geometry.output_len(),
+            d_output.len(),
+        )?;
+        check_len(
+            "bias gradient",
+            self.geometry.output_channels(),
+            d_bias.len(),
+        )?;
         if self.recipe() == RecipeKind::Naive {
             reference::backward_bias(&self.geometry, d_output, d_bias);
             return Ok(());
         }
         let parallel = threads_from(d_output.len() as u128, self.serial_below) > 1;
-        unfold_gemm::channel_sums(self.geometry.layout(), self.output_planes(), d_output, d_bias, parallel)
+        unfold_gemm::channel_sums(
+            self.geometry.layout(),
+            self.output_planes(),
+            d_output,
+            d_bias,
+            parallel,
+        )
     }
 
     /// Any of the three gradients, as asked.
@@ -442,8 +528,14 @@ impl<T: Element> ConvPlan<T> {
                 .input
                 .then(|| self.backward_input(weights, d_output))
                 .transpose()?,
-            d_weight: wanted.weight.then(|| self.backward_weight(x, d_output)).transpose()?,
-            d_bias: wanted.bias.then(|| self.backward_bias(d_output)).transpose()?,
+            d_weight: wanted
+                .weight
+                .then(|| self.backward_weight(x, d_output))
+                .transpose()?,
+            d_bias: wanted
+                .bias
+                .then(|| self.backward_bias(d_output))
+                .transpose()?,
         })
     }
 

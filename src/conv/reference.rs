@@ -36,7 +36,11 @@ impl Strides {
     }
 
     fn at(&self, n: usize, c: usize, [z, y, x]: [usize; 3]) -> usize {
-        n * self.image + c * self.channel + z * self.spatial[0] + y * self.spatial[1] + x * self.spatial[2]
+        n * self.image
+            + c * self.channel
+            + z * self.spatial[0]
+            + y * self.spatial[1]
+            + x * self.spatial[2]
     }
 }
 
@@ -103,7 +107,9 @@ fn for_each_product(
                     let x = w.position(kx, position[2]);
                     let source = match line {
                         None => None,
-                        Some(line) => mode.source(x, w.input).map(|x| line + x * strides.spatial[2]),
+                        Some(line) => mode
+                            .source(x, w.input)
+                            .map(|x| line + x * strides.spatial[2]),
                     };
                     visit(weight, source);
                 }
@@ -113,7 +119,13 @@ fn for_each_product(
 }
 
 /// y ← conv(x, w) + b.
-pub fn forward<T: Element>(geometry: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
+pub fn forward<T: Element>(
+    geometry: &ConvGeometry,
+    x: &[T],
+    w: &[T],
+    bias: Option<&[T]>,
+    y: &mut [T],
+) {
     let (input, output) = (input_strides(geometry), output_strides(geometry));
     let pad = T::from_f64(geometry.patch.mode.constant());
     for_each_output(geometry, |n, o, position| {
@@ -159,13 +171,20 @@ fn local_weight(geometry: &ConvGeometry, [z, y, x]: [usize; 3], weight: usize) -
 }
 
 /// y ← the locally connected layer of x with w `[P, O, K]` and b `[P, O]`.
-pub fn local_forward<T: Element>(geometry: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
+pub fn local_forward<T: Element>(
+    geometry: &ConvGeometry,
+    x: &[T],
+    w: &[T],
+    bias: Option<&[T]>,
+    y: &mut [T],
+) {
     let (input, output) = (input_strides(geometry), output_strides(geometry));
     let pad = T::from_f64(geometry.patch.mode.constant());
     for_each_output(geometry, |n, o, position| {
         let mut sum = T::ZERO;
         for_each_product(geometry, &input, n, o, position, |weight, source| {
-            sum += w[local_weight(geometry, position, weight)] * source.map_or(pad, |index| x[index]);
+            sum +=
+                w[local_weight(geometry, position, weight)] * source.map_or(pad, |index| x[index]);
         });
         let place = local_weight(geometry, position, 0) / geometry.patch_len() + o;
         y[output.at(n, o, position)] = sum + bias.map_or(T::ZERO, |bias| bias[place]);
@@ -204,5 +223,7 @@ pub fn local_backward_weight<T: Element>(geometry: &ConvGeometry, x: &[T], dy: &
 pub fn backward_bias<T: Element>(geometry: &ConvGeometry, dy: &[T], db: &mut [T]) {
     let output = output_strides(geometry);
     db.fill(T::ZERO);
-    for_each_output(geometry, |n, o, position| db[o] += dy[output.at(n, o, position)]);
+    for_each_output(geometry, |n, o, position| {
+        db[o] += dy[output.at(n, o, position)]
+    });
 }

@@ -119,7 +119,8 @@ impl<T: Element> TransposedPlan<T> {
     ) -> Result<()> {
         let patch = self.twin.geometry().patch();
         epilogue.check(patch.channels(), patch.input_len())?;
-        self.twin.backward_input_with_scratch(x, weights, y, scratch)?;
+        self.twin
+            .backward_input_with_scratch(x, weights, y, scratch)?;
         let shape = [patch.batch(), patch.channels(), patch.pixels()];
         let parallel = threads_for(y.len() as u128) > 1;
         unfold_gemm::epilogue_over(patch.layout(), shape, epilogue, y, parallel)
@@ -134,7 +135,11 @@ impl<T: Element> TransposedPlan<T> {
         weights: &PreparedWeights<T>,
         d_output: &ArrayRef<T, D>,
     ) -> Result<Array<T, D>> {
-        check_shape("output gradient", &self.geometry.output_shape(), d_output.shape())?;
+        check_shape(
+            "output gradient",
+            &self.geometry.output_shape(),
+            d_output.shape(),
+        )?;
         self.twin.forward(d_output, weights, &Epilogue::none())
     }
 
@@ -157,9 +162,17 @@ impl<T: Element> TransposedPlan<T> {
     ///
     /// # Errors
     /// Shapes that do not fit the geometry; no memory for the result or the scratch.
-    pub fn backward_weight<D: Dimension>(&self, x: &ArrayRef<T, D>, d_output: &ArrayRef<T, D>) -> Result<Array<T, D>> {
+    pub fn backward_weight<D: Dimension>(
+        &self,
+        x: &ArrayRef<T, D>,
+        d_output: &ArrayRef<T, D>,
+    ) -> Result<Array<T, D>> {
         check_shape("input", &self.geometry.input_shape(), x.shape())?;
-        check_shape("output gradient", &self.geometry.output_shape(), d_output.shape())?;
+        check_shape(
+            "output gradient",
+            &self.geometry.output_shape(),
+            d_output.shape(),
+        )?;
         self.twin.backward_weight(d_output, x)
     }
 
@@ -188,7 +201,11 @@ impl<T: Element> TransposedPlan<T> {
     /// # Errors
     /// A gradient of another shape than the output's.
     pub fn backward_bias<D: Dimension>(&self, d_output: &ArrayRef<T, D>) -> Result<Vec<T>> {
-        check_shape("output gradient", &self.geometry.output_shape(), d_output.shape())?;
+        check_shape(
+            "output gradient",
+            &self.geometry.output_shape(),
+            d_output.shape(),
+        )?;
         let mut db = filled(self.geometry.output_channels(), T::ZERO)?;
         self.backward_bias_into(&standard(d_output)?, &mut db)?;
         Ok(db)
@@ -228,8 +245,14 @@ impl<T: Element> TransposedPlan<T> {
                 .input
                 .then(|| self.backward_input(weights, d_output))
                 .transpose()?,
-            d_weight: wanted.weight.then(|| self.backward_weight(x, d_output)).transpose()?,
-            d_bias: wanted.bias.then(|| self.backward_bias(d_output)).transpose()?,
+            d_weight: wanted
+                .weight
+                .then(|| self.backward_weight(x, d_output))
+                .transpose()?,
+            d_bias: wanted
+                .bias
+                .then(|| self.backward_bias(d_output))
+                .transpose()?,
         })
     }
 }

@@ -108,7 +108,12 @@ impl<T: Element> Job<'_, T> {
     }
 
     /// `channels` × `columns` of a sheet; the columns lie in one image of it.
-    fn part<'d>(&self, sheet: &ArrayView3<'d, T>, channels: Range<usize>, columns: &Range<usize>) -> ArrayView2<'d, T> {
+    fn part<'d>(
+        &self,
+        sheet: &ArrayView3<'d, T>,
+        channels: Range<usize>,
+        columns: &Range<usize>,
+    ) -> ArrayView2<'d, T> {
         let per_image = sheet.len_of(Axis(2)).max(1);
         let (image, start) = (columns.start / per_image, columns.start % per_image);
         let image = sheet.index_axis_move(Axis(0), image);
@@ -167,19 +172,37 @@ impl<T: Element> Job<'_, T> {
             [images, self.tiles.outputs, self.tiles.columns],
         );
         // Groups first, then blocks of channels inside each: a block never spans two groups.
-        try_for_each_tile(y, groups, self.parallel, &|[image, channel, position], group_tile| {
-            let columns = image * shape[2] + position;
-            let columns = columns..columns + group_tile.len_of(Axis(0)) * group_tile.len_of(Axis(2));
-            try_for_each_tile(group_tile, task, self.parallel, &|[_, block, _], mut tile| {
-                let first = channel + block;
-                let weights = weights.slice(s![first..first + tile.len_of(Axis(1)), ..]);
-                lanes.with(|scratch| {
-                    self.forward_tile(x, weights, channel / outputs, &columns, &mut tile, scratch)?;
-                    epilogue.apply([image, first, position], residual.as_ref(), &mut tile);
-                    Ok(())
-                })
-            })
-        })
+        try_for_each_tile(
+            y,
+            groups,
+            self.parallel,
+            &|[image, channel, position], group_tile| {
+                let columns = image * shape[2] + position;
+                let columns =
+                    columns..columns + group_tile.len_of(Axis(0)) * group_tile.len_of(Axis(2));
+                try_for_each_tile(
+                    group_tile,
+                    task,
+                    self.parallel,
+                    &|[_, block, _], mut tile| {
+                        let first = channel + block;
+                        let weights = weights.slice(s![first..first + tile.len_of(Axis(1)), ..]);
+                        lanes.with(|scratch| {
+                            self.forward_tile(
+                                x,
+                                weights,
+                                channel / outputs,
+                                &columns,
+                                &mut tile,
+                                scratch,
+                            )?;
+                            epilogue.apply([image, first, position], residual.as_ref(), &mut tile);
+                            Ok(())
+                        })
+                    },
+                )
+            },
+        )
     }
 
     /// One tile of Y: `[images, outputs, positions]`.
@@ -210,7 +233,10 @@ impl<T: Element> Job<'_, T> {
         if shares {
             let staged = tile_ref(false, [weights.nrows(), columns.len()], staging)?;
             let positions = tile.len_of(Axis(2));
-            for (mut image, part) in tile.outer_iter_mut().zip(staged.axis_chunks_iter(Axis(1), positions)) {
+            for (mut image, part) in tile
+                .outer_iter_mut()
+                .zip(staged.axis_chunks_iter(Axis(1), positions))
+            {
                 image.assign(&part);
             }
         }
@@ -218,9 +244,21 @@ impl<T: Element> Job<'_, T> {
     }
 
     /// dX ← fold(Wᵀ · dY). `w` is O × K in the order of the patches.
-    pub(super) fn backward_input(&self, w: &[T], dy: &[T], dx: &mut [T], lanes: &Lanes<'_, T>) -> Result<()> {
-        let (outputs, per_group) = (self.geometry.outputs_per_group(), self.geometry.channels_per_group());
-        let weights = matrix([self.geometry.output_channels(), self.geometry.patch_len()], w)?;
+    pub(super) fn backward_input(
+        &self,
+        w: &[T],
+        dy: &[T],
+        dx: &mut [T],
+        lanes: &Lanes<'_, T>,
+    ) -> Result<()> {
+        let (outputs, per_group) = (
+            self.geometry.outputs_per_group(),
+            self.geometry.channels_per_group(),
+        );
+        let weights = matrix(
+            [self.geometry.output_channels(), self.geometry.patch_len()],
+            w,
+        )?;
         let dy = self.sheet_of(self.geometry.output_channels(), dy)?;
         let image_is_patches = self.tiles.patches == Patches::Image;
         let patch = &self.geometry.patch;
@@ -228,7 +266,11 @@ impl<T: Element> Job<'_, T> {
             true => self.sheet(patch.channels),
             false => [patch.batch, patch.channels, patch.pixels()],
         };
-        let columns = if image_is_patches { self.tiles.columns } else { shape[2] };
+        let columns = if image_is_patches {
+            self.tiles.columns
+        } else {
+            shape[2]
+        };
         let images = if image_is_patches && self.last() {
             1
         } else {
@@ -265,7 +307,9 @@ impl<T: Element> Job<'_, T> {
                                 );
                                 Ok(())
                             }
-                            false => self.backward_input_tile(weights, &dy, group, block, image, &mut tile, scratch),
+                            false => self.backward_input_tile(
+                                weights, &dy, group, block, image, &mut tile, scratch,
+                            ),
                         })
                     },
                 )
@@ -291,7 +335,9 @@ impl<T: Element> Job<'_, T> {
         let (images, channels, _) = tile.dim();
         let channel = group * self.geometry.channels_per_group() + first_channel;
         let (patches, staging) = self.split(scratch);
-        for columns in self.column_blocks(first_image * positions..(first_image + images) * positions) {
+        for columns in
+            self.column_blocks(first_image * positions..(first_image + images) * positions)
+        {
             let dy = self.output_gradient(dy, group, &columns, staging)?;
             for rows in blocks(0..channels * taps, self.tiles.rows) {
                 // Channels last has whole groups for tasks, so `first_channel` is 0 there.
@@ -306,18 +352,34 @@ impl<T: Element> Job<'_, T> {
                     rows,
                     columns: columns.clone(),
                 };
-                fold_tile(patch, &block, tile_ref(self.last(), shape, patches)?, first_image, tile);
+                fold_tile(
+                    patch,
+                    &block,
+                    tile_ref(self.last(), shape, patches)?,
+                    first_image,
+                    tile,
+                );
             }
         }
         Ok(())
     }
 
     /// dW ← dY · unfold(X)ᵀ. `dw` is O × K in the order of the patches.
-    pub(super) fn backward_weight(&self, x: &[T], dy: &[T], dw: &mut [T], lanes: &Lanes<'_, T>) -> Result<()> {
+    pub(super) fn backward_weight(
+        &self,
+        x: &[T],
+        dy: &[T],
+        dw: &mut [T],
+        lanes: &Lanes<'_, T>,
+    ) -> Result<()> {
         let (outputs, k) = (self.geometry.outputs_per_group(), self.geometry.patch_len());
         let dy = self.sheet_of(self.geometry.output_channels(), dy)?;
         let all = self.geometry.batch() * self.geometry.positions();
-        let dw = planes_mut(Layout::ChannelsFirst, [1, self.geometry.output_channels(), k], dw)?;
+        let dw = planes_mut(
+            Layout::ChannelsFirst,
+            [1, self.geometry.output_channels(), k],
+            dw,
+        )?;
         try_for_each_tile(
             dw,
             [1, outputs, self.tiles.rows],
@@ -333,7 +395,13 @@ impl<T: Element> Job<'_, T> {
                         let patches = self.patches(x, group, &rows, &columns, patches)?;
                         let dy = self.output_gradient(&dy, group, &columns, staging)?;
                         // (O × p) · (p × rows) -> (O × rows)
-                        product(self.engine, dy, patches.reversed_axes(), beta, tile.view_mut());
+                        product(
+                            self.engine,
+                            dy,
+                            patches.reversed_axes(),
+                            beta,
+                            tile.view_mut(),
+                        );
                         beta = T::ONE;
                     }
                     if beta == T::ZERO {
@@ -389,9 +457,17 @@ fn matrix<T>(shape: [usize; 2], data: &[T]) -> Result<ArrayView2<'_, T>> {
 }
 
 /// The beginning of `scratch` as rows × columns, columns contiguous channels first, rows contiguous channels last.
-fn tile_mut<T>(last: bool, [rows, columns]: [usize; 2], scratch: &mut [T]) -> Result<ArrayViewMut2<'_, T>> {
+fn tile_mut<T>(
+    last: bool,
+    [rows, columns]: [usize; 2],
+    scratch: &mut [T],
+) -> Result<ArrayViewMut2<'_, T>> {
     let got = scratch.len();
-    let shape = if last { [columns, rows] } else { [rows, columns] };
+    let shape = if last {
+        [columns, rows]
+    } else {
+        [rows, columns]
+    };
     let view = scratch
         .get_mut(..rows * columns)
         .and_then(|data| ArrayViewMut2::from_shape(shape, data).ok());
@@ -404,8 +480,16 @@ fn tile_mut<T>(last: bool, [rows, columns]: [usize; 2], scratch: &mut [T]) -> Re
 }
 
 /// [`tile_mut`] to read from.
-fn tile_ref<T>(last: bool, [rows, columns]: [usize; 2], scratch: &[T]) -> Result<ArrayView2<'_, T>> {
-    let shape = if last { [columns, rows] } else { [rows, columns] };
+fn tile_ref<T>(
+    last: bool,
+    [rows, columns]: [usize; 2],
+    scratch: &[T],
+) -> Result<ArrayView2<'_, T>> {
+    let shape = if last {
+        [columns, rows]
+    } else {
+        [rows, columns]
+    };
     let view = scratch
         .get(..rows * columns)
         .and_then(|data| ArrayView2::from_shape(shape, data).ok());

@@ -63,14 +63,22 @@ impl Form {
                     } else {
                         c * taps + to
                     };
-                    pair((o * channels + c) * taps + tap, o * channels * taps + within);
+                    pair(
+                        (o * channels + c) * taps + tap,
+                        o * channels * taps + within,
+                    );
                 }
             }
         }
     }
 
     /// `prepared` ← `given`.
-    pub(super) fn prepare<T: Element>(&self, geometry: &ConvGeometry, given: &[T], prepared: &mut [T]) {
+    pub(super) fn prepare<T: Element>(
+        &self,
+        geometry: &ConvGeometry,
+        given: &[T],
+        prepared: &mut [T],
+    ) {
         if self.is_given() {
             return prepared.copy_from_slice(given);
         }
@@ -78,7 +86,12 @@ impl Form {
     }
 
     /// `given` ← `prepared`: the way back, for gradients.
-    pub(super) fn restore<T: Element>(&self, geometry: &ConvGeometry, prepared: &[T], given: &mut [T]) {
+    pub(super) fn restore<T: Element>(
+        &self,
+        geometry: &ConvGeometry,
+        prepared: &[T],
+        given: &mut [T],
+    ) {
         self.for_each_pair(geometry, |to, from| given[to] = prepared[from]);
     }
 }
@@ -93,7 +106,11 @@ pub struct PreparedWeights<T> {
 
 impl<T: Element> PreparedWeights<T> {
     /// Prepares `weight`, `[O, C/g, kernel…]`, any strides.
-    pub(super) fn new<D: Dimension>(geometry: &ConvGeometry, form: Form, weight: &ArrayRef<T, D>) -> Result<Self> {
+    pub(super) fn new<D: Dimension>(
+        geometry: &ConvGeometry,
+        form: Form,
+        weight: &ArrayRef<T, D>,
+    ) -> Result<Self> {
         let mut prepared = Self {
             data: filled(geometry.weight_len(), T::ZERO)?,
             shape: geometry.weight_shape(),
@@ -104,7 +121,11 @@ impl<T: Element> PreparedWeights<T> {
     }
 
     /// Prepares other weights of the same shape in place; allocates nothing where they are in standard layout.
-    pub(super) fn update<D: Dimension>(&mut self, geometry: &ConvGeometry, weight: &ArrayRef<T, D>) -> Result<()> {
+    pub(super) fn update<D: Dimension>(
+        &mut self,
+        geometry: &ConvGeometry,
+        weight: &ArrayRef<T, D>,
+    ) -> Result<()> {
         check_weight("weight", geometry, weight.shape())?;
         let weight = standard(weight)?;
         self.form.prepare(geometry, &weight, &mut self.data);

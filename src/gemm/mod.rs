@@ -109,7 +109,8 @@ impl EngineKind {
         };
         // `Element` is sealed: T is the type of exactly one of the two.
         let (single, double): (&dyn Any, &dyn Any) = (&single, &double);
-        let engine: Option<&&'static dyn Engine<T>> = single.downcast_ref().or_else(|| double.downcast_ref());
+        let engine: Option<&&'static dyn Engine<T>> =
+            single.downcast_ref().or_else(|| double.downcast_ref());
         engine.copied().ok_or(Error::EngineMissing {
             engine: self.name(),
             feature: T::NAME,
@@ -193,11 +194,20 @@ pub(crate) fn product<T: Element>(
         engine.product(a, b, beta, c);
     } else {
         // Columns of C are contiguous: Cᵀ ← Bᵀ Aᵀ has contiguous rows, which engines store faster.
-        engine.product(b.reversed_axes(), a.reversed_axes(), beta, c.reversed_axes());
+        engine.product(
+            b.reversed_axes(),
+            a.reversed_axes(),
+            beta,
+            c.reversed_axes(),
+        );
     }
 }
 
-fn check_limit<T: Element>(engine: &dyn Engine<T>, shapes: &[&[usize]], strides: &[&[isize]]) -> Result<()> {
+fn check_limit<T: Element>(
+    engine: &dyn Engine<T>,
+    shapes: &[&[usize]],
+    strides: &[&[isize]],
+) -> Result<()> {
     let dimensions = shapes.iter().flat_map(|shape| shape.iter().copied());
     let strides = strides
         .iter()
@@ -229,8 +239,14 @@ mod tests {
 
     fn naive<T: Element>(a: &Array2<T>, b: &Array2<T>, beta: f64, c: &Array2<T>) -> Array2<T> {
         Array2::from_shape_fn(c.dim(), |(i, j)| {
-            let sum: f64 = (0..a.ncols()).map(|p| a[[i, p]].to_f64() * b[[p, j]].to_f64()).sum();
-            let old = if beta == 0.0 { 0.0 } else { beta * c[[i, j]].to_f64() };
+            let sum: f64 = (0..a.ncols())
+                .map(|p| a[[i, p]].to_f64() * b[[p, j]].to_f64())
+                .sum();
+            let old = if beta == 0.0 {
+                0.0
+            } else {
+                beta * c[[i, j]].to_f64()
+            };
             T::from_f64(sum + old)
         })
     }
@@ -238,7 +254,9 @@ mod tests {
     /// Small integers, so every engine must be exact; C starts as NaN where it must not be read.
     fn every_size_and_order<T: Element>(kind: EngineKind) {
         let engine = kind.engine::<T>().unwrap();
-        let _alone = BLAS_THREADS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _alone = BLAS_THREADS
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let _guard = kind.one_thread();
         for (m, k, n) in [
             (1, 1, 1),
@@ -252,7 +270,9 @@ mod tests {
         ] {
             let (a, b) = (filled::<T>(m, k, 1), filled::<T>(k, n, 2));
             for beta in [0.0, 1.0] {
-                for (flip_a, flip_b, flip_c) in (0..8).map(|bits| (bits & 1 == 1, bits & 2 == 2, bits & 4 == 4)) {
+                for (flip_a, flip_b, flip_c) in
+                    (0..8).map(|bits| (bits & 1 == 1, bits & 2 == 2, bits & 4 == 4))
+                {
                     let ordered = |matrix: &Array2<T>, flip: bool| {
                         let mut copy = Array2::from_elem(matrix.dim().set_f(flip), T::ZERO);
                         copy.assign(matrix);
@@ -294,11 +314,22 @@ mod tests {
             let (a, b) = (filled::<f32>(9, 8, 1), filled::<f32>(8, 12, 2));
             let mut c = Array2::from_elem((9, 12), f32::NAN);
             let block = c.slice_mut(s![2..7, 3..9]);
-            multiply(engine, a.slice(s![2..7, ..]), b.slice(s![.., 3..9]), 0.0, block).unwrap();
+            multiply(
+                engine,
+                a.slice(s![2..7, ..]),
+                b.slice(s![.., 3..9]),
+                0.0,
+                block,
+            )
+            .unwrap();
             let want = a.dot(&b);
             for ((i, j), value) in c.indexed_iter() {
                 let inside = (2..7).contains(&i) && (3..9).contains(&j);
-                assert!(if inside { *value == want[[i, j]] } else { value.is_nan() });
+                assert!(if inside {
+                    *value == want[[i, j]]
+                } else {
+                    value.is_nan()
+                });
             }
         }
     }
@@ -318,7 +349,10 @@ mod tests {
         let b = filled::<f64>(3, 4, 0);
         assert!(matches!(
             multiply(engine, a.view(), b.view(), 0.0, c.view_mut()),
-            Err(Error::Shape { what: "product", .. })
+            Err(Error::Shape {
+                what: "product",
+                ..
+            })
         ));
     }
 

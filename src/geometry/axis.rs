@@ -54,7 +54,11 @@ impl Axis {
         let extent = extent(axis, kernel, stride, dilation)?;
         let padded = sum("padded input", &[pad.0, input, pad.1])?;
         if extent > padded {
-            return Err(Error::KernelTooLarge { axis, extent, padded });
+            return Err(Error::KernelTooLarge {
+                axis,
+                extent,
+                padded,
+            });
         }
         Ok(Self {
             input,
@@ -167,7 +171,9 @@ impl Axis {
     pub(crate) fn valid(&self, k: usize) -> Range<usize> {
         let tap = k * self.dilation;
         let begin = self.pad_before.saturating_sub(tap).div_ceil(self.stride);
-        let end = (self.input + self.pad_before).saturating_sub(tap).div_ceil(self.stride);
+        let end = (self.input + self.pad_before)
+            .saturating_sub(tap)
+            .div_ceil(self.stride);
         let begin = begin.min(self.output);
         begin..end.clamp(begin, self.output)
     }
@@ -180,7 +186,11 @@ impl Axis {
 
 /// dilation · (kernel − 1) + 1, all three at least one.
 fn extent(axis: usize, kernel: usize, stride: usize, dilation: usize) -> Result<usize> {
-    for (what, value) in [("kernel", kernel), ("stride", stride), ("dilation", dilation)] {
+    for (what, value) in [
+        ("kernel", kernel),
+        ("stride", stride),
+        ("dilation", dilation),
+    ] {
         if value == 0 {
             return Err(Error::Zero { what, axis });
         }
@@ -196,7 +206,9 @@ mod tests {
     use super::*;
 
     fn output(input: usize, kernel: usize, stride: usize, pad: usize) -> usize {
-        Axis::new(0, input, kernel, stride, 1, (pad, pad)).unwrap().output
+        Axis::new(0, input, kernel, stride, 1, (pad, pad))
+            .unwrap()
+            .output
     }
 
     /// The course's table: n, f, s, p → ⌊(n + 2p − f) / s⌋ + 1.
@@ -212,8 +224,22 @@ mod tests {
         assert_eq!(output(17, 5, 2, 0), 7);
     }
 
-    fn same(input: usize, kernel: usize, stride: usize, dilation: usize, padding: Padding) -> (usize, usize, usize) {
-        let axis = Axis::padded(0, 1, input, [kernel, stride, dilation], &padding, &PaddingMode::Zeros).unwrap();
+    fn same(
+        input: usize,
+        kernel: usize,
+        stride: usize,
+        dilation: usize,
+        padding: Padding,
+    ) -> (usize, usize, usize) {
+        let axis = Axis::padded(
+            0,
+            1,
+            input,
+            [kernel, stride, dilation],
+            &padding,
+            &PaddingMode::Zeros,
+        )
+        .unwrap();
         (axis.pad_before, axis.pad_after, axis.output)
     }
 
@@ -237,7 +263,10 @@ mod tests {
     fn valid_interval_of_each_tap() {
         let axis = Axis::new(0, 4, 3, 1, 1, (1, 1)).unwrap();
         assert_eq!(axis.output, 4);
-        assert_eq!([axis.valid(0), axis.valid(1), axis.valid(2)], [1..4, 0..4, 0..3]);
+        assert_eq!(
+            [axis.valid(0), axis.valid(1), axis.valid(2)],
+            [1..4, 0..4, 0..3]
+        );
     }
 
     #[test]
@@ -247,14 +276,19 @@ mod tests {
                 for stride in 1..4 {
                     for dilation in 1..4 {
                         for pad in [(0, 0), (1, 0), (0, 2), (3, 4), (9, 9)] {
-                            let Ok(axis) = Axis::new(0, input, kernel, stride, dilation, pad) else {
+                            let Ok(axis) = Axis::new(0, input, kernel, stride, dilation, pad)
+                            else {
                                 continue;
                             };
                             for k in 0..kernel {
                                 let inside: Vec<usize> = (0..axis.output)
                                     .filter(|&o| (0..input as isize).contains(&axis.position(k, o)))
                                     .collect();
-                                assert_eq!(axis.valid(k).collect::<Vec<_>>(), inside, "{axis:?} tap {k}");
+                                assert_eq!(
+                                    axis.valid(k).collect::<Vec<_>>(),
+                                    inside,
+                                    "{axis:?} tap {k}"
+                                );
                             }
                         }
                     }
@@ -265,7 +299,9 @@ mod tests {
 
     #[test]
     fn wrong_numbers_are_typed_errors() {
-        let new = |input, kernel, stride, dilation, pad| Axis::new(1, input, kernel, stride, dilation, pad);
+        let new = |input, kernel, stride, dilation, pad| {
+            Axis::new(1, input, kernel, stride, dilation, pad)
+        };
         assert_eq!(
             new(4, 7, 1, 1, (0, 0)).unwrap_err().to_string(),
             "kernel extent 7 exceeds padded input 4 on axis 1"
@@ -293,15 +329,21 @@ mod tests {
         );
         assert_eq!(
             new(4, 1, 1, 1, (usize::MAX, 1)),
-            Err(Error::Overflow { what: "padded input" })
+            Err(Error::Overflow {
+                what: "padded input"
+            })
         );
         assert_eq!(
             new(4, usize::MAX / 2, 1, 7, (0, 0)),
-            Err(Error::Overflow { what: "kernel extent" })
+            Err(Error::Overflow {
+                what: "kernel extent"
+            })
         );
         assert_eq!(
             new(4, 3, 1, 1 << 62, (0, 0)),
-            Err(Error::Overflow { what: "kernel extent" })
+            Err(Error::Overflow {
+                what: "kernel extent"
+            })
         );
     }
 
@@ -314,7 +356,17 @@ mod tests {
         ));
         assert!(padded(PaddingMode::Circular).is_ok());
         assert!(padded(PaddingMode::Replicate).is_ok());
-        let empty = Axis::padded(0, 1, 0, [1, 1, 1], &Padding::symmetric(1), &PaddingMode::Replicate);
-        assert!(matches!(empty, Err(Error::PaddingTooLarge { limit: 0, .. })));
+        let empty = Axis::padded(
+            0,
+            1,
+            0,
+            [1, 1, 1],
+            &Padding::symmetric(1),
+            &PaddingMode::Replicate,
+        );
+        assert!(matches!(
+            empty,
+            Err(Error::PaddingTooLarge { limit: 0, .. })
+        ));
     }
 }

@@ -58,10 +58,14 @@ impl ConvGeometry {
         }
         let (_, channels, _) = options.layout.parts(input);
         if channels == 0 {
-            return Err(Error::ZeroCount { what: "input channels" });
+            return Err(Error::ZeroCount {
+                what: "input channels",
+            });
         }
         // First of all, for a wrong layout can look like groups that do not divide.
-        options.layout.check_channels(input, per_group.saturating_mul(groups))?;
+        options
+            .layout
+            .check_channels(input, per_group.saturating_mul(groups))?;
         for (what, count) in [("input channels", channels), ("output channels", outputs)] {
             if count % groups != 0 {
                 return Err(Error::Groups {
@@ -103,7 +107,12 @@ impl ConvGeometry {
         let bytes = size_of::<f64>();
         product(
             "output",
-            &[self.patch.batch.max(1), self.outputs, self.positions(), bytes],
+            &[
+                self.patch.batch.max(1),
+                self.outputs,
+                self.positions(),
+                bytes,
+            ],
         )?;
         product("weight", &[self.outputs, self.patch_len(), bytes])?;
         Ok(self)
@@ -187,7 +196,8 @@ impl ConvGeometry {
     }
     /// The shape of the output.
     pub fn output_shape(&self) -> Vec<usize> {
-        self.layout().shape(self.batch(), self.outputs, &self.patch.outputs())
+        self.layout()
+            .shape(self.batch(), self.outputs, &self.patch.outputs())
     }
     /// Number of parameters: O · K, and O more with a bias.
     pub fn parameters(&self, bias: bool) -> usize {
@@ -195,8 +205,15 @@ impl ConvGeometry {
     }
     /// Floating-point operations of one pass of the direct algorithm: 2 · N · O · P · K.
     pub fn operations(&self) -> u128 {
-        [self.batch(), self.outputs, self.positions(), self.patch_len()]
-            .iter()
-            .fold(2, |product: u128, &factor| product.saturating_mul(factor as u128))
+        [
+            self.batch(),
+            self.outputs,
+            self.positions(),
+            self.patch_len(),
+        ]
+        .iter()
+        .fold(2, |product: u128, &factor| {
+            product.saturating_mul(factor as u128)
+        })
     }
 }

@@ -38,7 +38,9 @@ impl PatchGeometry {
         }
         let (batch, channels, spatial) = options.layout.parts(input);
         if channels == 0 {
-            return Err(Error::ZeroCount { what: "input channels" });
+            return Err(Error::ZeroCount {
+                what: "input channels",
+            });
         }
         let mut axes = [Axis::TRIVIAL; 3];
         for (axis, (&length, &taps)) in spatial.iter().zip(kernel).enumerate() {
@@ -98,8 +100,14 @@ impl PatchGeometry {
                 bytes,
             ],
         )?;
-        product("positions", &[self.batch.max(1), d.output, h.output, w.output, bytes])?;
-        product("patch", &[self.channels, d.kernel, h.kernel, w.kernel, bytes])?;
+        product(
+            "positions",
+            &[self.batch.max(1), d.output, h.output, w.output, bytes],
+        )?;
+        product(
+            "patch",
+            &[self.channels, d.kernel, h.kernel, w.kernel, bytes],
+        )?;
         Ok(self)
     }
 

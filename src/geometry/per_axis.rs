@@ -30,7 +30,11 @@ impl<V: Copy> PerAxis<V> {
         Self {
             values: kept,
             // An empty list is as wrong as a list of four: keep it apart from `all`.
-            listed: if values.is_empty() { usize::MAX } else { values.len() },
+            listed: if values.is_empty() {
+                usize::MAX
+            } else {
+                values.len()
+            },
         }
     }
 
@@ -40,7 +44,11 @@ impl<V: Copy> PerAxis<V> {
     /// [`Error::OptionRank`] where a list has another length than `rank`.
     pub fn get(&self, option: &'static str, rank: usize, axis: usize) -> Result<V> {
         if self.listed != 0 && self.listed != rank {
-            let got = if self.listed == usize::MAX { 0 } else { self.listed };
+            let got = if self.listed == usize::MAX {
+                0
+            } else {
+                self.listed
+            };
             return Err(Error::OptionRank {
                 option,
                 expected: rank,

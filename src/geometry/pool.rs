@@ -150,7 +150,11 @@ impl PoolGeometry {
     /// # Errors
     /// A rank other than 1 to 3; `output_size` listed for another rank; an input or output length
     /// = 0; a size beyond the address space.
-    pub fn adaptive(input: &[usize], output_size: impl Into<PerAxis>, layout: Layout) -> Result<Self> {
+    pub fn adaptive(
+        input: &[usize],
+        output_size: impl Into<PerAxis>,
+        layout: Layout,
+    ) -> Result<Self> {
         let (rank, output_size) = (spatial_rank(input)?, output_size.into());
         Self::from_axes(input, layout, Divisor::CountInput, |axis, length| {
             let output = output_size.get("output size", rank, axis)?;
@@ -162,7 +166,10 @@ impl PoolGeometry {
             }
             // `taps` multiplies them.
             product("adaptive window", &[length, output])?;
-            Ok(WindowAxis::Adaptive { input: length, output })
+            Ok(WindowAxis::Adaptive {
+                input: length,
+                output,
+            })
         })
     }
 
@@ -185,7 +192,10 @@ impl PoolGeometry {
         let mut axes = [WindowAxis::TRIVIAL; 3];
         for (axis, &length) in spatial.iter().enumerate() {
             if length == 0 {
-                return Err(Error::Zero { what: "input", axis });
+                return Err(Error::Zero {
+                    what: "input",
+                    axis,
+                });
             }
             axes[3 - rank + axis] = windows(axis, length)?;
         }
@@ -195,7 +205,10 @@ impl PoolGeometry {
             ("output", WindowAxis::output),
         ] {
             let [d, h, w] = axes.map(|axis| length(&axis));
-            product(what, &[batch.max(1), channels.max(1), d, h, w, size_of::<f64>()])?;
+            product(
+                what,
+                &[batch.max(1), channels.max(1), d, h, w, size_of::<f64>()],
+            )?;
         }
         let [d, h, w] = axes.map(|axis| axis.longest());
         product("window", &[d, h, w])?;
@@ -231,11 +244,17 @@ impl PoolGeometry {
     }
     /// Input lengths, outermost first.
     pub fn inputs(&self) -> Vec<usize> {
-        self.axes[3 - self.rank..].iter().map(WindowAxis::input).collect()
+        self.axes[3 - self.rank..]
+            .iter()
+            .map(WindowAxis::input)
+            .collect()
     }
     /// Output lengths, outermost first.
     pub fn outputs(&self) -> Vec<usize> {
-        self.axes[3 - self.rank..].iter().map(WindowAxis::output).collect()
+        self.axes[3 - self.rank..]
+            .iter()
+            .map(WindowAxis::output)
+            .collect()
     }
     /// The shape of the input.
     pub fn input_shape(&self) -> Vec<usize> {
@@ -243,7 +262,8 @@ impl PoolGeometry {
     }
     /// The shape of the output.
     pub fn output_shape(&self) -> Vec<usize> {
-        self.layout.shape(self.batch, self.channels, &self.outputs())
+        self.layout
+            .shape(self.batch, self.channels, &self.outputs())
     }
     /// Elements of one channel of one image: the product of the input lengths.
     pub fn pixels(&self) -> usize {
@@ -286,7 +306,14 @@ fn sliding(axis: usize, rank: usize, length: usize, options: &PoolOptions) -> Re
     };
     let dilation = options.dilation.get("dilation", rank, axis)?;
     let shape = [kernel, stride, dilation];
-    let floor = Axis::padded(axis, rank, length, shape, &options.padding, &PaddingMode::Zeros)?;
+    let floor = Axis::padded(
+        axis,
+        rank,
+        length,
+        shape,
+        &options.padding,
+        &PaddingMode::Zeros,
+    )?;
     let extent = floor.extent();
     if let Some(pad) = [floor.pad_before, floor.pad_after]
         .into_iter()
@@ -314,7 +341,9 @@ mod tests {
     use super::*;
 
     fn outputs(input: usize, options: &PoolOptions) -> usize {
-        PoolGeometry::new(&[1, 1, input], options).unwrap().outputs()[0]
+        PoolGeometry::new(&[1, 1, input], options)
+            .unwrap()
+            .outputs()[0]
     }
 
     #[test]
@@ -344,14 +373,19 @@ mod tests {
                 for padding in [Padding::SameUpper, Padding::SameLower] {
                     let options = PoolOptions::new(kernel).stride(stride).padding(padding);
                     assert_eq!(outputs(input, &options), input.div_ceil(stride));
-                    assert_eq!(outputs(input, &options.ceil_mode(true)), input.div_ceil(stride));
+                    assert_eq!(
+                        outputs(input, &options.ceil_mode(true)),
+                        input.div_ceil(stride)
+                    );
                 }
             }
         }
     }
 
     fn taps(axis: &WindowAxis) -> Vec<Vec<usize>> {
-        (0..axis.output()).map(|o| axis.taps(o).positions().collect()).collect()
+        (0..axis.output())
+            .map(|o| axis.taps(o).positions().collect())
+            .collect()
     }
 
     #[test]
@@ -388,20 +422,29 @@ mod tests {
     /// a b c d e f •  with three taps, two apart: the last window [e f •] ends in the padding, or behind it.
     #[test]
     fn what_hangs_over_is_not_counted() {
-        let options = PoolOptions::new(3).stride(2).padding([(0, 1)]).ceil_mode(true);
+        let options = PoolOptions::new(3)
+            .stride(2)
+            .padding([(0, 1)])
+            .ceil_mode(true);
         let axis = PoolGeometry::new(&[1, 1, 6], &options).unwrap().axes[2];
         assert_eq!(taps(&axis), [vec![0, 1, 2], vec![2, 3, 4], vec![4, 5]]);
         let counts = |divisor| [0, 1, 2].map(|o| axis.counted(o, divisor));
         assert_eq!(counts(Divisor::CountPadded), [3, 3, 3]);
         assert_eq!(counts(Divisor::CountInput), [3, 3, 2]);
-        let axis = PoolGeometry::new(&[1, 1, 6], &options.padding(0)).unwrap().axes[2];
-        assert_eq!([0, 1, 2].map(|o| axis.counted(o, Divisor::CountPadded)), [3, 3, 2]);
+        let axis = PoolGeometry::new(&[1, 1, 6], &options.padding(0))
+            .unwrap()
+            .axes[2];
+        assert_eq!(
+            [0, 1, 2].map(|o| axis.counted(o, Divisor::CountPadded)),
+            [3, 3, 2]
+        );
         assert!(!axis.is_uniform(Divisor::CountPadded));
     }
 
     #[test]
     fn wrong_numbers_are_typed_errors() {
-        let error = |input: &[usize], options: &PoolOptions| PoolGeometry::new(input, options).unwrap_err();
+        let error =
+            |input: &[usize], options: &PoolOptions| PoolGeometry::new(input, options).unwrap_err();
         let image = [1, 1, 4, 4];
         assert_eq!(
             error(&image, &PoolOptions::new(3).padding([(0, 0), (0, 3)])).to_string(),
@@ -413,9 +456,18 @@ mod tests {
         );
         let zero = |what, axis| Error::Zero { what, axis };
         assert_eq!(error(&image, &PoolOptions::new(0)), zero("kernel", 0));
-        assert_eq!(error(&image, &PoolOptions::new(2).stride([1, 0])), zero("stride", 1));
-        assert_eq!(error(&image, &PoolOptions::new(2).dilation(0)), zero("dilation", 0));
-        assert_eq!(error(&[1, 1, 4, 0], &PoolOptions::new(2).padding(1)), zero("input", 1));
+        assert_eq!(
+            error(&image, &PoolOptions::new(2).stride([1, 0])),
+            zero("stride", 1)
+        );
+        assert_eq!(
+            error(&image, &PoolOptions::new(2).dilation(0)),
+            zero("dilation", 0)
+        );
+        assert_eq!(
+            error(&[1, 1, 4, 0], &PoolOptions::new(2).padding(1)),
+            zero("input", 1)
+        );
         assert!(matches!(
             error(&image, &PoolOptions::new([2, 2, 2])),
             Error::OptionRank {
@@ -443,7 +495,10 @@ mod tests {
     fn sizes_beyond_the_address_space_are_typed_errors() {
         let overflow = |input: &[usize], options: &PoolOptions| {
             assert!(
-                matches!(PoolGeometry::new(input, options), Err(Error::Overflow { .. })),
+                matches!(
+                    PoolGeometry::new(input, options),
+                    Err(Error::Overflow { .. })
+                ),
                 "{options:?}"
             );
         };
@@ -454,7 +509,10 @@ mod tests {
         overflow(&[huge, 1, 4], &PoolOptions::new(2));
         overflow(&[0, huge, 4], &PoolOptions::new(2));
         // A huge kernel over as much padding: more outputs than can be addressed.
-        overflow(&[1, 1, 4], &PoolOptions::new(1 << 61).stride(1).padding((1 << 61) - 1));
+        overflow(
+            &[1, 1, 4],
+            &PoolOptions::new(1 << 61).stride(1).padding((1 << 61) - 1),
+        );
         let adaptive = PoolGeometry::adaptive(&[1, 1, 1 << 40], 1 << 40, Layout::ChannelsFirst);
         assert!(matches!(adaptive, Err(Error::Overflow { .. })));
         let none = PoolGeometry::adaptive(&[1, 1, 4], 0, Layout::ChannelsFirst);

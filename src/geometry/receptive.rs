@@ -48,7 +48,13 @@ pub fn receptive_field(layers: &[Axis]) -> Result<ReceptiveField> {
             .start
             .checked_sub_unsigned(pad)
             .ok_or(Error::Overflow { what: WHAT })?;
-        field.size = sum(WHAT, &[field.size, product(WHAT, &[layer.extent() - 1, field.jump])?])?;
+        field.size = sum(
+            WHAT,
+            &[
+                field.size,
+                product(WHAT, &[layer.extent() - 1, field.jump])?,
+            ],
+        )?;
         field.jump = product(WHAT, &[field.jump, layer.stride])?;
     }
     Ok(field)

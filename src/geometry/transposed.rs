@@ -118,7 +118,9 @@ impl TransposedGeometry {
         }
         let (batch, channels, spatial) = options.layout.parts(input);
         if channels == 0 {
-            return Err(Error::ZeroCount { what: "input channels" });
+            return Err(Error::ZeroCount {
+                what: "input channels",
+            });
         }
         options.layout.check_channels(input, weight[0])?;
         if channels != weight[0] {
@@ -242,7 +244,9 @@ impl TransposedGeometry {
             }
             extra = missing as usize;
         }
-        let output = sum(WHAT, &[full, extra])?.checked_sub(cut).filter(|&size| size > 0);
+        let output = sum(WHAT, &[full, extra])?
+            .checked_sub(cut)
+            .filter(|&size| size > 0);
         match output {
             Some(size) => Ok((size, pad)),
             None => Err(Error::OutputSize {
@@ -281,7 +285,8 @@ mod tests {
     use super::*;
 
     fn output(input: usize, kernel: usize, options: TransposedOptions) -> Result<usize> {
-        TransposedGeometry::new(&[1, 2, input], &[2, 3, kernel], &options).map(|geometry| geometry.output_shape()[2])
+        TransposedGeometry::new(&[1, 2, input], &[2, 3, kernel], &options)
+            .map(|geometry| geometry.output_shape()[2])
     }
 
     #[test]
@@ -290,11 +295,26 @@ mod tests {
         assert_eq!(output(4, 3, options()), Ok(6));
         assert_eq!(output(4, 3, options().stride(2)), Ok(9));
         assert_eq!(output(4, 3, options().stride(2).padding(1)), Ok(7));
-        assert_eq!(output(4, 3, options().stride(2).padding(1).output_padding(1)), Ok(8));
-        assert_eq!(output(4, 3, options().stride(2).padding(1).output_size(8)), Ok(8));
-        assert_eq!(output(4, 3, options().stride(1).dilation(3).output_padding(2)), Ok(12));
-        assert_eq!(output(4, 3, options().stride(2).padding(Padding::SameUpper)), Ok(8));
-        assert_eq!(output(4, 1, options().stride(3).padding(Padding::SameUpper)), Ok(12));
+        assert_eq!(
+            output(4, 3, options().stride(2).padding(1).output_padding(1)),
+            Ok(8)
+        );
+        assert_eq!(
+            output(4, 3, options().stride(2).padding(1).output_size(8)),
+            Ok(8)
+        );
+        assert_eq!(
+            output(4, 3, options().stride(1).dilation(3).output_padding(2)),
+            Ok(12)
+        );
+        assert_eq!(
+            output(4, 3, options().stride(2).padding(Padding::SameUpper)),
+            Ok(8)
+        );
+        assert_eq!(
+            output(4, 1, options().stride(3).padding(Padding::SameUpper)),
+            Ok(12)
+        );
     }
 
     #[test]
@@ -302,7 +322,11 @@ mod tests {
         let options = TransposedOptions::new;
         assert!(matches!(
             output(4, 3, options().stride(2).output_padding(2)),
-            Err(Error::OutputPadding { got: 2, limit: 2, .. })
+            Err(Error::OutputPadding {
+                got: 2,
+                limit: 2,
+                ..
+            })
         ));
         assert!(matches!(
             output(4, 3, options().stride(2).output_size(12)),

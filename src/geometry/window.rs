@@ -80,7 +80,11 @@ impl WindowAxis {
             Self::Sliding(axis) => {
                 let start = o * axis.stride;
                 let begin = steps(axis.pad_before.saturating_sub(start), axis.dilation);
-                let end = steps((axis.input + axis.pad_before).saturating_sub(start), axis.dilation).min(axis.kernel);
+                let end = steps(
+                    (axis.input + axis.pad_before).saturating_sub(start),
+                    axis.dilation,
+                )
+                .min(axis.kernel);
                 if begin >= end {
                     return Taps {
                         first: 0,
@@ -131,5 +135,9 @@ impl WindowAxis {
 /// ⌈length / step⌉ without a division for the usual step of 1.
 #[inline]
 fn steps(length: usize, step: usize) -> usize {
-    if step == 1 { length } else { length.div_ceil(step) }
+    if step == 1 {
+        length
+    } else {
+        length.div_ceil(step)
+    }
 }

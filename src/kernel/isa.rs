@@ -33,7 +33,8 @@ impl Avx2Fma {
     /// The token, where the CPU (and the operating system) has AVX2 and FMA.
     pub fn new() -> Option<Self> {
         #[cfg(target_arch = "x86_64")]
-        let has = std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
+        let has = std::arch::is_x86_feature_detected!("avx2")
+            && std::arch::is_x86_feature_detected!("fma");
         #[cfg(not(target_arch = "x86_64"))]
         let has = false;
         has.then_some(Self(()))
@@ -65,7 +66,11 @@ impl Isa {
     pub fn available() -> Vec<Self> {
         let avx512 = Avx512::new().map(Self::Avx512);
         let avx2 = Avx2Fma::new().map(Self::Avx2Fma);
-        avx512.into_iter().chain(avx2).chain([Self::Portable]).collect()
+        avx512
+            .into_iter()
+            .chain(avx2)
+            .chain([Self::Portable])
+            .collect()
     }
 }
 

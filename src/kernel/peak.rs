@@ -65,7 +65,10 @@ fn measure(chains: impl Fn(usize) -> Chains) -> f64 {
         let start = Instant::now();
         let result = chains(black_box(rounds));
         black_box(result.mean);
-        (start.elapsed().as_secs_f64().max(1e-9), result.operations_a_round)
+        (
+            start.elapsed().as_secs_f64().max(1e-9),
+            result.operations_a_round,
+        )
     };
     // Double the rounds until one run is long enough.
     let mut rounds = 1 << 10;
@@ -87,7 +90,10 @@ fn chains_f32(isa: Isa, rounds: usize) -> Chains {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the token `Avx2Fma` exists, and its only constructor found AVX2 and FMA on this CPU.
         Isa::Avx2Fma(_) => unsafe { x86::avx2_f32(rounds) },
-        _ => portable::<f32>(rounds, |a, x, y| if FUSED { a.mul_add(x, y) } else { a * x + y }),
+        _ => portable::<f32>(
+            rounds,
+            |a, x, y| if FUSED { a.mul_add(x, y) } else { a * x + y },
+        ),
     }
 }
 
@@ -100,7 +106,10 @@ fn chains_f64(isa: Isa, rounds: usize) -> Chains {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the token `Avx2Fma` exists, and its only constructor found AVX2 and FMA on this CPU.
         Isa::Avx2Fma(_) => unsafe { x86::avx2_f64(rounds) },
-        _ => portable::<f64>(rounds, |a, x, y| if FUSED { a.mul_add(x, y) } else { a * x + y }),
+        _ => portable::<f64>(
+            rounds,
+            |a, x, y| if FUSED { a.mul_add(x, y) } else { a * x + y },
+        ),
     }
 }
 
@@ -110,7 +119,10 @@ const FUSED: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
 
 /// `PLAIN` chains in plain Rust, which the compiler turns into whatever vectors the target has.
 fn portable<T: Element>(rounds: usize, step: impl Fn(T, T, T) -> T) -> Chains {
-    let (x, y) = (black_box(T::from_f64(FACTOR)), black_box(T::from_f64(SUMMAND)));
+    let (x, y) = (
+        black_box(T::from_f64(FACTOR)),
+        black_box(T::from_f64(SUMMAND)),
+    );
     let mut chains = [black_box(T::from_f64(START)); PLAIN];
     for _ in 0..rounds {
         for chain in &mut chains {
@@ -167,7 +179,11 @@ mod x86 {
         }
         Chains {
             operations_a_round: 2 * 8 * WIDE,
-            mean: mean(chains.iter().map(|&chain| _mm512_reduce_add_pd(chain) / 8.0)),
+            mean: mean(
+                chains
+                    .iter()
+                    .map(|&chain| _mm512_reduce_add_pd(chain) / 8.0),
+            ),
         }
     }
 
@@ -185,7 +201,10 @@ mod x86 {
             operations_a_round: 2 * 8 * NARROW,
             mean: mean(chains.iter().map(|&chain| {
                 // Eight lanes, folded to four, two, one.
-                let four = _mm_add_ps(_mm256_castps256_ps128(chain), _mm256_extractf128_ps::<1>(chain));
+                let four = _mm_add_ps(
+                    _mm256_castps256_ps128(chain),
+                    _mm256_extractf128_ps::<1>(chain),
+                );
                 let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
                 let one = _mm_add_ss(two, _mm_shuffle_ps::<1>(two, two));
                 f64::from(_mm_cvtss_f32(one)) / 8.0
@@ -207,7 +226,10 @@ mod x86 {
             operations_a_round: 2 * 4 * NARROW,
             mean: mean(chains.iter().map(|&chain| {
                 // Four lanes, folded to two, one.
-                let two = _mm_add_pd(_mm256_castpd256_pd128(chain), _mm256_extractf128_pd::<1>(chain));
+                let two = _mm_add_pd(
+                    _mm256_castpd256_pd128(chain),
+                    _mm256_extractf128_pd::<1>(chain),
+                );
                 let one = _mm_add_sd(two, _mm_unpackhi_pd(two, two));
                 _mm_cvtsd_f64(one) / 4.0
             })),
@@ -229,21 +251,30 @@ mod tests {
                 let (mut single, mut double) = (START as f32, START);
                 for _ in 0..rounds {
                     let (x, y) = (FACTOR as f32, SUMMAND as f32);
-                    single = if fused { single.mul_add(x, y) } else { single * x + y };
+                    single = if fused {
+                        single.mul_add(x, y)
+                    } else {
+                        single * x + y
+                    };
                     double = if fused {
                         double.mul_add(FACTOR, SUMMAND)
                     } else {
                         double * FACTOR + SUMMAND
                     };
                 }
-                let close = |got: f64, expected: f64, roundoff: f64| (got - expected).abs() <= 64.0 * roundoff;
+                let close = |got: f64, expected: f64, roundoff: f64| {
+                    (got - expected).abs() <= 64.0 * roundoff
+                };
                 let got = chains_f32(isa, rounds).mean;
                 assert!(
                     close(got, f64::from(single), f32::UNIT_ROUNDOFF),
                     "{isa} {rounds}: {got}"
                 );
                 let got = chains_f64(isa, rounds).mean;
-                assert!(close(got, double, f64::UNIT_ROUNDOFF), "{isa} {rounds}: {got}");
+                assert!(
+                    close(got, double, f64::UNIT_ROUNDOFF),
+                    "{isa} {rounds}: {got}"
+                );
             }
         }
     }

@@ -39,12 +39,15 @@ pub fn convolution_matrix<T: Element, D: Dimension>(
     let (outputs, positions) = (geometry.output_channels(), geometry.positions());
     let (rows, columns) = (outputs * positions, channels * pixels);
     let data = filled(product("convolution matrix", &[rows, columns])?, T::ZERO)?;
-    let mut matrix = Array2::from_shape_vec((rows, columns), data).map_err(|_| Error::Overflow {
-        what: "convolution matrix",
-    })?;
+    let mut matrix =
+        Array2::from_shape_vec((rows, columns), data).map_err(|_| Error::Overflow {
+            what: "convolution matrix",
+        })?;
     let sources = sources(geometry)?;
     let (per_group, k) = (geometry.outputs_per_group(), geometry.patch_len());
-    let place = |channel: usize, element: usize, channels: usize, elements: usize| match geometry.layout() {
+    let place = |channel: usize, element: usize, channels: usize, elements: usize| match geometry
+        .layout()
+    {
         Layout::ChannelsFirst => channel * elements + element,
         Layout::ChannelsLast => element * channels + channel,
     };
@@ -60,7 +63,10 @@ pub fn convolution_matrix<T: Element, D: Dimension>(
         for p in 0..positions {
             // Element numbers count from 1; 0 is padding.
             if let Some(pixel) = (sources[[0, tap, p]] as usize).checked_sub(1) {
-                matrix[[place(o, p, outputs, positions), place(channel, pixel, channels, pixels)]] += value;
+                matrix[[
+                    place(o, p, outputs, positions),
+                    place(channel, pixel, channels, pixels),
+                ]] += value;
             }
         }
     }
@@ -84,11 +90,19 @@ fn sources(geometry: &ConvGeometry) -> Result<Array3<f64>> {
     let overflow = |_| Error::Overflow {
         what: "convolution matrix",
     };
-    let numbers = collected(patch.pixels(), (1..=patch.pixels()).map(|number| number as f64))?;
+    let numbers = collected(
+        patch.pixels(),
+        (1..=patch.pixels()).map(|number| number as f64),
+    )?;
     let numbers = ndarray::ArrayD::from_shape_vec(shape, numbers).map_err(overflow)?;
     let (taps, positions) = (patch.taps(), patch.positions());
     let sources = filled(product("convolution matrix", &[taps, positions])?, 0.0)?;
     let mut sources = Array3::from_shape_vec((1, taps, positions), sources).map_err(overflow)?;
-    unfold_into(&patch, &numbers, PatchOrder::ElementsByPositions, &mut sources)?;
+    unfold_into(
+        &patch,
+        &numbers,
+        PatchOrder::ElementsByPositions,
+        &mut sources,
+    )?;
     Ok(sources)
 }

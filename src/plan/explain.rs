@@ -42,7 +42,9 @@ impl Decision {
         let bytes = self.element_bytes as u128;
         let (o, k) = (geometry.outputs_per_group(), geometry.patch_len());
         let columns = geometry.positions().saturating_mul(geometry.batch());
-        let elements = geometry.input_len() as u128 + geometry.weight_len() as u128 + geometry.output_len() as u128;
+        let elements = geometry.input_len() as u128
+            + geometry.weight_len() as u128
+            + geometry.output_len() as u128;
         Explanation {
             pass,
             why: why(geometry, &recipe, forced),
@@ -64,16 +66,27 @@ impl Decision {
 }
 
 fn why(geometry: &ConvGeometry, recipe: &Recipe, forced: bool) -> String {
-    let choice = if forced { "asked for" } else { "handles every geometry" };
+    let choice = if forced {
+        "asked for"
+    } else {
+        "handles every geometry"
+    };
     let Recipe::Unfold(tiles) = recipe else {
         return format!("{choice}: the reference loops");
     };
     let patches = match tiles.patches {
-        Patches::Image => "one tap, stride 1 and no padding make the image its own patch matrix".to_owned(),
-        Patches::Tile => format!("patches are unfolded {} × {} at a time", tiles.rows, tiles.columns),
+        Patches::Image => {
+            "one tap, stride 1 and no padding make the image its own patch matrix".to_owned()
+        }
+        Patches::Tile => format!(
+            "patches are unfolded {} × {} at a time",
+            tiles.rows, tiles.columns
+        ),
     };
     let shared = match geometry.layout() {
-        Layout::ChannelsFirst if tiles.images > 1 => format!("; {} small images share a product", tiles.images),
+        Layout::ChannelsFirst if tiles.images > 1 => {
+            format!("; {} small images share a product", tiles.images)
+        }
         _ => String::new(),
     };
     format!("{choice}: {patches}{shared}")

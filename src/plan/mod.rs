@@ -63,7 +63,9 @@ impl FromStr for Pass {
 
     fn from_str(name: &str) -> std::result::Result<Self, String> {
         let found = Self::ALL.into_iter().find(|pass| pass.name() == name);
-        found.ok_or_else(|| format!("unknown pass `{name}`: forward, backward-input or backward-weight"))
+        found.ok_or_else(|| {
+            format!("unknown pass `{name}`: forward, backward-input or backward-weight")
+        })
     }
 }
 
@@ -175,7 +177,11 @@ impl Decision {
     }
 
     /// Every dimension and stride that a product of this geometry can have.
-    fn check_engine<T: Element>(&self, geometry: &ConvGeometry, engine: &dyn Engine<T>) -> Result<()> {
+    fn check_engine<T: Element>(
+        &self,
+        geometry: &ConvGeometry,
+        engine: &dyn Engine<T>,
+    ) -> Result<()> {
         let mut sizes = vec![
             geometry.positions(),
             geometry.patch.pixels(),
@@ -201,7 +207,11 @@ impl Decision {
 
     fn check_budget(&self, geometry: &ConvGeometry, options: &PlanOptions) -> Result<()> {
         const WHAT: &str = "plan";
-        let scratch = Pass::ALL.iter().map(|&pass| self.lane_len(pass)).max().unwrap_or(0);
+        let scratch = Pass::ALL
+            .iter()
+            .map(|&pass| self.lane_len(pass))
+            .max()
+            .unwrap_or(0);
         let elements = sum(
             WHAT,
             &[

@@ -81,8 +81,17 @@ impl Tiles {
     }
 
     /// Channels first, a tile of several small images: their product is staged, then dealt out to them.
-    fn shared(geometry: &ConvGeometry, pass: Pass, [rows, channels]: [usize; 2], limit: usize) -> Option<Self> {
-        let (batch, positions, outputs) = (geometry.batch(), geometry.positions(), geometry.outputs_per_group());
+    fn shared(
+        geometry: &ConvGeometry,
+        pass: Pass,
+        [rows, channels]: [usize; 2],
+        limit: usize,
+    ) -> Option<Self> {
+        let (batch, positions, outputs) = (
+            geometry.batch(),
+            geometry.positions(),
+            geometry.outputs_per_group(),
+        );
         let outputs = match pass {
             Pass::Forward => balanced(outputs, STAGED_OUTPUTS),
             // The gradients stage dY, all of it.
@@ -118,7 +127,10 @@ impl Tiles {
     fn of_image(geometry: &ConvGeometry, pass: Pass) -> Self {
         let (positions, images) = match geometry.layout() {
             Layout::ChannelsFirst => (geometry.positions(), 1),
-            Layout::ChannelsLast => (geometry.positions() * geometry.batch().max(1), geometry.batch().max(1)),
+            Layout::ChannelsLast => (
+                geometry.positions() * geometry.batch().max(1),
+                geometry.batch().max(1),
+            ),
         };
         let rows = match pass {
             Pass::BackwardWeight => Self::weight_rows(geometry.patch_len()),
@@ -140,10 +152,15 @@ impl Tiles {
     fn last(geometry: &ConvGeometry, pass: Pass, most: usize) -> (usize, usize) {
         let images = match pass {
             // dX is cut by images: few enough that every thread finds some.
-            Pass::BackwardInput => balanced(geometry.batch(), (COLUMNS / geometry.positions()).max(1)),
+            Pass::BackwardInput => {
+                balanced(geometry.batch(), (COLUMNS / geometry.positions()).max(1))
+            }
             _ => geometry.batch().max(1),
         };
-        (Self::cut(geometry, pass, images * geometry.positions(), most), images)
+        (
+            Self::cut(geometry, pass, images * geometry.positions(), most),
+            images,
+        )
     }
 
     /// Columns of a tile: at most `most`, and even pieces of whole output rows where that is possible.
@@ -194,25 +211,59 @@ mod tests {
 
     const MEBIBYTE: usize = (1 << 20) / 4;
 
-    fn tiles(input: &[usize], weight: &[usize], options: &ConvOptions, pass: Pass, limit: usize) -> Tiles {
-        Tiles::new(&ConvGeometry::new(input, weight, options).unwrap(), pass, limit)
+    fn tiles(
+        input: &[usize],
+        weight: &[usize],
+        options: &ConvOptions,
+        pass: Pass,
+        limit: usize,
+    ) -> Tiles {
+        Tiles::new(
+            &ConvGeometry::new(input, weight, options).unwrap(),
+            pass,
+            limit,
+        )
     }
 
     #[test]
     fn a_resnet_layer() {
         let same = ConvOptions::new().padding(1);
-        let forward = tiles(&[1, 64, 56, 56], &[64, 64, 3, 3], &same, Pass::Forward, MEBIBYTE);
+        let forward = tiles(
+            &[1, 64, 56, 56],
+            &[64, 64, 3, 3],
+            &same,
+            Pass::Forward,
+            MEBIBYTE,
+        );
         // 3136 positions in four even pieces of 14 whole rows.
-        assert_eq!((forward.rows, forward.columns, forward.images), (256, 784, 1));
+        assert_eq!(
+            (forward.rows, forward.columns, forward.images),
+            (256, 784, 1)
+        );
         // Small maps share: eight images of 49 positions, and half the output channels a task.
-        let small = tiles(&[16, 512, 7, 7], &[512, 512, 3, 3], &same, Pass::Forward, MEBIBYTE);
+        let small = tiles(
+            &[16, 512, 7, 7],
+            &[512, 512, 3, 3],
+            &same,
+            Pass::Forward,
+            MEBIBYTE,
+        );
         assert_eq!(
             (small.images, small.rows, small.columns, small.staged),
             (8, 256, 392, 256)
         );
         // A single small map: two halves of the output channels.
-        let single = tiles(&[1, 512, 7, 7], &[512, 512, 3, 3], &same, Pass::Forward, MEBIBYTE);
-        assert_eq!((single.columns, single.outputs, single.staged), (49, 256, 0));
+        let single = tiles(
+            &[1, 512, 7, 7],
+            &[512, 512, 3, 3],
+            &same,
+            Pass::Forward,
+            MEBIBYTE,
+        );
+        assert_eq!(
+            (single.columns, single.outputs, single.staged),
+            (49, 256, 0)
+        );
         let pointwise = tiles(
             &[1, 64, 56, 56],
             &[256, 64, 1, 1],
@@ -220,7 +271,10 @@ mod tests {
             Pass::Forward,
             MEBIBYTE,
         );
-        assert_eq!((pointwise.patches, pointwise.scratch_len()), (Patches::Image, 0));
+        assert_eq!(
+            (pointwise.patches, pointwise.scratch_len()),
+            (Patches::Image, 0)
+        );
     }
 
     #[test]
@@ -239,8 +293,16 @@ mod tests {
                 for pass in Pass::ALL {
                     for limit in [0, 1, 2, 7, 100, 4096, MEBIBYTE] {
                         let tiles = tiles(&shape, weight, &options, pass, limit);
-                        assert!(tiles.scratch_len() <= limit.max(1), "{tiles:?} with {limit}");
-                        assert!(tiles.rows > 0 && tiles.columns > 0 && tiles.images > 0 && tiles.channels > 0);
+                        assert!(
+                            tiles.scratch_len() <= limit.max(1),
+                            "{tiles:?} with {limit}"
+                        );
+                        assert!(
+                            tiles.rows > 0
+                                && tiles.columns > 0
+                                && tiles.images > 0
+                                && tiles.channels > 0
+                        );
                     }
                 }
             }

@@ -70,7 +70,11 @@ pub fn adaptive_max_pool_backward<T: Element, D: Dimension>(
     input_shape: &[usize],
     layout: Layout,
 ) -> Result<Array<T, D>> {
-    max::backward(d_output, indices, &twin(d_output.shape(), input_shape, layout)?)
+    max::backward(
+        d_output,
+        indices,
+        &twin(d_output.shape(), input_shape, layout)?,
+    )
 }
 
 /// The geometry whose spatial output lengths are those of `output_shape`.

@@ -8,7 +8,11 @@ use crate::error::{Error, Result};
 use crate::geometry::PoolGeometry;
 
 /// An array of the rank of `like` and of `shape`, filled with `value`.
-pub(super) fn full<T: Copy, D: Dimension>(like: &D, shape: &[usize], value: T) -> Result<Array<T, D>> {
+pub(super) fn full<T: Copy, D: Dimension>(
+    like: &D,
+    shape: &[usize],
+    value: T,
+) -> Result<Array<T, D>> {
     let mut dimension = like.clone();
     for (axis, &length) in shape.iter().enumerate() {
         dimension[axis] = length;
@@ -48,7 +52,11 @@ pub(super) fn check_shape<T, D: Dimension>(
 /// An error unless `got` is the length that a buffer must have.
 pub(super) fn check_length(what: &'static str, got: usize, expected: usize) -> Result<()> {
     if got != expected {
-        return Err(Error::BufferLength { what, expected, got });
+        return Err(Error::BufferLength {
+            what,
+            expected,
+            got,
+        });
     }
     Ok(())
 }

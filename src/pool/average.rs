@@ -38,7 +38,10 @@ use crate::geometry::{Divisor, PoolGeometry, PoolOptions};
 /// assert_eq!(avg_pool(&x, &options)?.as_slice().unwrap(), [1.0, 1.0, 1.0, 1.0]);
 /// # Ok::<(), gemmconv::Error>(())
 /// ```
-pub fn avg_pool<T: Element, D: Dimension>(x: &ArrayRef<T, D>, options: &PoolOptions) -> Result<Array<T, D>> {
+pub fn avg_pool<T: Element, D: Dimension>(
+    x: &ArrayRef<T, D>,
+    options: &PoolOptions,
+) -> Result<Array<T, D>> {
     forward(x, &PoolGeometry::new(x.shape(), options)?)
 }
 
@@ -55,7 +58,10 @@ pub fn avg_pool_backward<T: Element, D: Dimension>(
 }
 
 /// The averages for any geometry.
-pub(super) fn forward<T: Element, D: Dimension>(x: &ArrayRef<T, D>, geometry: &PoolGeometry) -> Result<Array<T, D>> {
+pub(super) fn forward<T: Element, D: Dimension>(
+    x: &ArrayRef<T, D>,
+    geometry: &PoolGeometry,
+) -> Result<Array<T, D>> {
     let mut y = full(&x.raw_dim(), &geometry.output_shape(), T::ZERO)?;
     avg_pool_into(geometry, &standard(x)?, slice_mut(&mut y))?;
     Ok(y)
@@ -84,16 +90,23 @@ pub fn avg_pool_into<T: Element>(geometry: &PoolGeometry, x: &[T], y: &mut [T]) 
         return sum_windows(geometry, x, y, |value| value, finish);
     }
     let batch = Batch::of(geometry);
-    batch.for_each(y, geometry.positions(), geometry.operations(), |place, mut y| {
-        let x = batch.source(x, geometry.pixels(), place);
-        y.fill(T::ZERO);
-        for_each_run(geometry, |run| y.gather(&x, run, |sum, value: T| *sum += value));
-        for (output, at) in outputs(geometry).enumerate() {
-            for sum in y.pixel(output) {
-                *sum = T::from_f64(finish(sum.to_f64(), at));
+    batch.for_each(
+        y,
+        geometry.positions(),
+        geometry.operations(),
+        |place, mut y| {
+            let x = batch.source(x, geometry.pixels(), place);
+            y.fill(T::ZERO);
+            for_each_run(geometry, |run| {
+                y.gather(&x, run, |sum, value: T| *sum += value)
+            });
+            for (output, at) in outputs(geometry).enumerate() {
+                for sum in y.pixel(output) {
+                    *sum = T::from_f64(finish(sum.to_f64(), at));
+                }
             }
-        }
-    })
+        },
+    )
 }
 
 /// The outputs of a plane, by their position on each axis, in row-major order.
@@ -106,7 +119,11 @@ fn outputs(geometry: &PoolGeometry) -> impl Iterator<Item = [usize; 3]> {
 ///
 /// # Errors
 /// A slice of the wrong length; no memory for a divided copy of `d_output`.
-pub fn avg_pool_backward_into<T: Element>(geometry: &PoolGeometry, d_output: &[T], d_input: &mut [T]) -> Result<()> {
+pub fn avg_pool_backward_into<T: Element>(
+    geometry: &PoolGeometry,
+    d_output: &[T],
+    d_input: &mut [T],
+) -> Result<()> {
     check_lengths(
         geometry,
         ("input gradient", d_input.len()),
@@ -129,7 +146,11 @@ pub fn avg_pool_backward_into<T: Element>(geometry: &PoolGeometry, d_output: &[T
 }
 
 /// dy / divisor, what every tap of a window gets.
-fn divided<'d, T: Element>(geometry: &PoolGeometry, batch: Batch, d_output: &'d [T]) -> Result<Cow<'d, [T]>> {
+fn divided<'d, T: Element>(
+    geometry: &PoolGeometry,
+    batch: Batch,
+    d_output: &'d [T],
+) -> Result<Cow<'d, [T]>> {
     let one = uniform_divisor(geometry);
     if one == Some(1.0) || d_output.is_empty() {
         return Ok(Cow::Borrowed(d_output));
@@ -140,7 +161,11 @@ fn divided<'d, T: Element>(geometry: &PoolGeometry, batch: Batch, d_output: &'d 
         for at in outputs(geometry) {
             let divisor = one.unwrap_or_else(|| divisor(geometry, at));
             let pixel = pixels.next().unwrap_or_default();
-            shares.extend(pixel.iter().map(|value| T::from_f64(value.to_f64() / divisor)));
+            shares.extend(
+                pixel
+                    .iter()
+                    .map(|value| T::from_f64(value.to_f64() / divisor)),
+            );
         }
     }
     Ok(Cow::Owned(shares))
@@ -162,6 +187,10 @@ fn divisor(geometry: &PoolGeometry, at: [usize; 3]) -> f64 {
 /// The divisor, where all windows have the same.
 fn uniform_divisor(geometry: &PoolGeometry) -> Option<f64> {
     let fixed = matches!(geometry.divisor, Divisor::Fixed(_));
-    let uniform = fixed || geometry.axes.iter().all(|axis| axis.is_uniform(geometry.divisor));
+    let uniform = fixed
+        || geometry
+            .axes
+            .iter()
+            .all(|axis| axis.is_uniform(geometry.divisor));
     uniform.then(|| divisor(geometry, [0; 3]))
 }

@@ -25,7 +25,10 @@ use crate::geometry::{Layout, PoolGeometry};
 /// assert_eq!((y.shape(), y.as_slice().unwrap()), ([1, 2, 1, 1].as_slice(), [1.5, 5.5].as_slice()));
 /// # Ok::<(), gemmconv::Error>(())
 /// ```
-pub fn global_avg_pool<T: Element, D: Dimension>(x: &ArrayRef<T, D>, layout: Layout) -> Result<Array<T, D>> {
+pub fn global_avg_pool<T: Element, D: Dimension>(
+    x: &ArrayRef<T, D>,
+    layout: Layout,
+) -> Result<Array<T, D>> {
     average::forward(x, &PoolGeometry::global(x.shape(), layout)?)
 }
 
@@ -63,14 +66,22 @@ pub fn global_max_pool_backward<T: Element, D: Dimension>(
     input_shape: &[usize],
     layout: Layout,
 ) -> Result<Array<T, D>> {
-    max::backward(d_output, indices, &PoolGeometry::global(input_shape, layout)?)
+    max::backward(
+        d_output,
+        indices,
+        &PoolGeometry::global(input_shape, layout)?,
+    )
 }
 
 /// The Lp norm of every channel of every image. ONNX's `GlobalLpPool`.
 ///
 /// # Errors
 /// Those of [`global_avg_pool`]; p < 1, infinite or NaN.
-pub fn global_lp_pool<T: Element, D: Dimension>(x: &ArrayRef<T, D>, p: f64, layout: Layout) -> Result<Array<T, D>> {
+pub fn global_lp_pool<T: Element, D: Dimension>(
+    x: &ArrayRef<T, D>,
+    p: f64,
+    layout: Layout,
+) -> Result<Array<T, D>> {
     lp::forward(x, p, &PoolGeometry::global(x.shape(), layout)?)
 }
 
@@ -85,5 +96,11 @@ pub fn global_lp_pool_backward<T: Element, D: Dimension>(
     p: f64,
     layout: Layout,
 ) -> Result<Array<T, D>> {
-    lp::backward(x, output, d_output, p, &PoolGeometry::global(x.shape(), layout)?)
+    lp::backward(
+        x,
+        output,
+        d_output,
+        p,
+        &PoolGeometry::global(x.shape(), layout)?,
+    )
 }

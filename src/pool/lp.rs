@@ -30,7 +30,11 @@ use crate::geometry::{PoolGeometry, PoolOptions};
 /// assert_eq!(lp_pool(&x, 2.0, &PoolOptions::new(2))?.as_slice().unwrap(), [5.0, 2.0]);
 /// # Ok::<(), gemmconv::Error>(())
 /// ```
-pub fn lp_pool<T: Element, D: Dimension>(x: &ArrayRef<T, D>, p: f64, options: &PoolOptions) -> Result<Array<T, D>> {
+pub fn lp_pool<T: Element, D: Dimension>(
+    x: &ArrayRef<T, D>,
+    p: f64,
+    options: &PoolOptions,
+) -> Result<Array<T, D>> {
     forward(x, p, &PoolGeometry::new(x.shape(), options)?)
 }
 
@@ -45,7 +49,13 @@ pub fn lp_pool_backward<T: Element, D: Dimension>(
     p: f64,
     options: &PoolOptions,
 ) -> Result<Array<T, D>> {
-    backward(x, output, d_output, p, &PoolGeometry::new(x.shape(), options)?)
+    backward(
+        x,
+        output,
+        d_output,
+        p,
+        &PoolGeometry::new(x.shape(), options)?,
+    )
 }
 
 /// The norms for any geometry.
@@ -79,7 +89,12 @@ pub(super) fn backward<T: Element, D: Dimension>(
 ///
 /// # Errors
 /// p out of range; a slice of the wrong length.
-pub fn lp_pool_into<T: Element>(geometry: &PoolGeometry, p: f64, x: &[T], y: &mut [T]) -> Result<()> {
+pub fn lp_pool_into<T: Element>(
+    geometry: &PoolGeometry,
+    p: f64,
+    x: &[T],
+    y: &mut [T],
+) -> Result<()> {
     check_exponent(p)?;
     check_lengths(geometry, ("input", x.len()), ("output", y.len()))?;
     if p == 1.0 {
@@ -126,7 +141,11 @@ pub fn lp_pool_backward_into<T: Element>(
             d_input.fill(T::ZERO);
             for_each_run(geometry, |run| {
                 d_input.scatter_at(run, |sum, output, input, channel| {
-                    let slope = slope(x.at(input, channel).to_f64(), y.at(output, channel).to_f64(), p);
+                    let slope = slope(
+                        x.at(input, channel).to_f64(),
+                        y.at(output, channel).to_f64(),
+                        p,
+                    );
                     *sum += T::from_f64(slope * d_output.at(output, channel).to_f64());
                 });
             });

@@ -38,7 +38,10 @@ pub const NO_ELEMENT: usize = usize::MAX;
 /// assert_eq!(y.as_slice().unwrap(), [5.0, 7.0, 13.0, 15.0]);
 /// # Ok::<(), gemmconv::Error>(())
 /// ```
-pub fn max_pool<T: Element, D: Dimension>(x: &ArrayRef<T, D>, options: &PoolOptions) -> Result<Array<T, D>> {
+pub fn max_pool<T: Element, D: Dimension>(
+    x: &ArrayRef<T, D>,
+    options: &PoolOptions,
+) -> Result<Array<T, D>> {
     let geometry = PoolGeometry::new(x.shape(), options)?;
     let mut y = full(&x.raw_dim(), &geometry.output_shape(), T::ZERO)?;
     max_pool_into(&geometry, &standard(x)?, slice_mut(&mut y))?;
@@ -78,7 +81,12 @@ pub(super) fn with_indices<T: Element, D: Dimension>(
     let shape = geometry.output_shape();
     let mut y = full(&x.raw_dim(), &shape, T::ZERO)?;
     let mut indices = full(&x.raw_dim(), &shape, 0)?;
-    max_pool_with_indices_into(geometry, &standard(x)?, slice_mut(&mut y), slice_mut(&mut indices))?;
+    max_pool_with_indices_into(
+        geometry,
+        &standard(x)?,
+        slice_mut(&mut y),
+        slice_mut(&mut indices),
+    )?;
     Ok((y, indices))
 }
 
@@ -103,15 +111,24 @@ pub(super) fn backward<T: Element, D: Dimension>(
 pub fn max_pool_into<T: Element>(geometry: &PoolGeometry, x: &[T], y: &mut [T]) -> Result<()> {
     check_lengths(geometry, ("input", x.len()), ("output", y.len()))?;
     let batch = Batch::of(geometry);
-    batch.for_each(y, geometry.positions(), geometry.operations(), |place, mut y| {
-        let x = batch.source(x, geometry.pixels(), place);
-        y.fill(T::NEG_INFINITY);
-        for_each_run(geometry, |run| {
-            y.gather(&x, run, |best, value: T| {
-                *best = if value > *best || value.is_nan() { value } else { *best };
+    batch.for_each(
+        y,
+        geometry.positions(),
+        geometry.operations(),
+        |place, mut y| {
+            let x = batch.source(x, geometry.pixels(), place);
+            y.fill(T::NEG_INFINITY);
+            for_each_run(geometry, |run| {
+                y.gather(&x, run, |best, value: T| {
+                    *best = if value > *best || value.is_nan() {
+                        value
+                    } else {
+                        *best
+                    };
+                });
             });
-        });
-    })
+        },
+    )
 }
 
 /// [`max_pool_with_indices`] into `y` and `indices`, whatever stood there before; allocates nothing.
@@ -167,7 +184,8 @@ pub fn max_pool_backward_into<T: Element>(
     let (batch, limit) = (Batch::of(geometry), geometry.pixels());
     check_indices(indices, limit, |position| {
         // Channels are innermost in `width`, planes outermost.
-        indices[position] == NO_ELEMENT && misses_input(geometry, position / batch.width % geometry.positions())
+        indices[position] == NO_ELEMENT
+            && misses_input(geometry, position / batch.width % geometry.positions())
     })?;
     let work = d_input.len() as u128 + d_output.len() as u128;
     batch.for_each(d_input, limit, work, |place, mut d_input| {
@@ -190,13 +208,21 @@ fn add_at<T: Element>(target: &mut Target<T>, indices: &[usize], values: &[T]) {
 }
 
 /// An error for the first index at or above `limit` that `excused(position)` does not let pass.
-pub(super) fn check_indices(indices: &[usize], limit: usize, excused: impl Fn(usize) -> bool) -> Result<()> {
+pub(super) fn check_indices(
+    indices: &[usize],
+    limit: usize,
+    excused: impl Fn(usize) -> bool,
+) -> Result<()> {
     match indices
         .iter()
         .enumerate()
         .find(|&(position, &index)| index >= limit && !excused(position))
     {
-        Some((position, &index)) => Err(Error::Index { index, position, limit }),
+        Some((position, &index)) => Err(Error::Index {
+            index,
+            position,
+            limit,
+        }),
         None => Ok(()),
     }
 }
@@ -206,5 +232,8 @@ fn misses_input(geometry: &PoolGeometry, output: usize) -> bool {
     let [d, h, w] = geometry.axes;
     let row = output / w.output();
     let at = [row / h.output(), row % h.output(), output % w.output()];
-    [d, h, w].iter().zip(at).any(|(axis, o)| axis.taps(o).count == 0)
+    [d, h, w]
+        .iter()
+        .zip(at)
+        .any(|(axis, o)| axis.taps(o).count == 0)
 }

@@ -28,15 +28,17 @@ mod tile;
 mod unpool;
 mod window;
 
-pub use adaptive::{adaptive_avg_pool, adaptive_avg_pool_backward, adaptive_max_pool, adaptive_max_pool_backward};
+pub use adaptive::{
+    adaptive_avg_pool, adaptive_avg_pool_backward, adaptive_max_pool, adaptive_max_pool_backward,
+};
 pub use average::{avg_pool, avg_pool_backward, avg_pool_backward_into, avg_pool_into};
 pub use global::{
-    global_avg_pool, global_avg_pool_backward, global_lp_pool, global_lp_pool_backward, global_max_pool,
-    global_max_pool_backward,
+    global_avg_pool, global_avg_pool_backward, global_lp_pool, global_lp_pool_backward,
+    global_max_pool, global_max_pool_backward,
 };
 pub use lp::{lp_pool, lp_pool_backward, lp_pool_backward_into, lp_pool_into};
 pub use max::{
-    NO_ELEMENT, max_pool, max_pool_backward, max_pool_backward_into, max_pool_into, max_pool_with_indices,
-    max_pool_with_indices_into,
+    NO_ELEMENT, max_pool, max_pool_backward, max_pool_backward_into, max_pool_into,
+    max_pool_with_indices, max_pool_with_indices_into,
 };
 pub use unpool::{max_unpool, max_unpool_backward};

@@ -19,10 +19,17 @@ pub(super) fn sum_windows<T: Element>(
     finish: impl Fn(f64, [usize; 3]) -> f64 + Sync,
 ) -> Result<()> {
     let batch = Batch::of(geometry);
-    batch.for_each(y, geometry.positions(), geometry.operations(), |place, mut y| {
-        let x = batch.source(x, geometry.pixels(), place);
-        for_each_window(geometry, |window| sum_window(window, &x, &mut y, &term, &finish));
-    })
+    batch.for_each(
+        y,
+        geometry.positions(),
+        geometry.operations(),
+        |place, mut y| {
+            let x = batch.source(x, geometry.pixels(), place);
+            for_each_window(geometry, |window| {
+                sum_window(window, &x, &mut y, &term, &finish)
+            });
+        },
+    )
 }
 
 fn sum_window<T: Element>(

@@ -45,7 +45,12 @@ impl Batch {
     }
 
     /// The channels `place` of its image, to read.
-    pub(super) fn source<'s, T>(&self, data: &'s [T], pixels: usize, place: Place) -> Source<'s, T> {
+    pub(super) fn source<'s, T>(
+        &self,
+        data: &'s [T],
+        pixels: usize,
+        place: Place,
+    ) -> Source<'s, T> {
         let length = pixels * self.width;
         Source {
             data: &data[place.image * length..][..length],
@@ -58,16 +63,24 @@ impl Batch {
     /// Calls `body` once for all channels of all images of `data`, a few channels at a time.
     ///
     /// `work` is the number of elements that all calls together visit.
-    pub(super) fn for_each<T, F>(&self, data: &mut [T], pixels: usize, work: u128, body: F) -> Result<()>
+    pub(super) fn for_each<T, F>(
+        &self,
+        data: &mut [T],
+        pixels: usize,
+        work: u128,
+        body: F,
+    ) -> Result<()>
     where
         T: Send,
         F: Fn(Place, Target<'_, T>) + Sync,
     {
         let (got, width) = (data.len(), self.width);
-        let view = ArrayViewMut3::from_shape((self.images, pixels, width), data).map_err(|_| Error::BufferLength {
-            what: "output",
-            expected: self.images * pixels * width,
-            got,
+        let view = ArrayViewMut3::from_shape((self.images, pixels, width), data).map_err(|_| {
+            Error::BufferLength {
+                what: "output",
+                expected: self.images * pixels * width,
+                got,
+            }
         })?;
         let each = (work / self.images.max(1) as u128).max(1);
         let images = TASK_WORK.div_ceil(each).min(self.images as u128) as usize;
@@ -146,7 +159,8 @@ impl<'t, T> Target<'t, T> {
             Self::Whole { data, width } => &mut data[position * *width..][..*width],
             Self::Part(tile) => {
                 let row = tile.index_axis_mut(Axis(0), position);
-                row.into_slice().expect("the channels of a pixel are neighbours")
+                row.into_slice()
+                    .expect("the channels of a pixel are neighbours")
             }
         }
     }
@@ -164,14 +178,24 @@ impl<'t, T> Target<'t, T> {
 
     /// `update(output, input)` for all pairs of `run`: outputs are written, inputs read.
     #[inline]
-    pub(super) fn gather<S: Copy>(&mut self, inputs: &Source<S>, run: Run, update: impl Fn(&mut T, S)) {
+    pub(super) fn gather<S: Copy>(
+        &mut self,
+        inputs: &Source<S>,
+        run: Run,
+        update: impl Fn(&mut T, S),
+    ) {
         let (output, input) = ((run.output, run.output_step), (run.input, run.input_step));
         self.combine(output, inputs, input, run.count, update);
     }
 
     /// `update(input, output)` for all pairs of `run`: inputs are written, outputs read.
     #[inline]
-    pub(super) fn scatter<S: Copy>(&mut self, outputs: &Source<S>, run: Run, update: impl Fn(&mut T, S)) {
+    pub(super) fn scatter<S: Copy>(
+        &mut self,
+        outputs: &Source<S>,
+        run: Run,
+        update: impl Fn(&mut T, S),
+    ) {
         let (output, input) = ((run.output, run.output_step), (run.input, run.input_step));
         self.combine(input, outputs, output, run.count, update);
     }
@@ -180,7 +204,10 @@ impl<'t, T> Target<'t, T> {
     #[inline]
     pub(super) fn gather_at(&mut self, run: Run, update: impl Fn(&mut T, usize, usize, usize)) {
         for j in 0..run.count {
-            let (output, input) = (run.output + j * run.output_step, run.input + j * run.input_step);
+            let (output, input) = (
+                run.output + j * run.output_step,
+                run.input + j * run.input_step,
+            );
             for (channel, slot) in self.pixel(output).iter_mut().enumerate() {
                 update(slot, output, input, channel);
             }
@@ -191,7 +218,10 @@ impl<'t, T> Target<'t, T> {
     #[inline]
     pub(super) fn scatter_at(&mut self, run: Run, update: impl Fn(&mut T, usize, usize, usize)) {
         for j in 0..run.count {
-            let (output, input) = (run.output + j * run.output_step, run.input + j * run.input_step);
+            let (output, input) = (
+                run.output + j * run.output_step,
+                run.input + j * run.input_step,
+            );
             for (channel, slot) in self.pixel(input).iter_mut().enumerate() {
                 update(slot, output, input, channel);
             }

@@ -55,18 +55,27 @@ pub fn max_unpool<T: Element, D: Dimension>(
     let (images, channels, inputs) = layout.parts(x.shape());
     let pixels: usize = inputs.iter().product();
     let limit = product("output", &outputs[..rank])?;
-    product("output", &[images.max(1), channels.max(1), limit, size_of::<f64>()])?;
+    product(
+        "output",
+        &[images.max(1), channels.max(1), limit, size_of::<f64>()],
+    )?;
 
     let (x_data, indices) = (standard(x)?, standard(indices)?);
     check_indices(&indices, limit, |_| false)?;
-    let mut y = full(&x.raw_dim(), &layout.shape(images, channels, &outputs[..rank]), T::ZERO)?;
+    let mut y = full(
+        &x.raw_dim(),
+        &layout.shape(images, channels, &outputs[..rank]),
+        T::ZERO,
+    )?;
     let batch = Batch::new(images, channels, layout);
     let work = y.len() as u128 + x.len() as u128;
     batch.for_each(slice_mut(&mut y), limit, work, |place, mut y| {
         let x = batch.source(&x_data, pixels, place);
         let indices = batch.source(&indices, pixels, place);
         for input in 0..pixels {
-            for (channel, (&index, &value)) in indices.pixel(input).iter().zip(x.pixel(input)).enumerate() {
+            for (channel, (&index, &value)) in
+                indices.pixel(input).iter().zip(x.pixel(input)).enumerate()
+            {
                 y.pixel(index)[channel] = value;
             }
         }
@@ -88,7 +97,11 @@ pub fn max_unpool_backward<T: Element, D: Dimension>(
     let (images, channels, inputs) = layout.parts(indices.shape());
     if d_output.ndim() == indices.ndim() {
         let (_, _, outputs) = layout.parts(d_output.shape());
-        check_shape("output gradient", d_output, &layout.shape(images, channels, outputs))?;
+        check_shape(
+            "output gradient",
+            d_output,
+            &layout.shape(images, channels, outputs),
+        )?;
     } else {
         check_shape("output gradient", d_output, indices.shape())?;
     }
@@ -100,15 +113,20 @@ pub fn max_unpool_backward<T: Element, D: Dimension>(
     let mut d_input = full(&d_output.raw_dim(), indices.shape(), T::ZERO)?;
     let batch = Batch::new(images, channels, layout);
     let work = index_data.len() as u128;
-    batch.for_each(slice_mut(&mut d_input), pixels, work, |place, mut d_input| {
-        let d_output = batch.source(&d_data, limit, place);
-        let indices = batch.source(&index_data, pixels, place);
-        for input in 0..pixels {
-            let slots = d_input.pixel(input).iter_mut().enumerate();
-            for ((channel, slot), &index) in slots.zip(indices.pixel(input)) {
-                *slot = d_output.at(index, channel);
+    batch.for_each(
+        slice_mut(&mut d_input),
+        pixels,
+        work,
+        |place, mut d_input| {
+            let d_output = batch.source(&d_data, limit, place);
+            let indices = batch.source(&index_data, pixels, place);
+            for input in 0..pixels {
+                let slots = d_input.pixel(input).iter_mut().enumerate();
+                for ((channel, slot), &index) in slots.zip(indices.pixel(input)) {
+                    *slot = d_output.at(index, channel);
+                }
             }
-        }
-    })?;
+        },
+    )?;
     Ok(d_input)
 }

@@ -122,7 +122,8 @@ pub(super) fn for_each_run(geometry: &PoolGeometry, mut visit: impl FnMut(Run)) 
                             visit(Run {
                                 output: output + first,
                                 output_step: 1,
-                                input: input + first * row.stride + tap * row.dilation - row.pad_before,
+                                input: input + first * row.stride + tap * row.dilation
+                                    - row.pad_before,
                                 input_step: row.stride,
                                 count,
                             });
@@ -153,7 +154,8 @@ mod tests {
                                 .dilation(dilation)
                                 .padding([pad, pad])
                                 .ceil_mode(ceil);
-                            let Ok(geometry) = PoolGeometry::new(&[1, 1, 3, input], &options) else {
+                            let Ok(geometry) = PoolGeometry::new(&[1, 1, 3, input], &options)
+                            else {
                                 continue;
                             };
                             compare(&geometry, [3, input], kernel, stride, dilation, pad.0);
@@ -197,7 +199,8 @@ mod tests {
         let mut windows = vec![Vec::new(); geometry.positions()];
         for_each_window(geometry, |window| {
             for run in window.runs() {
-                windows[window.output].extend((0..run.count).map(|j| run.input + j * run.input_step));
+                windows[window.output]
+                    .extend((0..run.count).map(|j| run.input + j * run.input_step));
             }
         });
         assert_eq!(windows, expected, "{geometry:?}");

@@ -51,7 +51,8 @@ pub(crate) fn fold_tile<T: Element>(
                             run,
                             |pixel, skip, values| {
                                 let pixel = pixel - first_pixel;
-                                let mut image = by_pixel.index_axis_mut(Dimension(0), pixel / pixels);
+                                let mut image =
+                                    by_pixel.index_axis_mut(Dimension(0), pixel / pixels);
                                 let mut channels = image.row_mut(pixel % pixels);
                                 if let Some(channels) = channels.as_slice_mut() {
                                     add(&mut channels[skip..skip + values.len()], values);
@@ -67,7 +68,11 @@ pub(crate) fn fold_tile<T: Element>(
 
 /// Shows `read` the elements of `source`, whole where it is contiguous, else by chunks.
 #[inline]
-fn in_runs<T: Element>(source: ArrayView1<'_, T>, first: usize, mut read: impl FnMut(Range<usize>, &[T])) {
+fn in_runs<T: Element>(
+    source: ArrayView1<'_, T>,
+    first: usize,
+    mut read: impl FnMut(Range<usize>, &[T]),
+) {
     let length = source.len();
     if let Some(run) = source.as_slice() {
         return read(first..first + length, run);
@@ -75,7 +80,10 @@ fn in_runs<T: Element>(source: ArrayView1<'_, T>, first: usize, mut read: impl F
     let mut buffer = [T::ZERO; CHUNK];
     for begin in (0..length).step_by(CHUNK) {
         let count = CHUNK.min(length - begin);
-        for (slot, &value) in buffer.iter_mut().zip(source.slice(ndarray::s![begin..begin + count])) {
+        for (slot, &value) in buffer
+            .iter_mut()
+            .zip(source.slice(ndarray::s![begin..begin + count]))
+        {
             *slot = value;
         }
         read(first + begin..first + begin + count, &buffer[..count]);
@@ -205,7 +213,9 @@ mod tests {
     fn request(random: &mut fastrand::Rng) -> (Vec<usize>, Vec<usize>, ConvOptions) {
         let rank = random.usize(1..=3);
         let draw = |random: &mut fastrand::Rng, low: usize, high: usize| {
-            (0..rank).map(|_| random.usize(low..=high)).collect::<Vec<_>>()
+            (0..rank)
+                .map(|_| random.usize(low..=high))
+                .collect::<Vec<_>>()
         };
         let layout = if random.bool() {
             Layout::ChannelsFirst
@@ -213,7 +223,9 @@ mod tests {
             Layout::ChannelsLast
         };
         let spatial = draw(random, 1, 7);
-        let pads: Vec<(usize, usize)> = (0..rank).map(|_| (random.usize(0..4), random.usize(0..4))).collect();
+        let pads: Vec<(usize, usize)> = (0..rank)
+            .map(|_| (random.usize(0..4), random.usize(0..4)))
+            .collect();
         let padding = match random.u8(0..4) {
             0 => Padding::SameUpper,
             1 => Padding::SameLower,
@@ -244,17 +256,43 @@ mod tests {
                 continue;
             };
             let columns = unfold(&x, &kernel, &options, PatchOrder::PositionsByElements).unwrap();
-            assert_eq!(rows, columns.clone().permuted_axes([0, 2, 1]), "{options:?}");
-            let constant = unfold(&(&x * 0.0), &kernel, &options, PatchOrder::ElementsByPositions).unwrap();
-            let u: Array3<f64> = integers(rows.shape(), random.u64(..)).into_dimensionality().unwrap();
-            let folded = fold(&u, x.raw_dim(), &kernel, &options, PatchOrder::ElementsByPositions).unwrap();
+            assert_eq!(
+                rows,
+                columns.clone().permuted_axes([0, 2, 1]),
+                "{options:?}"
+            );
+            let constant = unfold(
+                &(&x * 0.0),
+                &kernel,
+                &options,
+                PatchOrder::ElementsByPositions,
+            )
+            .unwrap();
+            let u: Array3<f64> = integers(rows.shape(), random.u64(..))
+                .into_dimensionality()
+                .unwrap();
+            let folded = fold(
+                &u,
+                x.raw_dim(),
+                &kernel,
+                &options,
+                PatchOrder::ElementsByPositions,
+            )
+            .unwrap();
             assert_eq!(
                 ((&rows - &constant) * &u).sum(),
                 (&x * &folded).sum(),
                 "{shape:?} {kernel:?} {options:?}"
             );
             let u = u.permuted_axes([0, 2, 1]).as_standard_layout().into_owned();
-            let again = fold(&u, x.raw_dim(), &kernel, &options, PatchOrder::PositionsByElements).unwrap();
+            let again = fold(
+                &u,
+                x.raw_dim(),
+                &kernel,
+                &options,
+                PatchOrder::PositionsByElements,
+            )
+            .unwrap();
             assert_eq!(folded, again);
             tried += 1;
         }

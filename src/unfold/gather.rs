@@ -47,7 +47,16 @@ pub(crate) fn unfold_tile<T: Element>(
                     let Some(column) = columns.next() else { return };
                     let position = [line.outer[0], line.outer[1], x_out];
                     in_runs(column, block.rows.start, |rows, run| {
-                        gather_column(geometry, x, &block.channels, line.image, position, rows, pad, run);
+                        gather_column(
+                            geometry,
+                            x,
+                            &block.channels,
+                            line.image,
+                            position,
+                            rows,
+                            pad,
+                            run,
+                        );
                     });
                 }
             });
@@ -57,7 +66,11 @@ pub(crate) fn unfold_tile<T: Element>(
 
 /// Lets `write` fill `target`, whole where it is contiguous, else by chunks. `write` gets the index range, from `first`.
 #[inline]
-fn in_runs<T: Element>(mut target: ArrayViewMut1<'_, T>, first: usize, mut write: impl FnMut(Range<usize>, &mut [T])) {
+fn in_runs<T: Element>(
+    mut target: ArrayViewMut1<'_, T>,
+    first: usize,
+    mut write: impl FnMut(Range<usize>, &mut [T]),
+) {
     let length = target.len();
     if let Some(run) = target.as_slice_mut() {
         return write(first..first + length, run);
@@ -97,7 +110,8 @@ fn gather_row<T: Element>(
         let (Some(z), Some(y)) = (z, y) else {
             return target.fill(pad);
         };
-        let start = (((line.image * geometry.channels + channel) * d.input + z) * h.input + y) * w.input;
+        let start =
+            (((line.image * geometry.channels + channel) * d.input + z) * h.input + y) * w.input;
         gather_line(
             w,
             mode,
@@ -205,7 +219,10 @@ fn gather_line<T: Element>(
     if axis.stride == 1 {
         middle.copy_from_slice(&source[first..first + middle.len()]);
     } else {
-        for (slot, &value) in middle.iter_mut().zip(source[first..].iter().step_by(axis.stride)) {
+        for (slot, &value) in middle
+            .iter_mut()
+            .zip(source[first..].iter().step_by(axis.stride))
+        {
             *slot = value;
         }
     }
@@ -264,7 +281,12 @@ fn gather_column<T: Element>(
 
 /// The pixel (over the whole batch) that `tap` of `position` reads, unless it lies in constant padding.
 #[inline]
-pub(super) fn source_pixel(geometry: &PatchGeometry, image: usize, tap: Tap, position: [usize; 3]) -> Option<usize> {
+pub(super) fn source_pixel(
+    geometry: &PatchGeometry,
+    image: usize,
+    tap: Tap,
+    position: [usize; 3],
+) -> Option<usize> {
     let mut pixel = image;
     for (axis, (&k, &o)) in geometry.axes.iter().zip(tap.0.iter().zip(&position)) {
         pixel = pixel * axis.input + geometry.mode.source(axis.position(k, o), axis.input)?;
@@ -290,25 +312,46 @@ mod tests {
     #[test]
     fn what_stands_in_the_padding() {
         assert_eq!(line(PaddingMode::Zeros, (2, 1)), [0., 0., 1., 2., 3., 0.]);
-        assert_eq!(line(PaddingMode::Constant(7.0), (1, 2)), [7., 1., 2., 3., 7., 7.]);
-        assert_eq!(line(PaddingMode::Reflect, (2, 2)), [3., 2., 1., 2., 3., 2., 1.]);
+        assert_eq!(
+            line(PaddingMode::Constant(7.0), (1, 2)),
+            [7., 1., 2., 3., 7., 7.]
+        );
+        assert_eq!(
+            line(PaddingMode::Reflect, (2, 2)),
+            [3., 2., 1., 2., 3., 2., 1.]
+        );
         assert_eq!(
             line(PaddingMode::Replicate, (2, 5)),
             [1., 1., 1., 2., 3., 3., 3., 3., 3., 3.]
         );
-        assert_eq!(line(PaddingMode::Circular, (3, 2)), [1., 2., 3., 1., 2., 3., 1., 2.]);
+        assert_eq!(
+            line(PaddingMode::Circular, (3, 2)),
+            [1., 2., 3., 1., 2., 3., 1., 2.]
+        );
     }
 
     /// PyTorch's order: channels outermost, then the kernel; channels last keeps channels innermost.
     #[test]
     fn order_within_a_patch() {
         let x = Array3::from_shape_fn((1, 2, 3), |(_, c, w)| (10 * c + w) as f64);
-        let first = unfold(&x, &[2], &ConvOptions::new(), PatchOrder::PositionsByElements).unwrap();
-        assert_eq!(first.slice(s![0, 1, ..]), Array1::from(vec![1., 2., 11., 12.]));
+        let first = unfold(
+            &x,
+            &[2],
+            &ConvOptions::new(),
+            PatchOrder::PositionsByElements,
+        )
+        .unwrap();
+        assert_eq!(
+            first.slice(s![0, 1, ..]),
+            Array1::from(vec![1., 2., 11., 12.])
+        );
         let last = x.permuted_axes([0, 2, 1]);
         let options = ConvOptions::new().layout(Layout::ChannelsLast);
         let last = unfold(&last, &[2], &options, PatchOrder::PositionsByElements).unwrap();
-        assert_eq!(last.slice(s![0, 1, ..]), Array1::from(vec![1., 11., 2., 12.]));
+        assert_eq!(
+            last.slice(s![0, 1, ..]),
+            Array1::from(vec![1., 11., 2., 12.])
+        );
     }
 
     /// oneDNN 122, PyTorch 9404 and 73189: sizes that wrapped or crashed elsewhere.

@@ -13,7 +13,9 @@ mod fold;
 mod gather;
 mod window;
 
-use ndarray::{Array, Array3, ArrayBase, ArrayRef, ArrayView3, ArrayViewMut3, Axis, Dimension, Ix3, RawData};
+use ndarray::{
+    Array, Array3, ArrayBase, ArrayRef, ArrayView3, ArrayViewMut3, Axis, Dimension, Ix3, RawData,
+};
 
 use crate::element::{Element, filled, standard};
 use crate::error::{Error, Result, product};
@@ -78,7 +80,11 @@ pub fn unfold_into<T: Element, D: Dimension>(
     patches: &mut ArrayRef<T, Ix3>,
 ) -> Result<()> {
     check_shape("input", &geometry.input_shape(), x.shape())?;
-    check_shape("patch matrix", &matrix_shape(geometry, order)?, patches.shape())?;
+    check_shape(
+        "patch matrix",
+        &matrix_shape(geometry, order)?,
+        patches.shape(),
+    )?;
     let x = standard(x)?;
     let pad = T::from_f64(geometry.mode.constant());
     let positions = geometry.positions();
@@ -95,7 +101,13 @@ pub fn unfold_into<T: Element, D: Dimension>(
             rows: row..row + tile.len_of(Axis(1)),
             columns: image * positions..(image + 1) * positions,
         };
-        unfold_tile(geometry, &x, &block, pad, &mut tile.index_axis_mut(Axis(0), 0));
+        unfold_tile(
+            geometry,
+            &x,
+            &block,
+            pad,
+            &mut tile.index_axis_mut(Axis(0), 0),
+        );
     });
     Ok(())
 }
@@ -116,7 +128,8 @@ pub fn fold<T: Element, D: Dimension>(
 ) -> Result<Array<T, D>> {
     let geometry = PatchGeometry::new(input.slice(), kernel, options)?;
     let data = filled(geometry.input_len(), T::ZERO)?;
-    let mut x = Array::from_shape_vec(input, data).map_err(|_| Error::Overflow { what: "image" })?;
+    let mut x =
+        Array::from_shape_vec(input, data).map_err(|_| Error::Overflow { what: "image" })?;
     fold_into(&geometry, patches, order, &mut x)?;
     Ok(x)
 }
@@ -132,7 +145,11 @@ pub fn fold_into<T: Element, D: Dimension>(
     x: &mut ArrayRef<T, D>,
 ) -> Result<()> {
     check_shape("input", &geometry.input_shape(), x.shape())?;
-    check_shape("patch matrix", &matrix_shape(geometry, order)?, patches.shape())?;
+    check_shape(
+        "patch matrix",
+        &matrix_shape(geometry, order)?,
+        patches.shape(),
+    )?;
     let by_element = match order {
         PatchOrder::ElementsByPositions => patches.view(),
         PatchOrder::PositionsByElements => patches.view().permuted_axes([0, 2, 1]),
@@ -161,25 +178,33 @@ fn fold_images<T: Element>(geometry: &PatchGeometry, patches: ArrayView3<'_, T>,
         return;
     };
     let block = [1, channels, geometry.pixels()];
-    parallel::for_each_tile(image_view, block, parallel, &|[image, channel, _], mut tile| {
-        tile.fill(T::ZERO);
-        let block = Block {
-            channels: match geometry.layout {
-                Layout::ChannelsFirst => channel..channel + 1,
-                Layout::ChannelsLast => 0..geometry.channels,
-            },
-            rows: 0..channels * taps,
-            columns: image * positions..(image + 1) * positions,
-        };
-        let first = channel * taps;
-        let matrix = patches.index_axis(Axis(0), image);
-        let matrix = matrix.slice(ndarray::s![first..first + channels * taps, ..]);
-        fold_tile(geometry, &block, matrix, image, &mut tile);
-    });
+    parallel::for_each_tile(
+        image_view,
+        block,
+        parallel,
+        &|[image, channel, _], mut tile| {
+            tile.fill(T::ZERO);
+            let block = Block {
+                channels: match geometry.layout {
+                    Layout::ChannelsFirst => channel..channel + 1,
+                    Layout::ChannelsLast => 0..geometry.channels,
+                },
+                rows: 0..channels * taps,
+                columns: image * positions..(image + 1) * positions,
+            };
+            let first = channel * taps;
+            let matrix = patches.index_axis(Axis(0), image);
+            let matrix = matrix.slice(ndarray::s![first..first + channels * taps, ..]);
+            fold_tile(geometry, &block, matrix, image, &mut tile);
+        },
+    );
 }
 
 /// An image batch in standard layout as `[N, C, pixels]`, whichever the layout.
-pub(crate) fn channel_view<'a, T>(geometry: &PatchGeometry, x: &'a mut [T]) -> Result<ArrayViewMut3<'a, T>> {
+pub(crate) fn channel_view<'a, T>(
+    geometry: &PatchGeometry,
+    x: &'a mut [T],
+) -> Result<ArrayViewMut3<'a, T>> {
     planes_mut(
         geometry.layout,
         [geometry.batch, geometry.channels, geometry.pixels()],
@@ -188,7 +213,11 @@ pub(crate) fn channel_view<'a, T>(geometry: &PatchGeometry, x: &'a mut [T]) -> R
 }
 
 /// `data` as `[images, channels, elements]`, whichever the layout.
-pub(crate) fn planes_mut<T>(layout: Layout, shape: [usize; 3], data: &mut [T]) -> Result<ArrayViewMut3<'_, T>> {
+pub(crate) fn planes_mut<T>(
+    layout: Layout,
+    shape: [usize; 3],
+    data: &mut [T],
+) -> Result<ArrayViewMut3<'_, T>> {
     let got = data.len();
     let view = ArrayViewMut3::from_shape(in_memory(layout, shape), data);
     view.map(|view| by_channel(layout, view))
@@ -196,7 +225,11 @@ pub(crate) fn planes_mut<T>(layout: Layout, shape: [usize; 3], data: &mut [T]) -
 }
 
 /// `data` as `[images, channels, elements]`, whichever the layout.
-pub(crate) fn planes<T>(layout: Layout, shape: [usize; 3], data: &[T]) -> Result<ArrayView3<'_, T>> {
+pub(crate) fn planes<T>(
+    layout: Layout,
+    shape: [usize; 3],
+    data: &[T],
+) -> Result<ArrayView3<'_, T>> {
     let view = ArrayView3::from_shape(in_memory(layout, shape), data);
     view.map(|view| by_channel(layout, view))
         .map_err(|_| wrong_length(shape, data.len()))
@@ -229,7 +262,10 @@ fn wrong_length(shape: [usize; 3], got: usize) -> Error {
 /// `[N, K, P]` or `[N, P, K]`.
 fn matrix_shape(geometry: &PatchGeometry, order: PatchOrder) -> Result<[usize; 3]> {
     let (batch, elements, positions) = (geometry.batch, geometry.patch_len(), geometry.positions());
-    product("patch matrix", &[batch, elements, positions, size_of::<f64>()])?;
+    product(
+        "patch matrix",
+        &[batch, elements, positions, size_of::<f64>()],
+    )?;
     Ok(match order {
         PatchOrder::ElementsByPositions => [batch, elements, positions],
         PatchOrder::PositionsByElements => [batch, positions, elements],
@@ -245,7 +281,9 @@ fn rows_per_task(geometry: &PatchGeometry) -> usize {
 }
 
 fn array3<T>(shape: [usize; 3], data: Vec<T>) -> Result<Array3<T>> {
-    Array3::from_shape_vec(shape, data).map_err(|_| Error::Overflow { what: "patch matrix" })
+    Array3::from_shape_vec(shape, data).map_err(|_| Error::Overflow {
+        what: "patch matrix",
+    })
 }
 
 pub(crate) fn check_shape(what: &'static str, expected: &[usize], got: &[usize]) -> Result<()> {

@@ -61,7 +61,11 @@ pub(super) struct Line {
 
 /// Calls `visit` for every line of `columns` (positions over the whole batch), in order.
 #[inline]
-pub(super) fn for_each_line(geometry: &PatchGeometry, columns: Range<usize>, mut visit: impl FnMut(Line)) {
+pub(super) fn for_each_line(
+    geometry: &PatchGeometry,
+    columns: Range<usize>,
+    mut visit: impl FnMut(Line),
+) {
     if columns.is_empty() {
         return;
     }

@@ -2,8 +2,8 @@
 //! mismatched shapes (CVE-2021-29520, -29540, -29579, CVE-2022-35969, -35999, -29196) is one of these.
 
 use gemmconv::{
-    ConvGeometry, ConvOptions, ConvPlan, Epilogue, Error, Layout, Pass, PlanOptions, RecipeKind, Result,
-    TransposedGeometry, TransposedOptions, TransposedPlan,
+    ConvGeometry, ConvOptions, ConvPlan, Epilogue, Error, Layout, Pass, PlanOptions, RecipeKind,
+    Result, TransposedGeometry, TransposedOptions, TransposedPlan,
 };
 use ndarray::ArrayD;
 
@@ -15,7 +15,11 @@ fn wrong(right: usize) -> [usize; 5] {
 }
 
 fn length(what: &'static str, expected: usize, got: usize) -> Error {
-    Error::BufferLength { what, expected, got }
+    Error::BufferLength {
+        what,
+        expected,
+        got,
+    }
 }
 
 fn expect(failures: &mut Failures, name: &str, got: Result<()>, expected: Error) {
@@ -26,7 +30,12 @@ fn expect(failures: &mut Failures, name: &str, got: Result<()>, expected: Error)
 
 /// `[2, 4, 6, 5]` with `[6, 2, 3, 3]` in two groups.
 fn geometry() -> ConvGeometry {
-    ConvGeometry::new(&[2, 4, 6, 5], &[6, 2, 3, 3], &ConvOptions::new().groups(2).padding(1)).unwrap()
+    ConvGeometry::new(
+        &[2, 4, 6, 5],
+        &[6, 2, 3, 3],
+        &ConvOptions::new().groups(2).padding(1),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -35,13 +44,19 @@ fn slices_of_the_wrong_length() {
     let geometry = geometry();
     let (x, w, y, o) = (2 * 4 * 30, 6 * 18, 2 * 6 * 30, 6);
     assert_eq!(
-        [geometry.input_len(), geometry.weight_len(), geometry.output_len()],
+        [
+            geometry.input_len(),
+            geometry.weight_len(),
+            geometry.output_len()
+        ],
         [x, w, y]
     );
     let of = |length: usize| vec![0.0f32; length];
     for recipe in RecipeKind::ALL {
         let plan = ConvPlan::<f32>::new(&geometry, &PlanOptions::new().recipe(recipe)).unwrap();
-        let weights = plan.prepare(&ArrayD::zeros(geometry.weight_shape())).unwrap();
+        let weights = plan
+            .prepare(&ArrayD::zeros(geometry.weight_shape()))
+            .unwrap();
         let scratch = Pass::ALL.map(|pass| plan.scratch_len(pass));
         let forward = |x, bias: Option<usize>, residual: Option<usize>, y, scratch| {
             let (bias, residual) = (bias.map(of), residual.map(of));
@@ -52,11 +67,18 @@ fn slices_of_the_wrong_length() {
             };
             plan.forward_with_scratch(&of(x), &weights, &epilogue, &mut of(y), &mut of(scratch))
         };
-        let input =
-            |dy, dx, scratch| plan.backward_input_with_scratch(&of(dy), &weights, &mut of(dx), &mut of(scratch));
+        let input = |dy, dx, scratch| {
+            plan.backward_input_with_scratch(&of(dy), &weights, &mut of(dx), &mut of(scratch))
+        };
         let weight = |x, dy, dw, db: Option<usize>, scratch| {
             let mut db = db.map(of);
-            plan.backward_weight_with_scratch(&of(x), &of(dy), &mut of(dw), db.as_deref_mut(), &mut of(scratch))
+            plan.backward_weight_with_scratch(
+                &of(x),
+                &of(dy),
+                &mut of(dw),
+                db.as_deref_mut(),
+                &mut of(scratch),
+            )
         };
         let mut check = |name: &str, got, what, right, wrong| {
             expect(
@@ -67,12 +89,24 @@ fn slices_of_the_wrong_length() {
             );
         };
         for n in wrong(x) {
-            check("forward x", forward(n, None, None, y, scratch[0]), "input", x, n);
+            check(
+                "forward x",
+                forward(n, None, None, y, scratch[0]),
+                "input",
+                x,
+                n,
+            );
             check("input dx", input(y, n, scratch[1]), "input gradient", x, n);
             check("weight x", weight(n, y, w, None, scratch[2]), "input", x, n);
         }
         for n in wrong(y) {
-            check("forward y", forward(x, None, None, n, scratch[0]), "output", y, n);
+            check(
+                "forward y",
+                forward(x, None, None, n, scratch[0]),
+                "output",
+                y,
+                n,
+            );
             check(
                 "forward residual",
                 forward(x, Some(o), Some(n), y, scratch[0]),
@@ -106,8 +140,20 @@ fn slices_of_the_wrong_length() {
             );
         }
         for n in wrong(o) {
-            check("forward bias", forward(x, Some(n), None, y, scratch[0]), "bias", o, n);
-            check("weight db", weight(x, y, w, Some(n), scratch[2]), "bias gradient", o, n);
+            check(
+                "forward bias",
+                forward(x, Some(n), None, y, scratch[0]),
+                "bias",
+                o,
+                n,
+            );
+            check(
+                "weight db",
+                weight(x, y, w, Some(n), scratch[2]),
+                "bias gradient",
+                o,
+                n,
+            );
             check(
                 "bias db",
                 plan.backward_bias_into(&of(y), &mut of(n)),
@@ -142,7 +188,11 @@ fn slices_of_the_wrong_length() {
 fn arrays_of_the_wrong_shape() {
     let mut failures = Failures::new();
     let geometry = geometry();
-    let (x, w, y) = (geometry.input_shape(), geometry.weight_shape(), geometry.output_shape());
+    let (x, w, y) = (
+        geometry.input_shape(),
+        geometry.weight_shape(),
+        geometry.output_shape(),
+    );
     let of = |shape: &[usize]| ArrayD::<f32>::zeros(shape);
     for recipe in RecipeKind::ALL {
         let plan = ConvPlan::<f32>::new(&geometry, &PlanOptions::new().recipe(recipe)).unwrap();
@@ -218,7 +268,11 @@ fn arrays_of_the_wrong_shape() {
                     plan.backward_bias(&array).map(drop),
                     refusal("output gradient", &y),
                 ),
-                ("prepare", plan.prepare(&array).map(drop), refusal("weight", &w)),
+                (
+                    "prepare",
+                    plan.prepare(&array).map(drop),
+                    refusal("weight", &w),
+                ),
                 (
                     "update",
                     plan.update(&mut weights.clone(), &array),
@@ -226,7 +280,12 @@ fn arrays_of_the_wrong_shape() {
                 ),
             ];
             for (name, got, expected) in cases {
-                expect(&mut failures, &format!("{recipe} {name} {wrong:?}"), got, expected);
+                expect(
+                    &mut failures,
+                    &format!("{recipe} {name} {wrong:?}"),
+                    got,
+                    expected,
+                );
             }
         }
     }
@@ -253,7 +312,10 @@ fn weights_of_another_plan() {
             "channels last",
             plan_of(ConvOptions::new().layout(Layout::ChannelsLast), shape),
         ),
-        ("flipped", plan_of(ConvOptions::new().flip_kernel(true), shape)),
+        (
+            "flipped",
+            plan_of(ConvOptions::new().flip_kernel(true), shape),
+        ),
     ];
     for (name, other) in others {
         let got = other.geometry().weight_shape();
@@ -301,8 +363,13 @@ fn weights_of_another_plan() {
     // The same weights serve another image size and batch.
     let weights = plain.prepare(&ArrayD::zeros(shape.as_slice())).unwrap();
     let other = ConvGeometry::new(&[7, 4, 9, 3], &shape, &ConvOptions::new()).unwrap();
-    let other = ConvPlan::<f64>::new(&other, &PlanOptions::new().recipe(RecipeKind::Unfold)).unwrap();
-    let served = other.forward(&ArrayD::zeros([7, 4, 9, 3].as_slice()), &weights, &Epilogue::none());
+    let other =
+        ConvPlan::<f64>::new(&other, &PlanOptions::new().recipe(RecipeKind::Unfold)).unwrap();
+    let served = other.forward(
+        &ArrayD::zeros([7, 4, 9, 3].as_slice()),
+        &weights,
+        &Epilogue::none(),
+    );
     failures.check(served.is_ok(), || format!("{served:?}"));
     failures.finish(13);
 }
@@ -316,8 +383,11 @@ fn transposed_slices_and_arrays() {
     assert_eq!(geometry.output_shape(), [2, 6, 6, 6]);
     let of = |length: usize| vec![0.0f64; length];
     for recipe in RecipeKind::ALL {
-        let plan = TransposedPlan::<f64>::new(&geometry, &PlanOptions::new().recipe(recipe)).unwrap();
-        let weights = plan.prepare(&ArrayD::zeros([4, 3, 2, 2].as_slice())).unwrap();
+        let plan =
+            TransposedPlan::<f64>::new(&geometry, &PlanOptions::new().recipe(recipe)).unwrap();
+        let weights = plan
+            .prepare(&ArrayD::zeros([4, 3, 2, 2].as_slice()))
+            .unwrap();
         let scratch = Pass::ALL.map(|pass| plan.scratch_len(pass));
         // (x, dy, dx, y, dw, db, bias, residual)
         let run = |right: [usize; 8]| {
@@ -329,14 +399,18 @@ fn transposed_slices_and_arrays() {
             plan.backward_weight_with_scratch(&x, &dy, &mut dw, Some(&mut db), &mut of(scratch[2]))
         };
         let right = [x, y, x, y, w, o, o, y];
-        failures.check(run(right) == Ok(()), || format!("{recipe}: {:?}", run(right)));
+        failures.check(run(right) == Ok(()), || {
+            format!("{recipe}: {:?}", run(right))
+        });
         for place in 0..right.len() {
             for n in wrong(right[place]) {
                 let mut lengths = right;
                 lengths[place] = n;
                 let got = run(lengths);
                 let typed = matches!(got, Err(Error::BufferLength { expected, got, .. }) if expected == right[place] && got == n);
-                failures.check(typed, || format!("{recipe}: buffer {place} of {n}: {got:?}"));
+                failures.check(typed, || {
+                    format!("{recipe}: buffer {place} of {n}: {got:?}")
+                });
             }
         }
         for wrong in [&[2, 6, 6, 5][..], &[2, 4, 6, 6], &[0, 6, 6, 6], &[432]] {

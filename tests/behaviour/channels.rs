@@ -27,7 +27,11 @@ fn channels() -> Vec<Request> {
         expected,
         got,
     };
-    let groups = |what, channels, groups| Error::Groups { what, channels, groups };
+    let groups = |what, channels, groups| Error::Groups {
+        what,
+        channels,
+        groups,
+    };
     let last = || options().layout(Layout::ChannelsLast);
     vec![
         // CVE-2021-29526, -37675, -41209, TFSA-2021-016: empty filters.
@@ -110,7 +114,13 @@ fn channels() -> Vec<Request> {
             weight(&[4, 3, 3, 3], &[4, 0, 3, 3]),
         ),
         // Ranks. pytorch 3039, ONNX 6195: more axes in the weight than in the image.
-        request("kernel of rank 1", &[1, 3, 6, 5], &[4, 3, 3], options(), rank(4, 3)),
+        request(
+            "kernel of rank 1",
+            &[1, 3, 6, 5],
+            &[4, 3, 3],
+            options(),
+            rank(4, 3),
+        ),
         request(
             "kernel of rank 3",
             &[1, 3, 6, 5],
@@ -118,7 +128,13 @@ fn channels() -> Vec<Request> {
             options(),
             rank(4, 5),
         ),
-        request("weight without axes", &[1, 3, 6, 5], &[], options(), rank(4, 0)),
+        request(
+            "weight without axes",
+            &[1, 3, 6, 5],
+            &[],
+            options(),
+            rank(4, 0),
+        ),
         request("no spatial axes", &[1, 3], &[4, 3], options(), spatial(0)),
         request("no axes", &[], &[], options(), spatial(0)),
         request(
@@ -190,7 +206,10 @@ fn impossible_channels() {
 /// ORT d9872d8e50, rten 1280: the length of the bias.
 #[test]
 fn a_bias_of_another_length() {
-    let (x, w) = (Array4::<f32>::zeros((1, 3, 5, 5)), Array4::zeros((4, 3, 3, 3)));
+    let (x, w) = (
+        Array4::<f32>::zeros((1, 3, 5, 5)),
+        Array4::zeros((4, 3, 3, 3)),
+    );
     for length in [0, 1, 3, 5, 1000] {
         let refused = conv2d(&x, &w, Some(&Array1::zeros(length)), &options());
         let expected = Error::Shape {

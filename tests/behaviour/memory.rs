@@ -3,8 +3,9 @@
 use gemmconv::operator::convolution_matrix;
 use gemmconv::unfold::{PatchOrder, fold, unfold};
 use gemmconv::{
-    ConvGeometry, ConvOptions, ConvPlan, Element, EngineKind, Epilogue, Error, LocalPlan, Pass, PlanOptions,
-    RecipeKind, Result, TransposedGeometry, TransposedOptions, TransposedPlan, conv, conv_transpose,
+    ConvGeometry, ConvOptions, ConvPlan, Element, EngineKind, Epilogue, Error, LocalPlan, Pass,
+    PlanOptions, RecipeKind, Result, TransposedGeometry, TransposedOptions, TransposedPlan, conv,
+    conv_transpose,
 };
 use ndarray::{ArrayD, ArrayView, IxDyn};
 
@@ -39,7 +40,10 @@ fn the_budget_is_counted_in_bytes() {
     let elements = geometry.input_len() + geometry.output_len() + geometry.weight_len();
     for recipe in RecipeKind::ALL {
         let options = PlanOptions::new().recipe(recipe);
-        let (single, double) = (needed::<f32>(&geometry, &options), needed::<f64>(&geometry, &options));
+        let (single, double) = (
+            needed::<f32>(&geometry, &options),
+            needed::<f64>(&geometry, &options),
+        );
         let (least, budget) = (single, single - 1);
         failures.check(least >= 4 * elements && double >= 8 * elements, || {
             format!("{recipe}: {single}, {double}")
@@ -52,9 +56,14 @@ fn the_budget_is_counted_in_bytes() {
         let enough = ConvPlan::<f32>::new(&geometry, &options.clone().memory_budget(least));
         failures.check(enough.is_ok(), || format!("{recipe}: {enough:?}"));
         let refused = ConvPlan::<f32>::new(&geometry, &options.memory_budget(budget)).map(drop);
-        failures.check(refused == Err(Error::MemoryBudget { needed: least, budget }), || {
-            format!("{refused:?}")
-        });
+        failures.check(
+            refused
+                == Err(Error::MemoryBudget {
+                    needed: least,
+                    budget,
+                }),
+            || format!("{refused:?}"),
+        );
     }
     failures.finish(7);
 }
@@ -66,7 +75,13 @@ fn more_than_the_budget() {
     let budget = gemmconv::plan::DEFAULT_MEMORY_BUDGET;
     type Case<'c> = (&'c str, &'c [usize], &'c [usize], usize, usize);
     let pads: [Case; 3] = [
-        ("2²⁰ on each side", &[1, 1, 4, 4], &[1, 1, 3, 3], 1 << 20, 1 << 44),
+        (
+            "2²⁰ on each side",
+            &[1, 1, 4, 4],
+            &[1, 1, 3, 3],
+            1 << 20,
+            1 << 44,
+        ),
         ("2⁴⁰ on each side", &[1, 1, 4], &[1, 1, 3], 1 << 40, 1 << 43),
         (
             "1000 on each side, rank 3",
@@ -86,13 +101,15 @@ fn more_than_the_budget() {
         let one = conv(&x, &w, None, &options).map(drop);
         failures.check(refused(one.clone()), || format!("{name}: {one:?}"));
     }
-    let local = ConvGeometry::new(&[1, 64, 512, 512], &[64, 64, 3, 3], &ConvOptions::new()).unwrap();
+    let local =
+        ConvGeometry::new(&[1, 64, 512, 512], &[64, 64, 3, 3], &ConvOptions::new()).unwrap();
     let local = LocalPlan::<f32>::new(&local, &PlanOptions::new()).map(drop);
     let needed = 510 * 510 * 64 * 64 * 9 * 4;
     // A quarter of a million positions with 36 864 weights each.
     failures.check(needed < budget && local.is_ok(), || format!("{local:?}"));
     let less = PlanOptions::new().memory_budget(needed - 1);
-    let geometry = ConvGeometry::new(&[1, 64, 512, 512], &[64, 64, 3, 3], &ConvOptions::new()).unwrap();
+    let geometry =
+        ConvGeometry::new(&[1, 64, 512, 512], &[64, 64, 3, 3], &ConvOptions::new()).unwrap();
     let refused = LocalPlan::<f32>::new(&geometry, &less).map(drop);
     failures.check(
         refused
@@ -118,12 +135,20 @@ fn refused_allocations_are_errors() {
     let zero = ArrayD::from_elem(IxDyn(&[]), 0.0f32);
     let one = zeros(&zero, &[1, 1, 1]);
     let plan = |input: &[usize], weight: &[usize], options: &ConvOptions| {
-        ConvPlan::<f32>::new(&ConvGeometry::new(input, weight, options).unwrap(), &unlimited()).unwrap()
+        ConvPlan::<f32>::new(
+            &ConvGeometry::new(input, weight, options).unwrap(),
+            &unlimited(),
+        )
+        .unwrap()
     };
     let none = Epilogue::none();
     // One position reads the first of very many pixels; many positions come from padding; many outputs.
     let wide = plan(&[1, 1, HUGE], &[1, 1, 1], &ConvOptions::new().stride(HUGE));
-    let padded = plan(&[1, 1, 4], &[1, 1, 1], &ConvOptions::new().padding([(HUGE, 0)]));
+    let padded = plan(
+        &[1, 1, 4],
+        &[1, 1, 1],
+        &ConvOptions::new().padding([(HUGE, 0)]),
+    );
     let many = plan(&[1, 1, 1], &[HUGE, 1, 1], &ConvOptions::new());
     let weights = wide.prepare(&one).unwrap();
     let (x, dy, x4) = (
@@ -138,13 +163,26 @@ fn refused_allocations_are_errors() {
     let taps = ConvOptions::new().padding([(HUGE, 0)]).stride(HUGE);
     let taps = ConvGeometry::new(&[1, 1, 1], &[1, 1, HUGE], &taps).unwrap();
     let elements = PatchOrder::ElementsByPositions;
-    let local_geometry = ConvGeometry::new(&[1, 1, 4], &[1, 1, 1], &ConvOptions::new().padding([(HUGE, 0)])).unwrap();
+    let local_geometry = ConvGeometry::new(
+        &[1, 1, 4],
+        &[1, 1, 1],
+        &ConvOptions::new().padding([(HUGE, 0)]),
+    )
+    .unwrap();
     let local = LocalPlan::<f32>::new(&local_geometry, &unlimited()).unwrap();
-    let local_weight = zeros(&zero, &[HUGE + 4, 1, 1]).into_dimensionality().unwrap();
+    let local_weight = zeros(&zero, &[HUGE + 4, 1, 1])
+        .into_dimensionality()
+        .unwrap();
     let cases: Vec<(&str, Result<()>)> = vec![
         ("output", padded.forward(&x4, &weights, &none).map(drop)),
-        ("copy of the input", wide.forward(&x, &weights, &none).map(drop)),
-        ("input gradient", wide.backward_input(&weights, &one).map(drop)),
+        (
+            "copy of the input",
+            wide.forward(&x, &weights, &none).map(drop),
+        ),
+        (
+            "input gradient",
+            wide.backward_input(&weights, &one).map(drop),
+        ),
         (
             "copy of the output gradient",
             padded.backward_input(&weights, &dy).map(drop),
@@ -161,18 +199,29 @@ fn refused_allocations_are_errors() {
             "copy of the output gradient, for the bias",
             padded.backward_bias(&dy).map(drop),
         ),
-        ("prepared weights", many.prepare(&zeros(&zero, &[HUGE, 1, 1])).map(drop)),
+        (
+            "prepared weights",
+            many.prepare(&zeros(&zero, &[HUGE, 1, 1])).map(drop),
+        ),
         (
             "weight gradient",
-            many.backward_weight(&one, &zeros(&zero, &[1, HUGE, 1])).map(drop),
+            many.backward_weight(&one, &zeros(&zero, &[1, HUGE, 1]))
+                .map(drop),
         ),
         (
             "transposed output",
-            far.forward(&zeros(&zero, &[1, 1, 2]), &weights, &none).map(drop),
+            far.forward(&zeros(&zero, &[1, 1, 2]), &weights, &none)
+                .map(drop),
         ),
         (
             "unfold",
-            unfold(&x4, &[1], &ConvOptions::new().padding([(HUGE, 0)]), elements).map(drop),
+            unfold(
+                &x4,
+                &[1],
+                &ConvOptions::new().padding([(HUGE, 0)]),
+                elements,
+            )
+            .map(drop),
         ),
         (
             "copy, for unfold",
@@ -189,13 +238,22 @@ fn refused_allocations_are_errors() {
             )
             .map(drop),
         ),
-        ("convolution matrix", convolution_matrix(&square, &one).map(drop)),
+        (
+            "convolution matrix",
+            convolution_matrix(&square, &one).map(drop),
+        ),
         (
             "its sources",
             convolution_matrix(&taps, &zeros(&zero, &[1, 1, HUGE])).map(drop),
         ),
-        ("local output", local.forward(&x4, &local_weight, None).map(drop)),
-        ("local weight gradient", local.backward_weight(&x4, &dy).map(drop)),
+        (
+            "local output",
+            local.forward(&x4, &local_weight, None).map(drop),
+        ),
+        (
+            "local weight gradient",
+            local.backward_weight(&x4, &dy).map(drop),
+        ),
         (
             "local input gradient, copy",
             local.backward_input(&local_weight, &dy).map(drop),
@@ -212,7 +270,12 @@ fn refused_allocations_are_errors() {
 /// BLAS counts in 32 bits: what does not fit is refused, not cut off.
 #[test]
 fn dimensions_beyond_an_engine() {
-    let x = ConvGeometry::new(&[1, 1, 4], &[1, 1, 1], &ConvOptions::new().padding([(1 << 32, 0)])).unwrap();
+    let x = ConvGeometry::new(
+        &[1, 1, 4],
+        &[1, 1, 1],
+        &ConvOptions::new().padding([(1 << 32, 0)]),
+    )
+    .unwrap();
     for engine in EngineKind::available() {
         let limit = engine.engine::<f32>().unwrap().limit();
         let got = (1 << 32) + 4;
@@ -233,7 +296,12 @@ fn dimensions_beyond_an_engine() {
 fn scratch_stays_within_its_limit() {
     let mut failures = Failures::new();
     let layers: [(&str, &[usize], &[usize], ConvOptions); 5] = [
-        ("oneDNN 122", &[10, 32, 81, 980], &[32, 32, 21, 11], ConvOptions::new()),
+        (
+            "oneDNN 122",
+            &[10, 32, 81, 980],
+            &[32, 32, 21, 11],
+            ConvOptions::new(),
+        ),
         (
             "pytorch 9404",
             &[1, 64, 1167, 1167],
@@ -252,12 +320,19 @@ fn scratch_stays_within_its_limit() {
             &[512, 512, 3, 3],
             ConvOptions::new().padding(1),
         ),
-        ("1-D, long kernel", &[4, 8, 100_000], &[16, 8, 5000], ConvOptions::new()),
+        (
+            "1-D, long kernel",
+            &[4, 8, 100_000],
+            &[16, 8, 5000],
+            ConvOptions::new(),
+        ),
     ];
     for (name, input, weight, options) in layers {
         let geometry = ConvGeometry::new(input, weight, &options).unwrap();
         for limit in [0, 1, 100, 1 << 14, 1 << 20, 1 << 24, usize::MAX] {
-            let options = PlanOptions::new().recipe(RecipeKind::Unfold).scratch_limit(limit);
+            let options = PlanOptions::new()
+                .recipe(RecipeKind::Unfold)
+                .scratch_limit(limit);
             let plan = ConvPlan::<f32>::new(&geometry, &options).unwrap();
             for pass in Pass::ALL {
                 let explanation = plan.explain(pass);
@@ -286,10 +361,18 @@ fn scratch_stays_within_its_limit() {
 /// What a plan says about itself is true and legible.
 #[test]
 fn explanations_carry_the_numbers() {
-    let geometry = ConvGeometry::new(&[2, 6, 10, 10], &[8, 3, 3, 3], &ConvOptions::new().groups(2)).unwrap();
+    let geometry = ConvGeometry::new(
+        &[2, 6, 10, 10],
+        &[8, 3, 3, 3],
+        &ConvOptions::new().groups(2),
+    )
+    .unwrap();
     for recipe in RecipeKind::ALL {
         let plan = ConvPlan::<f32>::new(&geometry, &PlanOptions::new().recipe(recipe)).unwrap();
-        for (pass, product) in Pass::ALL.into_iter().zip([(4, 128, 27), (27, 128, 4), (4, 27, 128)]) {
+        for (pass, product) in Pass::ALL
+            .into_iter()
+            .zip([(4, 128, 27), (27, 128, 4), (4, 27, 128)])
+        {
             let explanation = plan.explain(pass);
             let text = explanation.to_string();
             assert_eq!(explanation.product, product, "{text}");
@@ -308,5 +391,10 @@ fn explanations_carry_the_numbers() {
         }
     }
     let free = ConvPlan::<f32>::new(&geometry, &PlanOptions::new()).unwrap();
-    assert!(!free.explain(Pass::Forward).to_string().contains("asked for"));
+    assert!(
+        !free
+            .explain(Pass::Forward)
+            .to_string()
+            .contains("asked for")
+    );
 }

@@ -3,9 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use gemmconv::{
-    Axis, ConvGeometry, ConvOptions, ConvPlan, Element, Epilogue, Error, Layout, LocalPlan, Padding, PaddingMode, Pass,
-    PatchGeometry, PerAxis, PlanOptions, RecipeKind, TransposedGeometry, TransposedOptions, TransposedPlan,
-    receptive_field,
+    Axis, ConvGeometry, ConvOptions, ConvPlan, Element, Epilogue, Error, Layout, LocalPlan,
+    Padding, PaddingMode, Pass, PatchGeometry, PerAxis, PlanOptions, RecipeKind,
+    TransposedGeometry, TransposedOptions, TransposedPlan, receptive_field,
 };
 use ndarray::ArrayD;
 
@@ -210,7 +210,11 @@ fn axes(random: &mut Random) -> Result<bool, Error> {
 #[test]
 fn any_numbers_give_a_result_or_an_error() {
     type Request = fn(&mut Random) -> Result<bool, Error>;
-    let kinds: [(&str, Request); 3] = [("convolution", convolution), ("transposed", transposed), ("axes", axes)];
+    let kinds: [(&str, Request); 3] = [
+        ("convolution", convolution),
+        ("transposed", transposed),
+        ("axes", axes),
+    ];
     for (name, request) in kinds {
         let (mut computed, mut refused) = (0, 0);
         for seed in 0..30_000 {

@@ -3,7 +3,10 @@
 use std::panic::catch_unwind;
 
 use gemmconv::unfold::{PatchOrder, unfold};
-use gemmconv::{ConvGeometry, ConvOptions, Element, Error, Padding, PaddingMode, PatchGeometry, PerAxis, Result, conv};
+use gemmconv::{
+    ConvGeometry, ConvOptions, Element, Error, Padding, PaddingMode, PatchGeometry, PerAxis,
+    Result, conv,
+};
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 
 use crate::support::Failures;
@@ -43,7 +46,10 @@ pub fn zeros<'z, T: Element>(zero: &'z ArrayD<T>, shape: &[usize]) -> Option<Arr
 pub fn entries(request: &Request) -> Vec<(&'static str, Result<()>)> {
     fn one_call<T: Element>(request: &Request) -> Option<Result<()>> {
         let zero = ArrayD::from_elem(IxDyn(&[]), T::ZERO);
-        let (x, w) = (zeros(&zero, &request.input)?, zeros(&zero, &request.weight)?);
+        let (x, w) = (
+            zeros(&zero, &request.input)?,
+            zeros(&zero, &request.weight)?,
+        );
         // A rank that differs between the two arrays is told by the shapes alone.
         Some(conv(&x, &w, None, &request.options).map(drop))
     }
@@ -61,7 +67,12 @@ fn window_entries(request: &Request) -> Vec<(&'static str, Result<()>)> {
     let zero = ArrayD::from_elem(IxDyn(&[]), 0.0f32);
     let mut entries = vec![("patch geometry", geometry)];
     if let Some(x) = zeros(&zero, &request.input) {
-        let patches = unfold(&x, kernel, &request.options, PatchOrder::ElementsByPositions);
+        let patches = unfold(
+            &x,
+            kernel,
+            &request.options,
+            PatchOrder::ElementsByPositions,
+        );
         entries.push(("unfold", patches.map(drop)));
     }
     entries
@@ -107,11 +118,21 @@ fn windows() -> Vec<Request> {
         expected: 2,
         got,
     };
-    let too_large = |axis, extent, padded| Error::KernelTooLarge { axis, extent, padded };
+    let too_large = |axis, extent, padded| Error::KernelTooLarge {
+        axis,
+        extent,
+        padded,
+    };
     let (image, kernel) = ([1, 2, 6, 5], [3, 2, 3, 3]);
     let mut requests = vec![
         // Zeros. CVE-2021-29586, -29594, -37684, CVE-2022-21741, pytorch 149274 and 73193.
-        request("stride 0", &image, &kernel, options().stride(0), zero("stride", 0)),
+        request(
+            "stride 0",
+            &image,
+            &kernel,
+            options().stride(0),
+            zero("stride", 0),
+        ),
         request(
             "stride 0 on the second axis",
             &image,
@@ -133,7 +154,13 @@ fn windows() -> Vec<Request> {
             options().dilation([2, 0]),
             zero("dilation", 1),
         ),
-        request("empty kernel", &image, &[3, 2, 0, 3], options(), zero("kernel", 0)),
+        request(
+            "empty kernel",
+            &image,
+            &[3, 2, 0, 3],
+            options(),
+            zero("kernel", 0),
+        ),
         request(
             "empty kernel, rank 3",
             &[1, 1, 2, 2, 2],
@@ -146,7 +173,9 @@ fn windows() -> Vec<Request> {
             &[0, 0, 0, 0, 0],
             &[1, 0, 1, 1, 1],
             options(),
-            Error::ZeroCount { what: "input channels" },
+            Error::ZeroCount {
+                what: "input channels",
+            },
         ),
         // Kernels larger than the image. candle 1445, tensorflow's "Negative dimension size".
         request(
@@ -170,7 +199,13 @@ fn windows() -> Vec<Request> {
             options().dilation([1, 3]),
             too_large(1, 7, 5),
         ),
-        request("empty image", &[1, 2, 0, 5], &kernel, options(), too_large(0, 3, 0)),
+        request(
+            "empty image",
+            &[1, 2, 0, 5],
+            &kernel,
+            options(),
+            too_large(0, 3, 0),
+        ),
         request(
             "empty image, SAME",
             &[1, 2, 6, 0],
@@ -190,7 +225,9 @@ fn windows() -> Vec<Request> {
             "reflection of as much as there is",
             &image,
             &kernel,
-            options().padding([(0, 0), (5, 1)]).padding_mode(PaddingMode::Reflect),
+            options()
+                .padding([(0, 0), (5, 1)])
+                .padding_mode(PaddingMode::Reflect),
             Error::PaddingTooLarge {
                 mode: "reflect",
                 axis: 1,
@@ -203,7 +240,9 @@ fn windows() -> Vec<Request> {
             "more than once around",
             &image,
             &kernel,
-            options().padding([(0, 7), (0, 0)]).padding_mode(PaddingMode::Circular),
+            options()
+                .padding([(0, 7), (0, 0)])
+                .padding_mode(PaddingMode::Circular),
             Error::PaddingTooLarge {
                 mode: "circular",
                 axis: 0,

@@ -3,7 +3,8 @@
 use std::panic::catch_unwind;
 
 use gemmconv::{
-    Error, Layout, Padding, Result, TransposedGeometry, TransposedOptions, conv_transpose, conv_transpose2d,
+    Error, Layout, Padding, Result, TransposedGeometry, TransposedOptions, conv_transpose,
+    conv_transpose2d,
 };
 use ndarray::{Array1, Array4, ArrayD, IxDyn};
 
@@ -14,8 +15,15 @@ fn options() -> TransposedOptions {
     TransposedOptions::new()
 }
 
-fn entries(input: &[usize], weight: &[usize], options: &TransposedOptions) -> Vec<(&'static str, Result<()>)> {
-    let mut entries = vec![("geometry", TransposedGeometry::new(input, weight, options).map(drop))];
+fn entries(
+    input: &[usize],
+    weight: &[usize],
+    options: &TransposedOptions,
+) -> Vec<(&'static str, Result<()>)> {
+    let mut entries = vec![(
+        "geometry",
+        TransposedGeometry::new(input, weight, options).map(drop),
+    )];
     let zero = ArrayD::from_elem(IxDyn(&[]), 0.0f32);
     if let (Some(x), Some(w)) = (zeros(&zero, input), zeros(&zero, weight)) {
         entries.push(("one call", conv_transpose(&x, &w, None, options).map(drop)));
@@ -32,7 +40,12 @@ fn impossible_transposed_convolutions() {
     };
     let zero = |what, axis| Error::Zero { what, axis };
     let count = |what| Error::ZeroCount { what };
-    let size = |axis, got, min, max| Error::OutputSize { axis, got, min, max };
+    let size = |axis, got, min, max| Error::OutputSize {
+        axis,
+        got,
+        min,
+        max,
+    };
     let listed = |option, got| Error::OptionRank {
         option,
         expected: 2,
@@ -91,7 +104,13 @@ fn impossible_transposed_convolutions() {
             options().stride(2).output_size([9, 13]),
             size(1, 13, 11, 12),
         ),
-        ("output size 0", &x, &w, options().output_size(0), size(0, 0, 6, 6)),
+        (
+            "output size 0",
+            &x,
+            &w,
+            options().output_size(0),
+            size(0, 0, 6, 6),
+        ),
         (
             "output size beyond everything",
             &x,
@@ -144,10 +163,34 @@ fn impossible_transposed_convolutions() {
             options().dilation(usize::MAX / 2),
             overflow.clone(),
         ),
-        ("stride 0", &x, &w, options().stride([1, 0]), zero("stride", 1)),
-        ("dilation 0", &x, &w, options().dilation(0), zero("dilation", 0)),
-        ("empty kernel", &x, &[2, 3, 3, 0], options(), zero("kernel", 1)),
-        ("empty image", &[1, 2, 0, 5], &w, options().padding(1), zero("input", 0)),
+        (
+            "stride 0",
+            &x,
+            &w,
+            options().stride([1, 0]),
+            zero("stride", 1),
+        ),
+        (
+            "dilation 0",
+            &x,
+            &w,
+            options().dilation(0),
+            zero("dilation", 0),
+        ),
+        (
+            "empty kernel",
+            &x,
+            &[2, 3, 3, 0],
+            options(),
+            zero("kernel", 1),
+        ),
+        (
+            "empty image",
+            &[1, 2, 0, 5],
+            &w,
+            options().padding(1),
+            zero("input", 0),
+        ),
         (
             "no input channels",
             &[1, 0, 4, 5],
@@ -273,7 +316,10 @@ fn impossible_transposed_convolutions() {
 
 #[test]
 fn a_bias_of_another_length() {
-    let (x, w) = (Array4::<f64>::zeros((1, 3, 2, 2)), Array4::zeros((3, 2, 2, 2)));
+    let (x, w) = (
+        Array4::<f64>::zeros((1, 3, 2, 2)),
+        Array4::zeros((3, 2, 2, 2)),
+    );
     // As long as there are input channels, which is not what a bias counts.
     for length in [0, 1, 3] {
         let refused = conv_transpose2d(&x, &w, Some(&Array1::zeros(length)), &options());
@@ -301,14 +347,23 @@ fn output_sizes() {
             15,
         ),
         ("a size in reach", options().stride(3).output_size([14]), 14),
-        ("SAME_UPPER", options().stride(3).padding(Padding::SameUpper), 12),
-        ("SAME_LOWER", options().stride(2).padding(Padding::SameLower), 8),
+        (
+            "SAME_UPPER",
+            options().stride(3).padding(Padding::SameUpper),
+            12,
+        ),
+        (
+            "SAME_LOWER",
+            options().stride(2).padding(Padding::SameLower),
+            8,
+        ),
         ("padding to one element", options().padding([(3, 2)]), 1),
     ];
     for (name, options, expected) in cases {
         for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
             let options = options.clone().layout(layout);
-            let geometry = TransposedGeometry::new(&layout.shape(2, 5, &[4]), &[5, 3, 3], &options).unwrap();
+            let geometry =
+                TransposedGeometry::new(&layout.shape(2, 5, &[4]), &[5, 3, 3], &options).unwrap();
             let got = geometry.output_shape();
             failures.check(got == layout.shape(2, 3, &[expected]), || {
                 format!("{name}: {got:?}, expected {expected}")

@@ -2,7 +2,8 @@
 //! the slides, PyTorch's and TensorFlow's numbers have judged.
 
 use gemmconv::{
-    ConvGeometry, ConvOptions, Layout, Padding, RecipeKind, TransposedOptions, conv, conv_transpose, conv1d, conv3d,
+    ConvGeometry, ConvOptions, Layout, Padding, RecipeKind, TransposedOptions, conv,
+    conv_transpose, conv1d, conv3d,
 };
 use ndarray::{Array1, Array3, Array5, ArrayD, IxDyn, array, s};
 
@@ -101,7 +102,10 @@ fn geometries_that_others_got_wrong() {
             "dfdx 770: nothing square",
             &[1, 2, 9, 7],
             &[3, 2, 2, 4],
-            options().stride([3, 1]).padding([(2, 0), (1, 3)]).dilation([2, 1]),
+            options()
+                .stride([3, 1])
+                .padding([(2, 0), (1, 3)])
+                .dilation([2, 1]),
         ),
         (
             "dfdx 219: rank 1",
@@ -145,8 +149,10 @@ fn geometries_that_others_got_wrong() {
         let mut first: Option<Answers<f32>> = None;
         for layout in LAYOUTS {
             let shape = layout.shape(input[0], input[1], &input[2..]);
-            let geometry = ConvGeometry::new(&shape, weight, &options.clone().layout(layout)).unwrap();
-            let mut operands = Operands::<f32>::integers(1, &ConvGeometry::new(input, weight, options).unwrap());
+            let geometry =
+                ConvGeometry::new(&shape, weight, &options.clone().layout(layout)).unwrap();
+            let mut operands =
+                Operands::<f32>::integers(1, &ConvGeometry::new(input, weight, options).unwrap());
             operands.x = crate::support::to_layout(layout, &operands.x);
             operands.dy = crate::support::to_layout(layout, &operands.dy);
             for way in Way::all(&[1, 2]) {
@@ -154,11 +160,20 @@ fn geometries_that_others_got_wrong() {
                 answers.y = from_layout(layout, &answers.y);
                 answers.dx = from_layout(layout, &answers.dx);
                 let expected = first.get_or_insert_with(|| {
-                    assert_eq!((way.recipe, layout), (RecipeKind::Naive, Layout::ChannelsFirst));
+                    assert_eq!(
+                        (way.recipe, layout),
+                        (RecipeKind::Naive, Layout::ChannelsFirst)
+                    );
                     answers.clone()
                 });
-                for ((what, got), (_, expected)) in answers.named().into_iter().zip(expected.named()) {
-                    failures.equal(&format!("{name}: {what}, {} ({way})", layout.name()), got, expected);
+                for ((what, got), (_, expected)) in
+                    answers.named().into_iter().zip(expected.named())
+                {
+                    failures.equal(
+                        &format!("{name}: {what}, {} ({way})", layout.name()),
+                        got,
+                        expected,
+                    );
                 }
             }
         }
@@ -173,7 +188,10 @@ fn padding_at_the_end_counts() {
     let w = Array5::ones((1, 1, 2, 2, 2));
     let y = conv3d(&x, &w, None, &ConvOptions::new().padding([(0, 1); 3])).unwrap();
     assert_eq!(y.shape(), [1, 1, 2, 2, 2]);
-    assert_eq!(y.iter().copied().collect::<Vec<_>>(), [8., 4., 4., 2., 4., 2., 2., 1.]);
+    assert_eq!(
+        y.iter().copied().collect::<Vec<_>>(),
+        [8., 4., 4., 2., 4., 2., 2., 1.]
+    );
 }
 
 /// rten 1399, burn 2676: the odd element of SAME goes to the end for upper, to the beginning for lower.
@@ -188,7 +206,8 @@ fn the_odd_element_of_same() {
 /// burn 4799: inputs that no window reads have a gradient of zero, and dX has their place.
 #[test]
 fn unread_inputs_have_no_gradient() {
-    let geometry = ConvGeometry::new(&[1, 1, 10], &[1, 1, 3], &ConvOptions::new().stride(4)).unwrap();
+    let geometry =
+        ConvGeometry::new(&[1, 1, 10], &[1, 1, 3], &ConvOptions::new().stride(4)).unwrap();
     for way in Way::all(&[1, 2]) {
         let operands = Operands {
             x: ArrayD::<f64>::ones(geometry.input_shape()),
@@ -218,7 +237,13 @@ fn parts_of_larger_arrays() {
     let options = ConvOptions::new().groups(2).padding(1);
     assert!(!x.is_standard_layout() && !w.is_standard_layout());
     let apart = conv(&x, &w, None, &options).unwrap();
-    let whole = conv(&x.as_standard_layout(), &w.as_standard_layout(), None, &options).unwrap();
+    let whole = conv(
+        &x.as_standard_layout(),
+        &w.as_standard_layout(),
+        None,
+        &options,
+    )
+    .unwrap();
     assert_eq!(apart, whole);
     assert_eq!(apart.shape(), [2, 4, 6, 11]);
 }
@@ -236,13 +261,20 @@ fn the_bias_of_a_transposed_convolution() {
         let outputs = weight[1] * groups;
         let bias: Array1<f64> = (0..outputs).map(|o| 1.0 + o as f64).collect();
         for layout in LAYOUTS {
-            let options = TransposedOptions::new().groups(groups).stride(2).layout(layout);
+            let options = TransposedOptions::new()
+                .groups(groups)
+                .stride(2)
+                .layout(layout);
             let x = ArrayD::zeros(layout.shape(input[0], input[1], &input[2..]));
             let y = conv_transpose(&x, &ArrayD::ones(weight), Some(&bias), &options).unwrap();
             let y = from_layout(layout, &y);
             // Of an image of zeros nothing but the bias is left.
             let expected = ArrayD::from_shape_fn(y.raw_dim(), |i| bias[i[1]]);
-            failures.equal(&format!("{input:?} ∗ {weight:?} in {groups}"), &y, &expected);
+            failures.equal(
+                &format!("{input:?} ∗ {weight:?} in {groups}"),
+                &y,
+                &expected,
+            );
             failures.check(y.shape()[1] == outputs, || format!("{:?}", y.shape()));
         }
     }

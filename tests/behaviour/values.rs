@@ -1,22 +1,32 @@
 //! Special values and empty batches: IEEE arithmetic in every recipe, padding an explicit number.
 
 use gemmconv::{
-    Activation, ConvGeometry, ConvOptions, ConvPlan, Element, Epilogue, Layout, PaddingMode, Pass, PlanOptions,
-    TransposedGeometry, TransposedOptions, conv1d,
+    Activation, ConvGeometry, ConvOptions, ConvPlan, Element, Epilogue, Layout, PaddingMode, Pass,
+    PlanOptions, TransposedGeometry, TransposedOptions, conv1d,
 };
 use ndarray::{Array3, ArrayD, Axis, array};
 
-use crate::support::{Answers, Failures, LAYOUTS, Operands, Random, Way, from_layout, to_layout, vector};
+use crate::support::{
+    Answers, Failures, LAYOUTS, Operands, Random, Way, from_layout, to_layout, vector,
+};
 
 /// Runs `judge` for every way, layout and one of several channel counts around the engines' blocks: burn 5385 gave
 /// finite numbers or NaN depending on the count.
-fn each_way(input: &[usize], options: &ConvOptions, judge: impl Fn(&mut Failures, &str, &ConvGeometry, Way)) {
+fn each_way(
+    input: &[usize],
+    options: &ConvOptions,
+    judge: impl Fn(&mut Failures, &str, &ConvGeometry, Way),
+) {
     let mut failures = Failures::new();
     for channels in [1, 3, 8, 16, 17, 33] {
         for layout in LAYOUTS {
             let options = options.clone().layout(layout);
             let shape = layout.shape(input[0], channels, &input[1..]);
-            let weight = [&[channels.max(2), channels], vec![3; input.len() - 1].as_slice()].concat();
+            let weight = [
+                &[channels.max(2), channels],
+                vec![3; input.len() - 1].as_slice(),
+            ]
+            .concat();
             let geometry = ConvGeometry::new(&shape, &weight, &options).unwrap();
             for way in Way::all(&[1, 2]) {
                 judge(
@@ -52,12 +62,23 @@ fn kind(value: f32) -> &'static str {
     }
 }
 
-fn kinds(failures: &mut Failures, what: &str, got: &ArrayD<f32>, expected: impl Fn(&[usize]) -> &'static str) {
+fn kinds(
+    failures: &mut Failures,
+    what: &str,
+    got: &ArrayD<f32>,
+    expected: impl Fn(&[usize]) -> &'static str,
+) {
     use ndarray::Dimension;
     let wrong: Vec<_> = got
         .indexed_iter()
         .filter(|(index, value)| kind(**value) != expected(index.slice()))
-        .map(|(index, value)| format!("{:?} is {value}, expected {}", index.slice(), expected(index.slice())))
+        .map(|(index, value)| {
+            format!(
+                "{:?} is {value}, expected {}",
+                index.slice(),
+                expected(index.slice())
+            )
+        })
         .collect();
     failures.check(wrong.is_empty(), || {
         format!("{what}: {} wrong, {}", wrong.len(), wrong[0])
@@ -118,10 +139,15 @@ fn nan_times_zero_is_nan_and_stays_where_it_is() {
             operands.x = to_layout(layout, &x);
             operands.w.fill(0.0);
             let answers = operands.conv(geometry, way);
-            kinds(failures, &format!("{name}: y"), &from_layout(layout, &answers.y), |i| {
-                let reads = i[0] == 1 && i[2].abs_diff(2) <= 1 && i[3].abs_diff(3) <= 1;
-                if reads { "NaN" } else { "finite" }
-            });
+            kinds(
+                failures,
+                &format!("{name}: y"),
+                &from_layout(layout, &answers.y),
+                |i| {
+                    let reads = i[0] == 1 && i[2].abs_diff(2) <= 1 && i[3].abs_diff(3) <= 1;
+                    if reads { "NaN" } else { "finite" }
+                },
+            );
             kinds(failures, &format!("{name}: dw"), &answers.dw, |i| {
                 if i[1] == 0 { "NaN" } else { "finite" }
             });
@@ -145,9 +171,14 @@ fn nan_times_zero_is_nan_and_stays_where_it_is() {
                     }
                 },
             );
-            kinds(failures, &format!("{name}: dw of a NaN"), &answers.dw, |i| {
-                if i[0] == 1 { "NaN" } else { "finite" }
-            });
+            kinds(
+                failures,
+                &format!("{name}: dw of a NaN"),
+                &answers.dw,
+                |i| {
+                    if i[0] == 1 { "NaN" } else { "finite" }
+                },
+            );
             let bias = answers
                 .db
                 .iter()
@@ -161,27 +192,33 @@ fn nan_times_zero_is_nan_and_stays_where_it_is() {
 /// 3e38 · 4 = ∞, 3e38 · 4 − 3e38 · 4 = NaN as IEEE has it; f64 does not overflow there.
 #[test]
 fn f32_overflows_to_infinity() {
-    each_way(&[1, 5, 5], &ConvOptions::new(), |failures, name, geometry, way| {
-        let mut operands = ones::<f32>(geometry);
-        operands.x.fill(3e38);
-        operands.w.fill(4.0);
-        let answers = operands.conv(geometry, way);
-        kinds(failures, &format!("{name}: y"), &answers.y, |_| "inf");
-        kinds(failures, &format!("{name}: dx"), &answers.dx, |_| "finite");
-        operands.w.mapv_inplace(|w| -w);
-        kinds(
-            failures,
-            &format!("{name}: −y"),
-            &operands.conv(geometry, way).y,
-            |_| "-inf",
-        );
-        let wide = operands.map(f64::from).conv(geometry, way).y;
-        let taps = (9 * geometry.input_channels()) as f64;
-        let expected = -taps * 4.0 * f64::from(3e38f32);
-        failures.check(wide.iter().all(|y| ((y - expected) / expected).abs() < 1e-12), || {
-            format!("{name}: f64 {wide}")
-        });
-    });
+    each_way(
+        &[1, 5, 5],
+        &ConvOptions::new(),
+        |failures, name, geometry, way| {
+            let mut operands = ones::<f32>(geometry);
+            operands.x.fill(3e38);
+            operands.w.fill(4.0);
+            let answers = operands.conv(geometry, way);
+            kinds(failures, &format!("{name}: y"), &answers.y, |_| "inf");
+            kinds(failures, &format!("{name}: dx"), &answers.dx, |_| "finite");
+            operands.w.mapv_inplace(|w| -w);
+            kinds(
+                failures,
+                &format!("{name}: −y"),
+                &operands.conv(geometry, way).y,
+                |_| "-inf",
+            );
+            let wide = operands.map(f64::from).conv(geometry, way).y;
+            let taps = (9 * geometry.input_channels()) as f64;
+            let expected = -taps * 4.0 * f64::from(3e38f32);
+            failures.check(
+                wide.iter()
+                    .all(|y| ((y - expected) / expected).abs() < 1e-12),
+                || format!("{name}: f64 {wide}"),
+            );
+        },
+    );
 }
 
 /// The smallest numbers are kept, in operands, products and sums.
@@ -189,37 +226,41 @@ fn f32_overflows_to_infinity() {
 fn denormals_are_kept() {
     let (tiny, least) = (1e-40f32, f32::from_bits(1));
     assert!(tiny.is_subnormal());
-    each_way(&[2, 5, 4], &ConvOptions::new(), |failures, name, geometry, way| {
-        // One product is not zero: y is a copy.
-        let mut operands = ones::<f32>(geometry);
-        operands.x.fill(tiny);
-        operands.w.fill(0.0);
-        operands
-            .w
-            .index_axis_mut(Axis(1), 0)
-            .index_axis_mut(Axis(1), 1)
-            .index_axis_mut(Axis(1), 1)
-            .fill(1.0);
-        operands.dy.fill(least);
-        let answers = operands.conv(geometry, way);
-        failures.check(answers.y.iter().all(|&y| y == tiny), || {
-            format!("{name}: {:e}", answers.y)
-        });
-        let kept = answers
-            .dx
-            .iter()
-            .all(|&dx| dx == 0.0 || (dx.is_subnormal() && dx >= least));
-        failures.check(kept && answers.dx.iter().any(|&dx| dx > 0.0), || {
-            format!("{name}: dx {:e}", answers.dx)
-        });
-        // A product of normal numbers that is denormal.
-        operands.x.fill(f32::MIN_POSITIVE);
-        operands.w.mapv_inplace(|w| w * 0.5);
-        let y = operands.conv(geometry, way).y;
-        failures.check(y.iter().all(|&y| y == f32::MIN_POSITIVE / 2.0), || {
-            format!("{name}: {y:e}")
-        });
-    });
+    each_way(
+        &[2, 5, 4],
+        &ConvOptions::new(),
+        |failures, name, geometry, way| {
+            // One product is not zero: y is a copy.
+            let mut operands = ones::<f32>(geometry);
+            operands.x.fill(tiny);
+            operands.w.fill(0.0);
+            operands
+                .w
+                .index_axis_mut(Axis(1), 0)
+                .index_axis_mut(Axis(1), 1)
+                .index_axis_mut(Axis(1), 1)
+                .fill(1.0);
+            operands.dy.fill(least);
+            let answers = operands.conv(geometry, way);
+            failures.check(answers.y.iter().all(|&y| y == tiny), || {
+                format!("{name}: {:e}", answers.y)
+            });
+            let kept = answers
+                .dx
+                .iter()
+                .all(|&dx| dx == 0.0 || (dx.is_subnormal() && dx >= least));
+            failures.check(kept && answers.dx.iter().any(|&dx| dx > 0.0), || {
+                format!("{name}: dx {:e}", answers.dx)
+            });
+            // A product of normal numbers that is denormal.
+            operands.x.fill(f32::MIN_POSITIVE);
+            operands.w.mapv_inplace(|w| w * 0.5);
+            let y = operands.conv(geometry, way).y;
+            failures.check(y.iter().all(|&y| y == f32::MIN_POSITIVE / 2.0), || {
+                format!("{name}: {y:e}")
+            });
+        },
+    );
 }
 
 /// NaN goes through every activation; infinities are clamped or kept. `f32::max` would drop the NaN.
@@ -228,8 +269,17 @@ fn nan_passes_every_activation() {
     let activations = [
         (Activation::Identity, [f32::INFINITY, f32::NEG_INFINITY]),
         (Activation::Relu, [f32::INFINITY, 0.0]),
-        (Activation::Clamp { low: 0.0, high: 6.0 }, [6.0, 0.0]),
-        (Activation::LeakyRelu { slope: 0.1 }, [f32::INFINITY, f32::NEG_INFINITY]),
+        (
+            Activation::Clamp {
+                low: 0.0,
+                high: 6.0,
+            },
+            [6.0, 0.0],
+        ),
+        (
+            Activation::LeakyRelu { slope: 0.1 },
+            [f32::INFINITY, f32::NEG_INFINITY],
+        ),
     ];
     let mut failures = Failures::new();
     for way in Way::all(&[1, 2]) {
@@ -250,9 +300,14 @@ fn nan_passes_every_activation() {
             });
             failures.check(right, || format!("{activation:?} ({way}): {y}"));
             // A NaN that the bias or the residual brings.
-            for epilogue in [epilogue.bias(&[f32::NAN]), epilogue.residual(&[f32::NAN; 40])] {
+            for epilogue in [
+                epilogue.bias(&[f32::NAN]),
+                epilogue.residual(&[f32::NAN; 40]),
+            ] {
                 let y = plan.forward(&x, &weights, &epilogue).unwrap();
-                failures.check(y.iter().all(|y| y.is_nan()), || format!("{activation:?} ({way}): {y}"));
+                failures.check(y.iter().all(|y| y.is_nan()), || {
+                    format!("{activation:?} ({way}): {y}")
+                });
             }
         }
     }
@@ -268,7 +323,10 @@ fn padding_with_infinity_and_nan() {
             .padding([(1, 0)])
             .padding_mode(PaddingMode::Constant(value));
         let w = Array3::from_shape_vec((1, 1, 2), w.to_vec()).unwrap();
-        conv1d(&x, &w, None, &options).unwrap().into_raw_vec_and_offset().0
+        conv1d(&x, &w, None, &options)
+            .unwrap()
+            .into_raw_vec_and_offset()
+            .0
     };
     assert_eq!(y(f64::INFINITY, [2.0, 1.0]), [f32::INFINITY, 4.0, 7.0]);
     let zero_weight = y(f64::INFINITY, [0.0, 1.0]);
@@ -293,7 +351,9 @@ fn infinities_of_both_signs_are_nan() {
         };
         let y = operands.conv(&geometry, way).y;
         failures.check(y[[0, 0, 0]].is_nan(), || format!("∞ − ∞ ({way}): {y}"));
-        failures.check(y[[0, 0, 1]] == f32::NEG_INFINITY, || format!("−∞ + 1 ({way}): {y}"));
+        failures.check(y[[0, 0, 1]] == f32::NEG_INFINITY, || {
+            format!("−∞ + 1 ({way}): {y}")
+        });
         failures.check(y[[0, 0, 2]] == 1.0, || format!("1 − 0 ({way}): {y}"));
     }
     failures.finish(9);
@@ -324,8 +384,15 @@ fn an_empty_batch() {
                 let plan = ConvPlan::<f32>::new(&geometry, &way.options()).unwrap();
                 let (mut dw, mut db) = (vec![f32::NAN; geometry.weight_len()], vec![f32::NAN; 6]);
                 let mut scratch = vec![f32::NAN; plan.scratch_len(Pass::BackwardWeight)];
-                let done =
-                    way.run(|| plan.backward_weight_with_scratch(&[], &[], &mut dw, Some(&mut db), &mut scratch));
+                let done = way.run(|| {
+                    plan.backward_weight_with_scratch(
+                        &[],
+                        &[],
+                        &mut dw,
+                        Some(&mut db),
+                        &mut scratch,
+                    )
+                });
                 failures.check(done.is_ok(), || format!("{name}: {done:?}"));
                 failures.check(dw.iter().chain(&db).all(|&value| value == 0.0), || {
                     format!("{name}: {dw:?} {db:?}")
@@ -377,17 +444,27 @@ fn an_empty_image_with_padding() {
             } else {
                 PaddingMode::Constant(value)
             };
-            let options = ConvOptions::new().padding(1).padding_mode(mode).layout(layout);
+            let options = ConvOptions::new()
+                .padding(1)
+                .padding_mode(mode)
+                .layout(layout);
             let geometry = ConvGeometry::new(&shape, weight, &options).unwrap();
             for way in Way::all(&[1, 2]) {
-                let name = format!("{input:?} ∗ {weight:?}, padding {value}, {} ({way})", layout.name());
+                let name = format!(
+                    "{input:?} ∗ {weight:?}, padding {value}, {} ({way})",
+                    layout.name()
+                );
                 let operands = Operands::<f64>::integers(3, &geometry);
                 let Answers { y, dx, dw, db } = operands.conv(&geometry, way);
                 // Every patch is the constant.
                 let sums: Vec<f64> = operands.w.outer_iter().map(|w| value * w.sum()).collect();
                 let expected = ArrayD::from_shape_fn(output, |i| sums[i[1]] + operands.b[i[1]]);
                 failures.equal(&format!("{name}: y"), &from_layout(layout, &y), &expected);
-                failures.equal(&format!("{name}: dx"), &dx, &ArrayD::zeros(shape.as_slice()));
+                failures.equal(
+                    &format!("{name}: dx"),
+                    &dx,
+                    &ArrayD::zeros(shape.as_slice()),
+                );
                 let gradient = ArrayD::from_shape_fn(weight, |i| value * db[i[0]]);
                 failures.equal(&format!("{name}: dw"), &dw, &gradient);
             }
@@ -401,29 +478,46 @@ fn an_empty_image_with_padding() {
 fn buffers_may_hold_anything() {
     let mut failures = Failures::new();
     for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
-        let options = ConvOptions::new().padding(1).stride(2).groups(3).layout(layout);
-        let geometry = ConvGeometry::new(&layout.shape(2, 6, &[9, 8]), &[9, 2, 3, 3], &options).unwrap();
+        let options = ConvOptions::new()
+            .padding(1)
+            .stride(2)
+            .groups(3)
+            .layout(layout);
+        let geometry =
+            ConvGeometry::new(&layout.shape(2, 6, &[9, 8]), &[9, 2, 3, 3], &options).unwrap();
         let operands = Operands::<f32>::integers(4, &geometry);
         let expected = operands.conv(&geometry, Way::all(&[1])[0]);
         let plan = ConvPlan::<f32>::new(&geometry, &PlanOptions::new()).unwrap();
         let weights = plan.prepare(&operands.w).unwrap();
         for poison in [f32::NAN, f32::INFINITY, 1e30] {
             let of = |length: usize| vec![poison; length];
-            let (x, dy) = (operands.x.as_slice().unwrap(), operands.dy.as_slice().unwrap());
+            let (x, dy) = (
+                operands.x.as_slice().unwrap(),
+                operands.dy.as_slice().unwrap(),
+            );
             let [mut y, mut dx] = [of(dy.len()), of(x.len())];
             let [mut dw, mut db] = [of(geometry.weight_len()), of(9)];
             let scratch = |pass| of(plan.scratch_len(pass) + 5);
             let epilogue = Epilogue::none().bias(&operands.b);
             plan.forward_with_scratch(x, &weights, &epilogue, &mut y, &mut scratch(Pass::Forward))
                 .unwrap();
-            plan.backward_input_with_scratch(dy, &weights, &mut dx, &mut scratch(Pass::BackwardInput))
-                .unwrap();
+            plan.backward_input_with_scratch(
+                dy,
+                &weights,
+                &mut dx,
+                &mut scratch(Pass::BackwardInput),
+            )
+            .unwrap();
             let mut work = scratch(Pass::BackwardWeight);
             plan.backward_weight_with_scratch(x, dy, &mut dw, Some(&mut db), &mut work)
                 .unwrap();
             for ((what, expected), got) in expected.named().into_iter().zip([y, dx, dw, db]) {
                 let got = ArrayD::from_shape_vec(expected.raw_dim(), got).unwrap();
-                failures.equal(&format!("{what} on {poison}, {}", layout.name()), &got, expected);
+                failures.equal(
+                    &format!("{what} on {poison}, {}", layout.name()),
+                    &got,
+                    expected,
+                );
             }
         }
     }

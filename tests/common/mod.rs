@@ -36,14 +36,19 @@ pub fn data(name: &str) -> Option<PathBuf> {
 
 /// A JSON file.
 pub fn json(path: &Path) -> serde_json::Value {
-    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text =
+        std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// A JSON list of non-negative numbers.
 pub fn sizes(value: &serde_json::Value) -> Vec<usize> {
-    let list = value.as_array().unwrap_or_else(|| panic!("{value} is not a list"));
-    list.iter().map(|size| size.as_u64().unwrap() as usize).collect()
+    let list = value
+        .as_array()
+        .unwrap_or_else(|| panic!("{value} is not a list"));
+    list.iter()
+        .map(|size| size.as_u64().unwrap() as usize)
+        .collect()
 }
 
 /// One tensor of a safetensors file.
@@ -86,7 +91,8 @@ impl Tensor {
 /// The tensors of a safetensors file, by name.
 pub fn tensors(path: &Path) -> BTreeMap<String, Tensor> {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let file = SafeTensors::deserialize(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let file = SafeTensors::deserialize(&bytes)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let tensors = file.tensors().into_iter().map(|(name, view)| {
         let tensor = Tensor {
             shape: view.shape().to_vec(),

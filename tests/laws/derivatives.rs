@@ -8,7 +8,10 @@ use crate::table::{Case, on, table};
 use crate::transposed::TRANSPOSED;
 
 /// (f(v + ε) − f(v − ε)) / 2ε for every element of `values`, in which f may not be linear.
-fn central_differences(values: &ArrayD<f64>, mut f: impl FnMut(&ArrayD<f64>) -> f64) -> ArrayD<f64> {
+fn central_differences(
+    values: &ArrayD<f64>,
+    mut f: impl FnMut(&ArrayD<f64>) -> f64,
+) -> ArrayD<f64> {
     const EPSILON: f64 = 1e-6;
     let mut moved = values.clone();
     ArrayD::from_shape_fn(values.raw_dim(), |index| {
@@ -16,7 +19,10 @@ fn central_differences(values: &ArrayD<f64>, mut f: impl FnMut(&ArrayD<f64>) -> 
             moved[index.clone()] = value;
             f(&moved)
         };
-        let (above, below) = (at(values[index.clone()] + EPSILON), at(values[index.clone()] - EPSILON));
+        let (above, below) = (
+            at(values[index.clone()] + EPSILON),
+            at(values[index.clone()] - EPSILON),
+        );
         moved[index.clone()] = values[index.clone()];
         (above - below) / (2.0 * EPSILON)
     })
@@ -30,31 +36,38 @@ fn near(expected: f64, _: &IxDyn) -> f64 {
 /// L = ⟨dy, conv(x, w) + b⟩: every gradient, every rank and padding content, by differences.
 #[test]
 fn gradients_agree_with_central_differences() {
-    on(&table(), &Way::all(&[1]), |failures, name, _, geometry, way| {
-        let operands = Operands::<f64>::reals(10, geometry);
-        let answers = operands.conv(geometry, way);
-        let plan = ConvPlan::new(geometry, &way.options()).unwrap();
-        let loss = |x: &ArrayD<f64>, w: &ArrayD<f64>, b: &[f64]| {
-            let y = plan
-                .forward(x, &plan.prepare(w).unwrap(), &Epilogue::none().bias(b))
-                .unwrap();
-            dot(&y, &operands.dy)
-        };
-        let (x, w, b) = (&operands.x, &operands.w, vector(operands.b.clone()));
-        let dx = central_differences(x, |x| loss(x, w, &operands.b));
-        let dw = central_differences(w, |w| loss(x, w, &operands.b));
-        let db = central_differences(&b, |b| loss(x, w, b.as_slice().unwrap()));
-        failures.within(&format!("{name}: dx"), &answers.dx, &dx, near);
-        failures.within(&format!("{name}: dw"), &answers.dw, &dw, near);
-        failures.within(&format!("{name}: db"), &answers.db, &db, near);
-    });
+    on(
+        &table(),
+        &Way::all(&[1]),
+        |failures, name, _, geometry, way| {
+            let operands = Operands::<f64>::reals(10, geometry);
+            let answers = operands.conv(geometry, way);
+            let plan = ConvPlan::new(geometry, &way.options()).unwrap();
+            let loss = |x: &ArrayD<f64>, w: &ArrayD<f64>, b: &[f64]| {
+                let y = plan
+                    .forward(x, &plan.prepare(w).unwrap(), &Epilogue::none().bias(b))
+                    .unwrap();
+                dot(&y, &operands.dy)
+            };
+            let (x, w, b) = (&operands.x, &operands.w, vector(operands.b.clone()));
+            let dx = central_differences(x, |x| loss(x, w, &operands.b));
+            let dw = central_differences(w, |w| loss(x, w, &operands.b));
+            let db = central_differences(&b, |b| loss(x, w, b.as_slice().unwrap()));
+            failures.within(&format!("{name}: dx"), &answers.dx, &dx, near);
+            failures.within(&format!("{name}: dw"), &answers.dw, &dw, near);
+            failures.within(&format!("{name}: db"), &answers.db, &db, near);
+        },
+    );
 }
 
 /// The same of transposed convolutions.
 #[test]
 fn transposed_gradients_agree_with_central_differences() {
     let mut failures = Failures::new();
-    for (case, layout) in TRANSPOSED.iter().flat_map(|case| LAYOUTS.map(|layout| (case, layout))) {
+    for (case, layout) in TRANSPOSED
+        .iter()
+        .flat_map(|case| LAYOUTS.map(|layout| (case, layout)))
+    {
         for way in Way::all(&[1]) {
             let geometry = case.geometry(layout);
             let mut random = Random::new(11);
@@ -88,7 +101,10 @@ fn transposed_gradients_agree_with_central_differences() {
 pub const ACTIVATIONS: [Activation<f64>; 4] = [
     Activation::Identity,
     Activation::Relu,
-    Activation::Clamp { low: -0.5, high: 1.0 },
+    Activation::Clamp {
+        low: -0.5,
+        high: 1.0,
+    },
     Activation::LeakyRelu { slope: 0.25 },
 ];
 
@@ -114,15 +130,21 @@ fn gradients_through_an_epilogue_agree_with_central_differences() {
                 let epilogue = Epilogue::none()
                     .bias(&operands.b)
                     .residual(residual.as_slice().unwrap());
-                plan.forward(x, &plan.prepare(w).unwrap(), &epilogue.activation(activation))
-                    .unwrap()
+                plan.forward(
+                    x,
+                    &plan.prepare(w).unwrap(),
+                    &epilogue.activation(activation),
+                )
+                .unwrap()
             };
-            let loss = |x: &ArrayD<f64>, w: &ArrayD<f64>| dot(&forward(x, w, activation), &operands.dy);
+            let loss =
+                |x: &ArrayD<f64>, w: &ArrayD<f64>| dot(&forward(x, w, activation), &operands.dy);
             let (x, w) = (&operands.x, &operands.w);
             let sums = forward(x, w, Activation::Identity);
             let edges = [0.0, -0.5, 1.0];
             assert!(
-                sums.iter().all(|y| edges.iter().all(|edge| (y - edge).abs() > 1e-4)),
+                sums.iter()
+                    .all(|y| edges.iter().all(|edge| (y - edge).abs() > 1e-4)),
                 "a sum sits on an edge"
             );
             let slope = sums.mapv(|y| match activation {

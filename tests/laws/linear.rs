@@ -21,7 +21,9 @@ fn each_gradient_is_the_adjoint_of_the_forward_pass() {
             dot(&linear.y, &operands.dy) - dot(&operands.x, &answers.dx),
             dot(&answers.y, &operands.dy) - dot(&operands.w, &answers.dw),
         ];
-        failures.check(products == [0.0; 2], || format!("{name}: ⟨y, dy⟩ − … = {products:?}"));
+        failures.check(products == [0.0; 2], || {
+            format!("{name}: ⟨y, dy⟩ − … = {products:?}")
+        });
         let dy = from_layout(case.options.layout, &operands.dy);
         let sums = vector(dy.axis_iter(Axis(1)).map(|channel| channel.sum()).collect());
         failures.equal(name, &answers.db, &sums);
@@ -33,7 +35,10 @@ fn each_gradient_is_the_adjoint_of_the_forward_pass() {
 fn fold_is_the_adjoint_of_unfold() {
     let mut failures = Failures::new();
     for (seed, case) in table().iter().map(without_constant).enumerate() {
-        for order in [PatchOrder::ElementsByPositions, PatchOrder::PositionsByElements] {
+        for order in [
+            PatchOrder::ElementsByPositions,
+            PatchOrder::PositionsByElements,
+        ] {
             let mut random = Random::new(seed as u64);
             let geometry = case.geometry();
             let x = random.integers::<f64>(&geometry.input_shape());
@@ -41,9 +46,18 @@ fn fold_is_the_adjoint_of_unfold() {
             let patches = unfold(&x, kernel, &case.options, order).unwrap();
             let u = random.integers::<f64>(patches.shape());
             let u3 = u.clone().into_dimensionality().unwrap();
-            let back = fold(&u3, IxDyn(&geometry.input_shape()), kernel, &case.options, order).unwrap();
+            let back = fold(
+                &u3,
+                IxDyn(&geometry.input_shape()),
+                kernel,
+                &case.options,
+                order,
+            )
+            .unwrap();
             let (left, right) = (dot(&patches.into_dyn(), &u), dot(&x, &back));
-            failures.check(left == right, || format!("{case:?} {order:?}: {left} ≠ {right}"));
+            failures.check(left == right, || {
+                format!("{case:?} {order:?}: {left} ≠ {right}")
+            });
         }
     }
     failures.finish(400);
@@ -77,7 +91,11 @@ fn the_forward_pass_is_linear_in_image_and_kernel() {
             &mixed(&y(x, w, &zero_padded), &y(&second.x, w, &zero_padded)),
         );
         let in_w = y(x, &mixed(w, &second.w), geometry);
-        failures.equal(name, &in_w, &mixed(&y(x, w, geometry), &y(x, &second.w, geometry)));
+        failures.equal(
+            name,
+            &in_w,
+            &mixed(&y(x, w, geometry), &y(x, &second.w, geometry)),
+        );
     });
 }
 
@@ -97,12 +115,15 @@ fn an_epilogue_is_what_it_says() {
             Layout::ChannelsLast => bare.ndim() - 1,
         };
         for activation in ACTIVATIONS {
-            for (with_bias, with_residual) in [(false, false), (true, false), (false, true), (true, true)] {
+            for (with_bias, with_residual) in
+                [(false, false), (true, false), (false, true), (true, true)]
+            {
                 let mut epilogue = Epilogue::none().activation(activation);
                 let mut expected = bare.clone();
                 if with_bias {
                     epilogue = epilogue.bias(&operands.b);
-                    for (mut channel, &b) in expected.axis_iter_mut(Axis(channels)).zip(&operands.b) {
+                    for (mut channel, &b) in expected.axis_iter_mut(Axis(channels)).zip(&operands.b)
+                    {
                         channel += b;
                     }
                 }
@@ -116,8 +137,11 @@ fn an_epilogue_is_what_it_says() {
                     Activation::LeakyRelu { slope } if y < 0.0 => slope * y,
                     _ => y,
                 });
-                let got = way.run(|| plan.forward(&operands.x, &weights, &epilogue)).unwrap();
-                let what = format!("{name}, {activation:?}, bias {with_bias}, residual {with_residual}");
+                let got = way
+                    .run(|| plan.forward(&operands.x, &weights, &epilogue))
+                    .unwrap();
+                let what =
+                    format!("{name}, {activation:?}, bias {with_bias}, residual {with_residual}");
                 failures.equal(&what, &got, &expected);
             }
         }

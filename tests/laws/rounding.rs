@@ -33,7 +33,9 @@ fn check_rounding<T: Element>(
     terms: [usize; 4],
 ) {
     let expected = exact.named().into_iter().zip(sizes.named());
-    for (((what, got), ((_, exact), (_, sizes))), terms) in answers.named().into_iter().zip(expected).zip(terms) {
+    for (((what, got), ((_, exact), (_, sizes))), terms) in
+        answers.named().into_iter().zip(expected).zip(terms)
+    {
         let gamma = terms as f64 * T::UNIT_ROUNDOFF;
         failures.within(&format!("{name}: {what}"), got, exact, |_, index| {
             gamma * sizes[index.as_array_view().to_slice().unwrap()]
@@ -83,7 +85,9 @@ fn rounding_of_transposed_convolutions_stays_below_the_general_bound() {
     let exactly = Way::all(&[1])[0];
     for layout in LAYOUTS {
         let options = TransposedOptions::new().stride(2).padding(1).layout(layout);
-        let geometry = TransposedGeometry::new(&layout.shape(2, 256, &[5, 5]), &[256, 128, 4, 4], &options).unwrap();
+        let geometry =
+            TransposedGeometry::new(&layout.shape(2, 256, &[5, 5]), &[256, 128, 4, 4], &options)
+                .unwrap();
         let operands = Operands {
             b: Random::new(17).reals(&[128]).into_raw_vec_and_offset().0,
             x: Random::new(18).reals::<f32>(&geometry.input_shape()),

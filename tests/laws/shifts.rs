@@ -29,8 +29,14 @@ fn shifting_the_image_shifts_the_result() {
     ];
     for (input, weight, dilation, groups) in shapes {
         for layout in LAYOUTS {
-            let pads: Vec<_> = weight[2..].iter().map(|&kernel| dilation * (kernel - 1)).collect();
-            let pads: Vec<_> = pads.iter().map(|&total| (total / 2, total - total / 2)).collect();
+            let pads: Vec<_> = weight[2..]
+                .iter()
+                .map(|&kernel| dilation * (kernel - 1))
+                .collect();
+            let pads: Vec<_> = pads
+                .iter()
+                .map(|&total| (total / 2, total - total / 2))
+                .collect();
             let options = ConvOptions::new()
                 .dilation(dilation)
                 .groups(groups)
@@ -40,10 +46,16 @@ fn shifting_the_image_shifts_the_result() {
             let case = Case::new(input, weight, options);
             let geometry = case.geometry();
             let operands = Operands::<f64>::integers(4, &geometry);
-            let first_axis = if layout == Layout::ChannelsFirst { 2 } else { 1 };
+            let first_axis = if layout == Layout::ChannelsFirst {
+                2
+            } else {
+                1
+            };
             for way in Way::all(&[1, 2]) {
                 let y = operands.conv(&geometry, way).y;
-                for (axis, by) in (first_axis..first_axis + input.len() - 2).flat_map(|axis| [(axis, 1), (axis, 3)]) {
+                for (axis, by) in (first_axis..first_axis + input.len() - 2)
+                    .flat_map(|axis| [(axis, 1), (axis, 3)])
+                {
                     let shifted = Operands {
                         x: rolled(&operands.x, axis, by),
                         ..operands.clone()
@@ -67,12 +79,17 @@ fn a_delta_kernel_copies_the_image() {
     let mut failures = Failures::new();
     let (stride, dilation) = ([2, 1], [1, 3]);
     for layout in LAYOUTS {
-        let options = ConvOptions::new().stride(stride).dilation(dilation).layout(layout);
+        let options = ConvOptions::new()
+            .stride(stride)
+            .dilation(dilation)
+            .layout(layout);
         let case = Case::new(&[2, 3, 9, 10], &[3, 3, 3, 3], options);
         let geometry = case.geometry();
         let operands = Operands::<f64>::integers(5, &geometry);
         let image = from_layout(layout, &operands.x);
-        for (tap, way) in (0..9).flat_map(|tap| Way::all(&[1, 2]).into_iter().map(move |way| (tap, way))) {
+        for (tap, way) in
+            (0..9).flat_map(|tap| Way::all(&[1, 2]).into_iter().map(move |way| (tap, way)))
+        {
             let taps = [tap / 3, tap % 3];
             let mut delta = operands.clone();
             delta.b.fill(0.0);
@@ -85,7 +102,11 @@ fn a_delta_kernel_copies_the_image() {
                 let at = |axis: usize| i[axis + 2] * stride[axis] + taps[axis] * dilation[axis];
                 image[[i[0], i[1], at(0), at(1)]]
             });
-            failures.equal(&format!("tap {taps:?}, {} ({way})", layout.name()), &y, &expected);
+            failures.equal(
+                &format!("tap {taps:?}, {} ({way})", layout.name()),
+                &y,
+                &expected,
+            );
         }
     }
     failures.finish(50);
@@ -162,23 +183,27 @@ fn layouts_are_told_apart_where_all_sizes_are_equal() {
 fn a_flip_is_a_reversed_kernel() {
     let mut cases = table();
     cases.retain(|case| case.options.flip_kernel);
-    on(&cases, &Way::all(&[1, 2]), |failures, name, case, geometry, way| {
-        let operands = Operands::<f64>::integers(6, geometry);
-        let flipped = operands.conv(geometry, way);
-        let plain = Case {
-            options: case.options.clone().flip_kernel(false),
-            ..case.clone()
-        };
-        let other = Operands {
-            w: reversed(&operands.w),
-            ..operands
-        };
-        let mut plain = other.conv(&plain.geometry(), way);
-        plain.dw = reversed(&plain.dw);
-        for ((what, got), (_, expected)) in flipped.named().into_iter().zip(plain.named()) {
-            failures.equal(&format!("{name}: {what}"), got, expected);
-        }
-    });
+    on(
+        &cases,
+        &Way::all(&[1, 2]),
+        |failures, name, case, geometry, way| {
+            let operands = Operands::<f64>::integers(6, geometry);
+            let flipped = operands.conv(geometry, way);
+            let plain = Case {
+                options: case.options.clone().flip_kernel(false),
+                ..case.clone()
+            };
+            let other = Operands {
+                w: reversed(&operands.w),
+                ..operands
+            };
+            let mut plain = other.conv(&plain.geometry(), way);
+            plain.dw = reversed(&plain.dw);
+            for ((what, got), (_, expected)) in flipped.named().into_iter().zip(plain.named()) {
+                failures.equal(&format!("{name}: {what}"), got, expected);
+            }
+        },
+    );
 }
 
 /// A kernel with zeros between its taps, as dilation puts them there.
@@ -205,7 +230,10 @@ fn dilation_is_a_kernel_with_zeros_between_its_taps() {
         (&[1, 2, 5, 6, 7], &[3, 2, 2, 2, 3], &[2, 1, 2]),
     ];
     for (input, weight, dilation) in shapes {
-        for (layout, mode) in LAYOUTS.into_iter().flat_map(|layout| MODES.map(|mode| (layout, mode))) {
+        for (layout, mode) in LAYOUTS
+            .into_iter()
+            .flat_map(|layout| MODES.map(|mode| (layout, mode)))
+        {
             let options = ConvOptions::new()
                 .groups(input[1] / weight[1])
                 .padding(1)
@@ -260,7 +288,8 @@ fn groups_are_separate_convolutions() {
             let separate = Operands {
                 x: of(&operands.x, channels),
                 w: of(&operands.w, 0),
-                b: operands.b[g * operands.b.len() / groups..(g + 1) * operands.b.len() / groups].to_vec(),
+                b: operands.b[g * operands.b.len() / groups..(g + 1) * operands.b.len() / groups]
+                    .to_vec(),
                 dy: of(&operands.dy, channels),
             };
             let alone = case.options.clone().groups(1);

@@ -49,7 +49,11 @@ pub fn table() -> Vec<Case> {
             options().stride(3).dilation(2).padding([(2, 0)]),
         ),
         Case::new(&[3, 4, 5], &[6, 2, 5], options().groups(2)),
-        Case::new(&[2, 3, 6, 5], &[4, 3, 3, 2], options().padding([(1, 1), (0, 1)])),
+        Case::new(
+            &[2, 3, 6, 5],
+            &[4, 3, 3, 2],
+            options().padding([(1, 1), (0, 1)]),
+        ),
         Case::new(
             &[1, 4, 7, 8],
             &[6, 2, 3, 3],
@@ -65,7 +69,10 @@ pub fn table() -> Vec<Case> {
         Case::new(
             &[1, 2, 8, 7],
             &[2, 2, 2, 2],
-            options().stride(4).dilation([3, 1]).padding(Padding::SameLower),
+            options()
+                .stride(4)
+                .dilation([3, 1])
+                .padding(Padding::SameLower),
         ),
         Case::new(
             &[1, 2, 4, 3, 5],
@@ -84,7 +91,11 @@ pub fn table() -> Vec<Case> {
             for layout in LAYOUTS {
                 for flip in [false, true] {
                     let mut case = case.clone();
-                    case.options = case.options.padding_mode(mode).layout(layout).flip_kernel(flip);
+                    case.options = case
+                        .options
+                        .padding_mode(mode)
+                        .layout(layout)
+                        .flip_kernel(flip);
                     table.push(case);
                 }
             }
@@ -99,14 +110,27 @@ pub fn everywhere(law: impl Fn(&mut Failures, &str, &Case, &ConvGeometry, Way)) 
 }
 
 /// Runs `law` on each of `cases` by each of `ways`; it must check something on each.
-pub fn on(cases: &[Case], ways: &[Way], law: impl Fn(&mut Failures, &str, &Case, &ConvGeometry, Way)) {
+pub fn on(
+    cases: &[Case],
+    ways: &[Way],
+    law: impl Fn(&mut Failures, &str, &Case, &ConvGeometry, Way),
+) {
     let mut failures = Failures::new();
     for case in cases {
         let geometry = case.geometry();
         for &way in ways {
             let before = failures.checks();
-            law(&mut failures, &format!("{case:?} ({way})"), case, &geometry, way);
-            assert!(failures.checks() > before, "nothing was checked: {case:?} ({way})");
+            law(
+                &mut failures,
+                &format!("{case:?} ({way})"),
+                case,
+                &geometry,
+                way,
+            );
+            assert!(
+                failures.checks() > before,
+                "nothing was checked: {case:?} ({way})"
+            );
         }
     }
     failures.finish(cases.len() * ways.len());

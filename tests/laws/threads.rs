@@ -1,7 +1,8 @@
 //! The same bits for any number of threads, and from any scratch that is enough.
 
 use gemmconv::{
-    Activation, ConvOptions, ConvPlan, Element, Epilogue, Layout, Padding, PaddingMode, Pass, PlanOptions, RecipeKind,
+    Activation, ConvOptions, ConvPlan, Element, Epilogue, Layout, Padding, PaddingMode, Pass,
+    PlanOptions, RecipeKind,
 };
 use ndarray::ArrayD;
 
@@ -13,7 +14,11 @@ fn large(layout: Layout) -> [Case; 5] {
     let options = || ConvOptions::new().layout(layout);
     [
         Case::new(&[1, 24, 40, 40], &[20, 24, 3, 3], options().padding(1)),
-        Case::new(&[10, 16, 9, 9], &[24, 16, 3, 3], options().padding(1).stride(2)),
+        Case::new(
+            &[10, 16, 9, 9],
+            &[24, 16, 3, 3],
+            options().padding(1).stride(2),
+        ),
         Case::new(
             &[2, 32, 24, 24],
             &[64, 8, 3, 3],
@@ -37,8 +42,13 @@ fn same_bits<T: Element>(failures: &mut Failures, limit: usize) {
     for case in LAYOUTS.into_iter().flat_map(large) {
         let geometry = case.geometry();
         let operands = Operands::<T>::reals(16, &geometry);
-        let epilogue = Epilogue::none().bias(&operands.b).activation(Activation::Relu);
-        for way in Way::all(&[1]).into_iter().filter(|way| way.recipe != RecipeKind::Naive) {
+        let epilogue = Epilogue::none()
+            .bias(&operands.b)
+            .activation(Activation::Relu);
+        for way in Way::all(&[1])
+            .into_iter()
+            .filter(|way| way.recipe != RecipeKind::Naive)
+        {
             let options = way.options().scratch_limit(limit);
             let plan = ConvPlan::new(&geometry, &options).unwrap();
             let weights = plan.prepare(&operands.w).unwrap();
@@ -88,8 +98,13 @@ fn scratch_for_one_thread_serves_three() {
         let operands = Operands::<f32>::reals(21, &geometry);
         let plan = ConvPlan::new(&geometry, &PlanOptions::new().serial_below(0)).unwrap();
         let weights = plan.prepare(&operands.w).unwrap();
-        let (x, mut y) = (operands.x.as_slice().unwrap(), vec![f32::NAN; geometry.output_len()]);
-        let expected = plan.forward(&operands.x, &weights, &Epilogue::none()).unwrap();
+        let (x, mut y) = (
+            operands.x.as_slice().unwrap(),
+            vec![f32::NAN; geometry.output_len()],
+        );
+        let expected = plan
+            .forward(&operands.x, &weights, &Epilogue::none())
+            .unwrap();
         pool(3).install(|| {
             let mut scratch = vec![f32::NAN; plan.min_scratch_len(Pass::Forward)];
             plan.forward_with_scratch(x, &weights, &Epilogue::none(), &mut y, &mut scratch)

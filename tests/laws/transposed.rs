@@ -4,7 +4,9 @@
 use gemmconv::{ConvOptions, Layout, TransposedGeometry, TransposedOptions, conv, conv_transpose};
 use ndarray::{ArrayD, ArrayView1, Axis, IxDyn, Slice};
 
-use crate::support::{Failures, LAYOUTS, Operands, Random, Way, dot, from_layout, to_layout, vector};
+use crate::support::{
+    Failures, LAYOUTS, Operands, Random, Way, dot, from_layout, to_layout, vector,
+};
 use crate::table::reversed;
 
 /// A transposed convolution of the table: sizes channels first, weight `[I, O/g, kernel…]`.
@@ -121,7 +123,10 @@ impl Transposed {
         let first = Operands {
             x: random.integers(self.input),
             w: random.integers(self.weight),
-            b: random.integers(&[self.outputs()]).into_raw_vec_and_offset().0,
+            b: random
+                .integers(&[self.outputs()])
+                .into_raw_vec_and_offset()
+                .0,
             dy: random.integers(&self.geometry(Layout::ChannelsFirst).output_shape()),
         };
         let operands = Operands {
@@ -149,7 +154,8 @@ impl Transposed {
             for (tap, &w) in kernel.indexed_iter() {
                 let mut target = vec![at[0], at[1] / per_group * self.weight[1] + o];
                 for axis in 0..self.stride.len() {
-                    let reached = at[axis + 2] * self.stride[axis] + tap[axis] * self.dilation[axis];
+                    let reached =
+                        at[axis + 2] * self.stride[axis] + tap[axis] * self.dilation[axis];
                     target.push(reached.wrapping_sub(self.pads[axis].0));
                 }
                 // What reaches beyond the output is cut off.
@@ -172,7 +178,10 @@ impl Transposed {
         for axis in 0..rank {
             shape[axis + 2] = (self.input[axis + 2] - 1) * self.stride[axis] + 1;
             let reach = self.dilation[axis] * (self.weight[axis + 2] - 1);
-            pads.push((reach - self.pads[axis].0, reach - self.pads[axis].1 + self.extra[axis]));
+            pads.push((
+                reach - self.pads[axis].0,
+                reach - self.pads[axis].1 + self.extra[axis],
+            ));
         }
         let mut x = ArrayD::zeros(shape);
         x.slice_each_axis_mut(|axis| match axis.axis.index() {
@@ -249,7 +258,11 @@ fn a_transposed_convolution_is_the_adjoint_and_the_zero_inserted_form() {
                 failures.check(sides.iter().all(|&side| side == sides[0]), || {
                     format!("{name}: {sides:?}")
                 });
-                let sums = first.dy.axis_iter(Axis(1)).map(|channel| channel.sum()).collect();
+                let sums = first
+                    .dy
+                    .axis_iter(Axis(1))
+                    .map(|channel| channel.sum())
+                    .collect();
                 failures.equal(&format!("{name}: db"), &answers.db, &vector(sums));
             }
         }

@@ -35,7 +35,11 @@ fn views_of_any_strides() {
     everywhere(|failures, name, case, geometry, way| {
         let operands = Operands::<f32>::integers(22, geometry);
         let expected = operands.conv(geometry, way);
-        let (x, w, dy) = (strided(&operands.x), strided(&operands.w), strided(&operands.dy));
+        let (x, w, dy) = (
+            strided(&operands.x),
+            strided(&operands.w),
+            strided(&operands.dy),
+        );
         let bias = strided(&vector(operands.b.clone()))
             .into_dimensionality::<Ix1>()
             .unwrap();
@@ -44,7 +48,11 @@ fn views_of_any_strides() {
         let plan = ConvPlan::new(geometry, &way.options()).unwrap();
         let weights = plan.prepare(&w).unwrap();
         let epilogue = Epilogue::none().bias(&operands.b);
-        let (mut y, mut dx, mut dw) = (backwards(y.shape()), backwards(x.shape()), backwards(w.shape()));
+        let (mut y, mut dx, mut dw) = (
+            backwards(y.shape()),
+            backwards(x.shape()),
+            backwards(w.shape()),
+        );
         let db = way.run(|| {
             plan.forward_into(&x, &weights, &epilogue, &mut y).unwrap();
             plan.backward_input_into(&weights, &dy, &mut dx).unwrap();

@@ -15,7 +15,9 @@ fn empty_batches_give_empty_results() {
         );
         let options = PoolOptions::new(2);
         assert_eq!(
-            max_pool_backward(&y, &indices, &shape, &options).unwrap().shape(),
+            max_pool_backward(&y, &indices, &shape, &options)
+                .unwrap()
+                .shape(),
             shape
         );
         assert_eq!(
@@ -29,7 +31,9 @@ fn empty_batches_give_empty_results() {
             [shape[0], shape[1], 1, 1]
         );
         assert_eq!(
-            max_unpool(&y, &indices, 8, Layout::ChannelsFirst).unwrap().shape(),
+            max_unpool(&y, &indices, 8, Layout::ChannelsFirst)
+                .unwrap()
+                .shape(),
             shape
         );
     }
@@ -51,7 +55,10 @@ fn bad_input_is_a_typed_error() {
         }
     );
     let zero = |what| Error::Zero { what, axis: 0 };
-    assert_eq!(avg_pool(&x, &options.clone().stride(0)).unwrap_err(), zero("stride"));
+    assert_eq!(
+        avg_pool(&x, &options.clone().stride(0)).unwrap_err(),
+        zero("stride")
+    );
     assert_eq!(
         lp_pool(&x, 2.0, &options.clone().dilation(0)).unwrap_err(),
         zero("dilation")
@@ -66,10 +73,19 @@ fn bad_input_is_a_typed_error() {
     );
     // No pixels: an error, padded or not, adaptive and global too.
     let none = Array4::<f32>::ones((1, 2, 0, 4));
-    assert_eq!(max_pool(&none, &options.clone().padding(1)).unwrap_err(), zero("input"));
+    assert_eq!(
+        max_pool(&none, &options.clone().padding(1)).unwrap_err(),
+        zero("input")
+    );
     assert_eq!(global_avg_pool(&none, first).unwrap_err(), zero("input"));
-    assert_eq!(adaptive_max_pool(&none, 2, first).unwrap_err(), zero("input"));
-    assert_eq!(adaptive_avg_pool(&x, 0, first).unwrap_err(), zero("output size"));
+    assert_eq!(
+        adaptive_max_pool(&none, 2, first).unwrap_err(),
+        zero("input")
+    );
+    assert_eq!(
+        adaptive_avg_pool(&x, 0, first).unwrap_err(),
+        zero("output size")
+    );
     // 2⁴⁰ and 2⁶² elements of padding
     assert_eq!(
         max_pool(&x, &options.clone().padding(1 << 40)).unwrap_err(),
@@ -93,23 +109,35 @@ fn bad_input_is_a_typed_error() {
         .stride(1 << 61)
         .padding((1 << 60) - 1)
         .count_include_pad(false);
-    assert_eq!(avg_pool(&Array3::<f64>::ones((1, 1, 1)), &one).unwrap()[[0, 0, 0]], 1.0);
+    assert_eq!(
+        avg_pool(&Array3::<f64>::ones((1, 1, 1)), &one).unwrap()[[0, 0, 0]],
+        1.0
+    );
     // Divisor and exponent
     assert!(matches!(
         avg_pool(&x, &options.clone().divisor_override(0)),
         Err(Error::Parameter { .. })
     ));
     for p in [0.0, 0.5, -1.0, f64::INFINITY, f64::NAN] {
-        assert!(matches!(lp_pool(&x, p, &options), Err(Error::Parameter { .. })), "{p}");
+        assert!(
+            matches!(lp_pool(&x, p, &options), Err(Error::Parameter { .. })),
+            "{p}"
+        );
         assert!(matches!(
             lp_pool_backward(&x, &x, &x, p, &options),
             Err(Error::Shape { .. } | Error::Parameter { .. })
         ));
-        assert!(matches!(global_lp_pool(&x, p, first), Err(Error::Parameter { .. })));
+        assert!(matches!(
+            global_lp_pool(&x, p, first),
+            Err(Error::Parameter { .. })
+        ));
     }
     // Ranks
     let flat = ArrayD::<f32>::ones(IxDyn(&[4]));
-    assert_eq!(max_pool(&flat, &options).unwrap_err(), Error::SpatialRank { got: 0 });
+    assert_eq!(
+        max_pool(&flat, &options).unwrap_err(),
+        Error::SpatialRank { got: 0 }
+    );
     assert_eq!(
         global_max_pool(&flat, first).unwrap_err(),
         Error::SpatialRank { got: 0 }
@@ -144,7 +172,10 @@ fn gradients_and_indices_that_do_not_fit_are_typed_errors() {
             x.shape(),
             &options
         ),
-        Err(Error::Shape { what: "indices", .. })
+        Err(Error::Shape {
+            what: "indices",
+            ..
+        })
     ));
     assert!(matches!(
         avg_pool_backward(&x, x.shape(), &options),
@@ -173,14 +204,20 @@ fn gradients_and_indices_that_do_not_fit_are_typed_errors() {
         outside
     );
     assert_eq!(max_unpool(&y, &indices, 4, first).unwrap_err(), outside);
-    assert_eq!(max_unpool_backward(&x, &indices, first).unwrap_err(), outside);
+    assert_eq!(
+        max_unpool_backward(&x, &indices, first).unwrap_err(),
+        outside
+    );
     // −1 as an unsigned number, where no window is without elements.
     indices[[0, 1, 0, 1]] = NO_ELEMENT;
     assert!(matches!(
         max_pool_backward(&y, &indices, x.shape(), &options),
         Err(Error::Index { .. })
     ));
-    assert!(matches!(max_unpool(&y, &indices, 4, first), Err(Error::Index { .. })));
+    assert!(matches!(
+        max_unpool(&y, &indices, 4, first),
+        Err(Error::Index { .. })
+    ));
     indices[[0, 1, 0, 1]] = 2;
     assert!(matches!(
         max_unpool(&y, &indices, [4, 0], first),
@@ -195,7 +232,10 @@ fn gradients_and_indices_that_do_not_fit_are_typed_errors() {
     ));
     assert!(matches!(
         max_unpool(&x, &indices, 4, first),
-        Err(Error::Shape { what: "indices", .. })
+        Err(Error::Shape {
+            what: "indices",
+            ..
+        })
     ));
     assert!(matches!(
         max_unpool_backward(&y.slice(ndarray::s![.., ..1, .., ..]), &indices, first),
@@ -218,7 +258,10 @@ fn gradients_and_indices_that_do_not_fit_are_typed_errors() {
     ));
     assert!(matches!(
         max_pool_with_indices_into(&geometry, &x, &mut y, &mut [0; 7]),
-        Err(Error::BufferLength { what: "indices", .. })
+        Err(Error::BufferLength {
+            what: "indices",
+            ..
+        })
     ));
 }
 

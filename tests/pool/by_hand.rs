@@ -9,14 +9,27 @@ use crate::in_layout;
 #[test]
 fn maximum_by_hand() {
     // The two 4s are equal: the first one, at 1, wins. So does the first 9, at 9.
-    let x = arr3(&[[[1.0, 4.0, 2.0, 4.0], [3.0, 0.0, 1.0, 1.0], [7.0, 9.0, 9.0, 8.0]]]);
+    let x = arr3(&[[
+        [1.0, 4.0, 2.0, 4.0],
+        [3.0, 0.0, 1.0, 1.0],
+        [7.0, 9.0, 9.0, 8.0],
+    ]]);
     let x = x.insert_axis(ndarray::Axis(0));
     let (y, indices) = max_pool_with_indices(&x, &PoolOptions::new([2, 3]).stride(1)).unwrap();
     assert_eq!(y, ndarray::array![[[[4.0, 4.0], [9.0, 9.0]]]]);
     assert_eq!(indices, ndarray::array![[[[1, 1], [9, 9]]]]);
     let dy = ndarray::array![[[[1.0, 10.0], [100.0, 1000.0]]]];
-    let dx = max_pool_backward(&dy, &indices, x.shape(), &PoolOptions::new([2, 3]).stride(1)).unwrap();
-    assert_eq!((dx[[0, 0, 0, 1]], dx[[0, 0, 2, 1]], dx.sum()), (11.0, 1100.0, 1111.0));
+    let dx = max_pool_backward(
+        &dy,
+        &indices,
+        x.shape(),
+        &PoolOptions::new([2, 3]).stride(1),
+    )
+    .unwrap();
+    assert_eq!(
+        (dx[[0, 0, 0, 1]], dx[[0, 0, 2, 1]], dx.sum()),
+        (11.0, 1100.0, 1111.0)
+    );
 }
 
 #[test]
@@ -25,7 +38,8 @@ fn padding_never_wins() {
     let y = max_pool(&x, &PoolOptions::new(3).stride(1).padding(1)).unwrap();
     assert_eq!(y.as_slice().unwrap(), [-5.0; 3]);
     let bottom = Array3::<f64>::from_elem((1, 1, 3), f64::NEG_INFINITY);
-    let (y, indices) = max_pool_with_indices(&bottom, &PoolOptions::new(2).stride(1).padding(1)).unwrap();
+    let (y, indices) =
+        max_pool_with_indices(&bottom, &PoolOptions::new(2).stride(1).padding(1)).unwrap();
     assert_eq!(y.as_slice().unwrap(), [f64::NEG_INFINITY; 4]);
     assert_eq!(indices.as_slice().unwrap(), [0, 0, 1, 2]);
 }
@@ -60,7 +74,9 @@ fn a_nan_wins_and_the_first_one_is_named() {
 fn averages_by_hand() {
     let x = arr3(&[[[1.0, 2.0]]]);
     let options = PoolOptions::new(3).stride(1).padding(1);
-    let y = |x: &Array3<f64>, options: &PoolOptions| avg_pool(x, options).unwrap().into_raw_vec_and_offset().0;
+    let y = |x: &Array3<f64>, options: &PoolOptions| {
+        avg_pool(x, options).unwrap().into_raw_vec_and_offset().0
+    };
     assert_eq!(y(&x, &options), [1.0, 1.0]);
     assert_eq!(y(&x, &options.clone().count_include_pad(false)), [1.5, 1.5]);
     assert_eq!(y(&x, &options.clone().divisor_override(-2)), [-1.5, -1.5]);
@@ -91,16 +107,29 @@ fn norms_by_hand() {
     };
     assert_eq!(norms(1.0), [7.0, 0.0, 3.0]);
     assert_eq!(norms(2.0), [5.0, 0.0, 5.0f32.sqrt()]);
-    assert_eq!(norms(3.0), [91.0f64.cbrt() as f32, 0.0, 9.0f64.cbrt() as f32]);
+    assert_eq!(
+        norms(3.0),
+        [91.0f64.cbrt() as f32, 0.0, 9.0f64.cbrt() as f32]
+    );
     // Powers beyond f32, norms within it.
     let large = arr3(&[[[3e30f32, 4e30, 3e-30, 4e-30]]]);
     assert_eq!(
-        lp_pool(&large, 2.0, &PoolOptions::new(2)).unwrap().as_slice().unwrap(),
+        lp_pool(&large, 2.0, &PoolOptions::new(2))
+            .unwrap()
+            .as_slice()
+            .unwrap(),
         [5e30, 5e-30]
     );
     // Where the norm is zero there is no gradient: zero is given.
     let y = lp_pool(&x, 2.0, &PoolOptions::new(2)).unwrap();
-    let dx = lp_pool_backward(&x, &y, &arr3(&[[[5.0, 1.0, 0.0]]]), 2.0, &PoolOptions::new(2)).unwrap();
+    let dx = lp_pool_backward(
+        &x,
+        &y,
+        &arr3(&[[[5.0, 1.0, 0.0]]]),
+        2.0,
+        &PoolOptions::new(2),
+    )
+    .unwrap();
     assert_eq!(dx.as_slice().unwrap(), [3.0, -4.0, 0.0, 0.0, 0.0, 0.0]);
 }
 
@@ -116,7 +145,10 @@ fn windows_without_elements() {
             .layout(layout);
         let x = Array3::<f64>::from_elem((1, 1, 1), 7.0);
         let (y, indices) = max_pool_with_indices(&x, &options).unwrap();
-        assert_eq!(y.as_slice().unwrap(), [7.0, f64::NEG_INFINITY, f64::NEG_INFINITY, 7.0]);
+        assert_eq!(
+            y.as_slice().unwrap(),
+            [7.0, f64::NEG_INFINITY, f64::NEG_INFINITY, 7.0]
+        );
         assert_eq!(indices.as_slice().unwrap(), [0, NO_ELEMENT, NO_ELEMENT, 0]);
         let dy = y.mapv(|_| 1.0);
         assert_eq!(
@@ -127,10 +159,16 @@ fn windows_without_elements() {
             avg_pool(&x, &options).unwrap().as_slice().unwrap(),
             [7.0, 0.0, 0.0, 7.0]
         );
-        assert_eq!(avg_pool_backward(&dy, &[1, 1, 1], &options).unwrap()[[0, 0, 0]], 2.0);
+        assert_eq!(
+            avg_pool_backward(&dy, &[1, 1, 1], &options).unwrap()[[0, 0, 0]],
+            2.0
+        );
         let norm = lp_pool(&x, 2.0, &options).unwrap();
         assert_eq!(norm.as_slice().unwrap(), [7.0, 0.0, 0.0, 7.0]);
-        assert_eq!(lp_pool_backward(&x, &norm, &dy, 2.0, &options).unwrap()[[0, 0, 0]], 2.0);
+        assert_eq!(
+            lp_pool_backward(&x, &norm, &dy, 2.0, &options).unwrap()[[0, 0, 0]],
+            2.0
+        );
         // Only those windows may go without an index.
         let all = indices.mapv(|_| NO_ELEMENT);
         let error = max_pool_backward(&dy, &all, &[1, 1, 1], &options).unwrap_err();
@@ -160,7 +198,11 @@ fn unpooling_undoes_pooling_without_overlap() {
             let (y, indices) = max_pool_with_indices(&image, &options).unwrap();
             let back = max_unpool(&y, &indices, outputs.as_slice(), layout).unwrap();
             // What came back is a maximum in its place, everything else zero; pooled again it is the same.
-            assert!(back.iter().zip(image).all(|(&back, &x)| back == 0.0 || back == x));
+            assert!(
+                back.iter()
+                    .zip(image)
+                    .all(|(&back, &x)| back == 0.0 || back == x)
+            );
             assert_eq!(back.iter().filter(|&&value| value != 0.0).count(), y.len());
             assert_eq!(
                 max_pool_with_indices(&back, &options).unwrap(),
@@ -183,7 +225,8 @@ fn unpooling_undoes_pooling_without_overlap() {
 fn every_rank_has_its_array_type() {
     let line = max_pool(&Array3::<f32>::ones((1, 2, 6)), &PoolOptions::new(2)).unwrap();
     let image: Array4<f32> = avg_pool(&Array4::ones((1, 2, 6, 6)), &PoolOptions::new(2)).unwrap();
-    let volume: Array5<f64> = lp_pool(&Array5::ones((1, 2, 6, 6, 6)), 1.0, &PoolOptions::new(2)).unwrap();
+    let volume: Array5<f64> =
+        lp_pool(&Array5::ones((1, 2, 6, 6, 6)), 1.0, &PoolOptions::new(2)).unwrap();
     assert_eq!(
         (line.shape(), image.shape()),
         ([1, 2, 3].as_slice(), [1, 2, 3, 3].as_slice())
@@ -210,7 +253,8 @@ fn what_stood_in_the_output_does_not_matter() {
             let run = |rubbish: f64, index: usize| {
                 let [mut y, mut average, mut norm] = [(); 3].map(|()| vec![rubbish; outputs]);
                 let mut indices = vec![index; outputs];
-                let [mut d_max, mut d_average, mut d_norm] = [(); 3].map(|()| vec![rubbish; x.len()]);
+                let [mut d_max, mut d_average, mut d_norm] =
+                    [(); 3].map(|()| vec![rubbish; x.len()]);
                 max_pool_with_indices_into(&geometry, &x, &mut y, &mut indices).unwrap();
                 avg_pool_into(&geometry, &x, &mut average).unwrap();
                 lp_pool_into(&geometry, 3.0, &x, &mut norm).unwrap();

@@ -8,7 +8,12 @@ use crate::in_layout;
 use crate::random::{Case, case};
 
 /// d⟨f(x), g⟩/dx by central differences against `d_input`; the bounds of PyTorch's gradcheck.
-fn assert_gradient(what: &str, x: &ArrayD<f64>, d_input: &ArrayD<f64>, loss: impl Fn(&ArrayD<f64>) -> f64) {
+fn assert_gradient(
+    what: &str,
+    x: &ArrayD<f64>,
+    d_input: &ArrayD<f64>,
+    loss: impl Fn(&ArrayD<f64>) -> f64,
+) {
     let step = 1e-6;
     assert_eq!(x.shape(), d_input.shape());
     for (index, &got) in d_input.indexed_iter() {
@@ -29,12 +34,16 @@ fn assert_gradient(what: &str, x: &ArrayD<f64>, d_input: &ArrayD<f64>, loss: imp
 fn gradients_agree_with_central_differences() {
     let mut rng = fastrand::Rng::with_seed(5);
     for round in 0..40 {
-        let Case { mut shape, options, .. } = case(&mut rng);
+        let Case {
+            mut shape, options, ..
+        } = case(&mut rng);
         (shape[0], shape[1]) = (1, 2);
         let layout = [Layout::ChannelsFirst, Layout::ChannelsLast][round % 2];
         let options = options.layout(layout);
         // Distinct values, none nearer to another or to zero than many steps: no kink nearby.
-        let mut values: Vec<f64> = (0..shape.iter().product()).map(|i| 0.05 + 0.01 * i as f64).collect();
+        let mut values: Vec<f64> = (0..shape.iter().product())
+            .map(|i| 0.05 + 0.01 * i as f64)
+            .collect();
         rng.shuffle(&mut values);
         let x = ArrayD::from_shape_vec(IxDyn(&shape), values)
             .unwrap()
@@ -66,7 +75,9 @@ fn gradients_agree_with_central_differences() {
 fn adaptive_and_unpooling_gradients() {
     let mut rng = fastrand::Rng::with_seed(6);
     for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
-        let mut values: Vec<f64> = (0..2 * 3 * 5 * 4).map(|i| 0.01 * f64::from(i) - 0.605).collect();
+        let mut values: Vec<f64> = (0..2 * 3 * 5 * 4)
+            .map(|i| 0.01 * f64::from(i) - 0.605)
+            .collect();
         rng.shuffle(&mut values);
         let x = ArrayD::from_shape_vec(IxDyn(&layout.shape(2, 3, &[5, 4])), values).unwrap();
         let (y, indices) = adaptive_max_pool(&x, [3, 2], layout).unwrap();

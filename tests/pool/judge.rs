@@ -111,7 +111,10 @@ impl Judge {
         self.outputs(x, |plane, window| {
             let mut best = NO_ELEMENT;
             for &tap in &window.taps {
-                if best == NO_ELEMENT || plane[tap] > plane[best] || (plane[tap].is_nan() && !plane[best].is_nan()) {
+                if best == NO_ELEMENT
+                    || plane[tap] > plane[best]
+                    || (plane[tap].is_nan() && !plane[best].is_nan())
+                {
                     best = tap;
                 }
             }
@@ -148,7 +151,11 @@ impl Judge {
 
     pub fn norm<T: Element>(&self, x: &ArrayD<T>, p: f64) -> ArrayD<f64> {
         self.outputs(x, |plane, window| {
-            let sum: f64 = window.taps.iter().map(|&tap| plane[tap].to_f64().abs().powf(p)).sum();
+            let sum: f64 = window
+                .taps
+                .iter()
+                .map(|&tap| plane[tap].to_f64().abs().powf(p))
+                .sum();
             sum.powf(1.0 / p)
         })
     }

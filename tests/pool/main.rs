@@ -30,7 +30,12 @@ fn channels_first<T: Clone>(array: ArrayD<T>, layout: Layout) -> ArrayD<T> {
 }
 
 fn pools() -> [ThreadPool; 2] {
-    [1, 2].map(|threads| ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
+    [1, 2].map(|threads| {
+        ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap()
+    })
 }
 
 /// The same result from every pool, bit for bit; it is returned with its channels first.

@@ -36,7 +36,10 @@ pub fn case(rng: &mut fastrand::Rng) -> Case {
         })
         .collect();
     let ceil = rng.bool();
-    let axes: Vec<Sliding> = axes.into_iter().map(|axis| Sliding { ceil, ..axis }).collect();
+    let axes: Vec<Sliding> = axes
+        .into_iter()
+        .map(|axis| Sliding { ceil, ..axis })
+        .collect();
     let list = |value: fn(&Sliding) -> usize| axes.iter().map(value).collect::<Vec<usize>>();
     let pads: Vec<(usize, usize)> = axes.iter().map(|axis| axis.pad).collect();
     let mut options = PoolOptions::new(list(|axis| axis.kernel).as_slice())
@@ -46,11 +49,19 @@ pub fn case(rng: &mut fastrand::Rng) -> Case {
         .ceil_mode(ceil)
         .count_include_pad(rng.bool());
     if rng.u8(..4) == 0 {
-        options = options.divisor_override(if rng.bool() { rng.i64(1..9) } else { rng.i64(-9..0) });
+        options = options.divisor_override(if rng.bool() {
+            rng.i64(1..9)
+        } else {
+            rng.i64(-9..0)
+        });
     }
     let mut shape = vec![rng.usize(0..=2), rng.usize(1..=3)];
     shape.extend(list(|axis| axis.input));
-    Case { shape, axes, options }
+    Case {
+        shape,
+        axes,
+        options,
+    }
 }
 
 /// Small integers: their sums are exact, so that averages round once and must agree bit for bit.
@@ -110,21 +121,36 @@ fn check_max<T: Element>(
     };
     let d_input = judge.fold(x.shape(), share);
     for pool in pools {
-        let (values, indices) = pool.install(|| max_pool_with_indices(&image, options)).unwrap();
-        assert_within(&what, &channels_first(values, layout), &y.mapv(T::to_f64), 0.0);
+        let (values, indices) = pool
+            .install(|| max_pool_with_indices(&image, options))
+            .unwrap();
+        assert_within(
+            &what,
+            &channels_first(values, layout),
+            &y.mapv(T::to_f64),
+            0.0,
+        );
         assert_eq!(channels_first(indices.clone(), layout), expected, "{what}");
         let dx = pool.install(|| max_pool_backward(&dy_view, &indices, image.shape(), options));
         assert_within(&what, &channels_first(dx.unwrap(), layout), &d_input, 0.0);
     }
 }
 
-fn check_sums<T: Element>(pools: &[ThreadPool], judge: &Judge, x: &ArrayD<T>, dy: &ArrayD<T>, options: &PoolOptions) {
+fn check_sums<T: Element>(
+    pools: &[ThreadPool],
+    judge: &Judge,
+    x: &ArrayD<T>,
+    dy: &ArrayD<T>,
+    options: &PoolOptions,
+) {
     let layout = options.layout;
     let what = format!("average of {:?} {options:?}", x.shape());
     let (image, dy_view) = (in_layout(x, layout), in_layout(dy, layout));
     let y = same_for_all(pools, layout, || avg_pool(&image, options));
     assert_within(&what, &y, &rounded::<T>(&judge.average(x, options)), 0.0);
-    let dx = same_for_all(pools, layout, || avg_pool_backward(&dy_view, image.shape(), options));
+    let dx = same_for_all(pools, layout, || {
+        avg_pool_backward(&dy_view, image.shape(), options)
+    });
     let planes = judge.windows.len();
     let share = |plane: usize, _, output: usize| {
         let dy = dy.as_slice().unwrap()[plane * planes + output].to_f64();
@@ -152,7 +178,10 @@ fn check_norm<T: Element>(
     let dx = same_for_all(pools, layout, || {
         lp_pool_backward(&image, &output, &dy_view, p, options)
     });
-    let (planes, pixels) = (judge.windows.len(), x.shape()[2..].iter().product::<usize>());
+    let (planes, pixels) = (
+        judge.windows.len(),
+        x.shape()[2..].iter().product::<usize>(),
+    );
     let share = |plane: usize, tap: usize, output: usize| {
         let position = plane * planes + output;
         let (x, y) = (
@@ -206,8 +235,16 @@ fn large_batches_on_one_and_two_threads() {
             .ceil_mode(axes[0].ceil);
         let geometry = PoolGeometry::new(&shape, &options).unwrap();
         // What a second thread is woken for.
-        assert!(geometry.operations() >= 1 << 20, "{}", geometry.operations());
-        let case = Case { shape, axes, options };
+        assert!(
+            geometry.operations() >= 1 << 20,
+            "{}",
+            geometry.operations()
+        );
+        let case = Case {
+            shape,
+            axes,
+            options,
+        };
         check::<f32>(&mut rng, &pools, &case, 2.0);
         rounded_sums(&mut rng, &pools, &case);
     }
@@ -216,16 +253,22 @@ fn large_batches_on_one_and_two_threads() {
 /// Numbers whose sums are not exact: the order of the additions must not depend on the threads.
 fn rounded_sums(rng: &mut fastrand::Rng, pools: &[ThreadPool], case: &Case) {
     let first = ArrayD::from_shape_simple_fn(IxDyn(&case.shape), || rng.f64() - 0.5);
-    let outputs = PoolGeometry::new(&case.shape, &case.options).unwrap().output_shape();
+    let outputs = PoolGeometry::new(&case.shape, &case.options)
+        .unwrap()
+        .output_shape();
     let gradient = ArrayD::from_shape_simple_fn(IxDyn(&outputs), || rng.f64() - 0.5);
     for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
         let options = case.options.clone().layout(layout);
         let (x, dy) = (in_layout(&first, layout), in_layout(&gradient, layout));
         same_for_all(pools, layout, || avg_pool(&x, &options));
-        same_for_all(pools, layout, || avg_pool_backward(&dy, x.shape(), &options));
+        same_for_all(pools, layout, || {
+            avg_pool_backward(&dy, x.shape(), &options)
+        });
         let y = same_for_all(pools, layout, || lp_pool(&x, 2.0, &options));
         let y = in_layout(&y, layout);
-        same_for_all(pools, layout, || lp_pool_backward(&x, &y, &dy, 2.0, &options));
+        same_for_all(pools, layout, || {
+            lp_pool_backward(&x, &y, &dy, 2.0, &options)
+        });
     }
 }
 
@@ -237,7 +280,9 @@ fn adaptive_and_global_windows() {
         let mut shape = vec![rng.usize(0..=2), [1, 3, 64, 65, 129][rng.usize(..5)]];
         shape.extend((0..rank).map(|_| rng.usize(1..=7)));
         let global = round % 3 == 0;
-        let outputs: Vec<usize> = (0..rank).map(|_| if global { 1 } else { rng.usize(1..=9) }).collect();
+        let outputs: Vec<usize> = (0..rank)
+            .map(|_| if global { 1 } else { rng.usize(1..=9) })
+            .collect();
         adaptive::<f32>(&mut rng, &pools, &shape, &outputs);
         adaptive::<f64>(&mut rng, &pools, &shape, &outputs);
     }
@@ -245,33 +290,55 @@ fn adaptive_and_global_windows() {
     adaptive::<f32>(&mut rng, &pools, &[2, 130, 70, 70], &[1, 1]);
 }
 
-fn adaptive<T: Element>(rng: &mut fastrand::Rng, pools: &[ThreadPool], shape: &[usize], outputs: &[usize]) {
+fn adaptive<T: Element>(
+    rng: &mut fastrand::Rng,
+    pools: &[ThreadPool],
+    shape: &[usize],
+    outputs: &[usize],
+) {
     let lines: Vec<Vec<Line>> = shape[2..]
         .iter()
         .zip(outputs)
         .map(|(&input, &output)| adaptive_lines(input, output))
         .collect();
     let judge = Judge::new(shape, &lines);
-    let (x, dy) = (integers::<T>(rng, shape), integers::<T>(rng, &judge.output_shape));
+    let (x, dy) = (
+        integers::<T>(rng, shape),
+        integers::<T>(rng, &judge.output_shape),
+    );
     let exclude = PoolOptions::new(1).count_include_pad(false);
     let global = outputs.iter().all(|&output| output == 1);
     for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
         let what = format!("{shape:?} to {outputs:?}, {}", layout.name());
         let (image, dy_view) = (in_layout(&x, layout), in_layout(&dy, layout));
         let average = same_for_all(pools, layout, || adaptive_avg_pool(&image, outputs, layout));
-        assert_within(&what, &average, &rounded::<T>(&judge.average(&x, &exclude)), 0.0);
+        assert_within(
+            &what,
+            &average,
+            &rounded::<T>(&judge.average(&x, &exclude)),
+            0.0,
+        );
         let (y, indices) = adaptive_max_pool(&image, outputs, layout).unwrap();
         assert_eq!(channels_first(y.clone(), layout), judge.max(&x), "{what}");
-        assert_eq!(channels_first(indices.clone(), layout), judge.argmax(&x), "{what}");
+        assert_eq!(
+            channels_first(indices.clone(), layout),
+            judge.argmax(&x),
+            "{what}"
+        );
 
         // Backward is the adjoint: ⟨average x, dy⟩ = ⟨x, backward dy⟩.
         let d_average = same_for_all(pools, layout, || {
             adaptive_avg_pool_backward(&dy_view, image.shape(), layout)
         });
-        let dot = |a: &ArrayD<T>, b: &ArrayD<T>| -> f64 { a.iter().zip(b).map(|(a, b)| a.to_f64() * b.to_f64()).sum() };
+        let dot = |a: &ArrayD<T>, b: &ArrayD<T>| -> f64 {
+            a.iter().zip(b).map(|(a, b)| a.to_f64() * b.to_f64()).sum()
+        };
         let scale = 1.0 + x.len().max(dy.len()) as f64 * 64.0;
         let gap = dot(&average, &dy) - dot(&x, &d_average);
-        assert!(gap.abs() <= 64.0 * T::UNIT_ROUNDOFF * scale, "{what}: {gap}");
+        assert!(
+            gap.abs() <= 64.0 * T::UNIT_ROUNDOFF * scale,
+            "{what}: {gap}"
+        );
         let d_max = adaptive_max_pool_backward(&dy_view, &indices, image.shape(), layout).unwrap();
         assert_eq!(
             d_max.iter().map(|d| d.to_f64()).sum::<f64>(),
@@ -285,8 +352,12 @@ fn adaptive<T: Element>(rng: &mut fastrand::Rng, pools: &[ThreadPool], shape: &[
             );
             let d_global = global_avg_pool_backward(&dy_view, image.shape(), layout).unwrap();
             assert_eq!(channels_first(d_global, layout), d_average);
-            assert_eq!(global_max_pool(&image, layout).unwrap(), (y, indices.clone()));
-            let d_global = global_max_pool_backward(&dy_view, &indices, image.shape(), layout).unwrap();
+            assert_eq!(
+                global_max_pool(&image, layout).unwrap(),
+                (y, indices.clone())
+            );
+            let d_global =
+                global_max_pool_backward(&dy_view, &indices, image.shape(), layout).unwrap();
             assert_eq!(d_global, d_max);
             let norm = channels_first(global_lp_pool(&image, 2.0, layout).unwrap(), layout);
             assert_within(&what, &norm, &judge.norm(&x, 2.0), 16.0);

@@ -7,8 +7,8 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use gemmconv::{
-    ConvGeometry, ConvPlan, Element, EngineKind, Epilogue, Layout, PlanOptions, RecipeKind, TransposedGeometry,
-    TransposedPlan, Wanted,
+    ConvGeometry, ConvPlan, Element, EngineKind, Epilogue, Layout, PlanOptions, RecipeKind,
+    TransposedGeometry, TransposedPlan, Wanted,
 };
 use ndarray::{ArrayD, Dimension, IxDyn};
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -67,12 +67,18 @@ impl Failures {
     ) {
         if got.shape() != expected.shape() {
             return self.check(false, || {
-                format!("{what}: shape {:?}, expected {:?}", got.shape(), expected.shape())
+                format!(
+                    "{what}: shape {:?}, expected {:?}",
+                    got.shape(),
+                    expected.shape()
+                )
             });
         }
         let pairs = got.indexed_iter().zip(expected);
         let mut wrong = pairs.filter(|((index, got), expected)| !good(**got, **expected, index));
-        let first = wrong.next().map(|((index, got), expected)| (index, *got, *expected));
+        let first = wrong
+            .next()
+            .map(|((index, got), expected)| (index, *got, *expected));
         let more = wrong.count();
         self.check(first.is_none(), || {
             let (index, got, expected) = first.unwrap();
@@ -145,14 +151,23 @@ impl Way {
 
 impl fmt::Display for Way {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}, {}, {} threads", self.recipe, self.engine, self.threads)
+        write!(
+            formatter,
+            "{}, {}, {} threads",
+            self.recipe, self.engine, self.threads
+        )
     }
 }
 
 /// The pool of 1, 2 or 3 threads.
 pub fn pool(threads: usize) -> &'static ThreadPool {
     static POOLS: [OnceLock<ThreadPool>; 3] = [const { OnceLock::new() }; 3];
-    POOLS[threads - 1].get_or_init(|| ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
+    POOLS[threads - 1].get_or_init(|| {
+        ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap()
+    })
 }
 
 /// Output and all gradients of one convolution, plain or transposed.
@@ -182,11 +197,17 @@ impl<T: Element> Operands<T> {
         Self::with(geometry, &mut Random::new(seed), Random::reals)
     }
 
-    fn with(geometry: &ConvGeometry, random: &mut Random, draw: impl Fn(&mut Random, &[usize]) -> ArrayD<T>) -> Self {
+    fn with(
+        geometry: &ConvGeometry,
+        random: &mut Random,
+        draw: impl Fn(&mut Random, &[usize]) -> ArrayD<T>,
+    ) -> Self {
         Self {
             x: draw(random, &geometry.input_shape()),
             w: draw(random, &geometry.weight_shape()),
-            b: draw(random, &[geometry.output_channels()]).into_raw_vec_and_offset().0,
+            b: draw(random, &[geometry.output_channels()])
+                .into_raw_vec_and_offset()
+                .0,
             dy: draw(random, &geometry.output_shape()),
         }
     }
@@ -207,7 +228,9 @@ impl<T: Element> Operands<T> {
         let weights = plan.prepare(&self.w).unwrap();
         let epilogue = Epilogue::none().bias(&self.b);
         way.run(|| {
-            let gradients = plan.backward(&self.x, &weights, &self.dy, Wanted::ALL).unwrap();
+            let gradients = plan
+                .backward(&self.x, &weights, &self.dy, Wanted::ALL)
+                .unwrap();
             Answers {
                 y: plan.forward(&self.x, &weights, &epilogue).unwrap(),
                 dx: gradients.d_input.unwrap(),
@@ -223,7 +246,9 @@ impl<T: Element> Operands<T> {
         let weights = plan.prepare(&self.w).unwrap();
         let epilogue = Epilogue::none().bias(&self.b);
         way.run(|| {
-            let gradients = plan.backward(&self.x, &weights, &self.dy, Wanted::ALL).unwrap();
+            let gradients = plan
+                .backward(&self.x, &weights, &self.dy, Wanted::ALL)
+                .unwrap();
             Answers {
                 y: plan.forward(&self.x, &weights, &epilogue).unwrap(),
                 dx: gradients.d_input.unwrap(),
@@ -237,7 +262,12 @@ impl<T: Element> Operands<T> {
 impl<T: Element> Answers<T> {
     /// The four arrays with their names.
     pub fn named(&self) -> [(&'static str, &ArrayD<T>); 4] {
-        [("y", &self.y), ("dx", &self.dx), ("dw", &self.dw), ("db", &self.db)]
+        [
+            ("y", &self.y),
+            ("dx", &self.dx),
+            ("dw", &self.dw),
+            ("db", &self.db),
+        ]
     }
 }
 
@@ -271,7 +301,11 @@ pub fn to_layout<T: Clone>(layout: Layout, batch: &ArrayD<T>) -> ArrayD<T> {
         Layout::ChannelsLast => {
             let mut axes: Vec<usize> = (0..batch.ndim()).collect();
             axes[1..].rotate_left(1);
-            batch.view().permuted_axes(axes).as_standard_layout().into_owned()
+            batch
+                .view()
+                .permuted_axes(axes)
+                .as_standard_layout()
+                .into_owned()
         }
     }
 }
@@ -283,7 +317,11 @@ pub fn from_layout<T: Clone>(layout: Layout, batch: &ArrayD<T>) -> ArrayD<T> {
         Layout::ChannelsLast => {
             let mut axes: Vec<usize> = (0..batch.ndim()).collect();
             axes[1..].rotate_right(1);
-            batch.view().permuted_axes(axes).as_standard_layout().into_owned()
+            batch
+                .view()
+                .permuted_axes(axes)
+                .as_standard_layout()
+                .into_owned()
         }
     }
 }
@@ -297,9 +335,15 @@ pub fn vector<T>(values: Vec<T>) -> ArrayD<T> {
 /// ⟨a, b⟩ in f64.
 pub fn dot<T: Element>(a: &ArrayD<T>, b: &ArrayD<T>) -> f64 {
     assert_eq!(a.shape(), b.shape());
-    a.iter().zip(b).map(|(&a, &b)| a.to_f64() * b.to_f64()).sum()
+    a.iter()
+        .zip(b)
+        .map(|(&a, &b)| a.to_f64() * b.to_f64())
+        .sum()
 }
 
 pub fn largest<T: Element>(values: &ArrayD<T>) -> f64 {
-    values.iter().map(|&value| value.to_f64().abs()).fold(0.0, f64::max)
+    values
+        .iter()
+        .map(|&value| value.to_f64().abs())
+        .fold(0.0, f64::max)
 }

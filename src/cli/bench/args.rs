@@ -199,7 +199,10 @@ where
 {
     match name {
         "all" => Ok(Choice::All),
-        name => name.parse().map(Choice::One).map_err(|error: T::Err| error.to_string()),
+        name => name
+            .parse()
+            .map(Choice::One)
+            .map_err(|error: T::Err| error.to_string()),
     }
 }
 

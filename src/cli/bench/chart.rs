@@ -43,20 +43,29 @@ pub(crate) fn svg(rows: &[Row], title: &str) -> Result<String> {
         let size = (WIDTH as u32, u32::try_from(height)?);
         let area = SVGBackend::with_string(&mut picture, size).into_drawing_area();
         draw(&area, rows, title, height).map_err(|error| anyhow!("drawing the chart: {error}"))?;
-        area.present().map_err(|error| anyhow!("drawing the chart: {error}"))?;
+        area.present()
+            .map_err(|error| anyhow!("drawing the chart: {error}"))?;
     }
     Ok(picture)
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
-type Drawn = std::result::Result<(), DrawingAreaErrorKind<<SVGBackend<'static> as DrawingBackend>::ErrorType>>;
+type Drawn = std::result::Result<
+    (),
+    DrawingAreaErrorKind<<SVGBackend<'static> as DrawingBackend>::ErrorType>,
+>;
 
 fn draw(area: &Area<'_>, rows: &[Row], title: &str, height: i32) -> Drawn {
     area.fill(&WHITE)?;
     text(area, title, (16, 22), 18, HPos::Left)?;
-    let peak = rows.iter().fold(0.0, |most: f64, row| most.max(row.peak_gflops));
+    let peak = rows
+        .iter()
+        .fold(0.0, |most: f64, row| most.max(row.peak_gflops));
     // A clock that slept while the peak was measured must not push a bar out of the picture.
-    let full = rows.iter().fold(peak, |most, row| most.max(row.gflops)).max(1e-9);
+    let full = rows
+        .iter()
+        .fold(peak, |most, row| most.max(row.gflops))
+        .max(1e-9);
     let plot = WIDTH - LABELS - VALUES;
     let across = |gflops: f64| LABELS + (gflops / full * f64::from(plot)).round() as i32;
     for quarter in 0..=4 {
@@ -78,17 +87,29 @@ fn draw(area: &Area<'_>, rows: &[Row], title: &str, height: i32) -> Drawn {
         let colour = *colours.entry(way.clone()).or_insert(next);
         if drawn < colours.len() {
             drawn = colours.len();
-            area.draw(&Rectangle::new([(legend, 42), (legend + 12, 54)], colour.filled()))?;
+            area.draw(&Rectangle::new(
+                [(legend, 42), (legend + 12, 54)],
+                colour.filled(),
+            ))?;
             text(area, &way, (legend + 18, 48), 13, HPos::Left)?;
             legend += 44 + 8 * way.chars().count() as i32;
         }
         let top = TOP + ROW * index as i32;
         let middle = top + ROW / 2;
         text(area, &shortened(row), (LABELS - 8, middle), 12, HPos::Right)?;
-        let bar = [(LABELS, top + 3), (across(row.gflops).max(LABELS + 1), top + ROW - 3)];
+        let bar = [
+            (LABELS, top + 3),
+            (across(row.gflops).max(LABELS + 1), top + ROW - 3),
+        ];
         area.draw(&Rectangle::new(bar, colour.filled()))?;
         let value = format!("{:.1} ({:.1}%)", row.gflops, 100.0 * row.share());
-        text(area, &value, (across(row.gflops) + 6, middle), 12, HPos::Left)?;
+        text(
+            area,
+            &value,
+            (across(row.gflops) + 6, middle),
+            12,
+            HPos::Left,
+        )?;
     }
     Ok(())
 }

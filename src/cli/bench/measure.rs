@@ -91,7 +91,10 @@ mod tests {
     #[test]
     fn median_and_minimum() {
         let odd = summary(vec![3.0, 1.0, 2.0]);
-        assert_eq!((odd.median_seconds, odd.min_seconds, odd.runs), (2.0, 1.0, 3));
+        assert_eq!(
+            (odd.median_seconds, odd.min_seconds, odd.runs),
+            (2.0, 1.0, 3)
+        );
         assert_eq!(summary(vec![4.0, 1.0, 2.0, 3.0]).median_seconds, 2.5);
         assert_eq!(summary(vec![0.0]).median_seconds, 1e-9);
     }

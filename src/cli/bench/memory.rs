@@ -16,14 +16,22 @@ pub(crate) fn available() -> Option<usize> {
         let text = fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?;
         text.trim().parse::<usize>().ok()
     };
-    let group = number("memory.max").map(|most| most.saturating_sub(number("memory.current").unwrap_or(0)));
+    let group =
+        number("memory.max").map(|most| most.saturating_sub(number("memory.current").unwrap_or(0)));
     Some(group.map_or(free, |group| free.min(group)))
 }
 
 /// `MemAvailable: 123 kB` to bytes.
 fn meminfo(text: &str) -> Option<usize> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kibibytes = line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kibibytes = line
+        .trim()
+        .strip_suffix("kB")?
+        .trim()
+        .parse::<usize>()
+        .ok()?;
     kibibytes.checked_mul(1024)
 }
 

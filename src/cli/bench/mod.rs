@@ -91,7 +91,9 @@ impl Bench {
             .build()
             .with_context(|| format!("starting {threads} threads"))?;
         // Files are made before hours are spent on what is to be written into them.
-        let create = |path: &Path| File::create(path).with_context(|| format!("creating {}", path.display()));
+        let create = |path: &Path| {
+            File::create(path).with_context(|| format!("creating {}", path.display()))
+        };
         let json: Option<Box<dyn Write>> = match arguments.json.as_deref() {
             None => None,
             Some(_) if arguments.json_to_stdout() => Some(Box::new(io::stdout())),
@@ -240,7 +242,10 @@ impl Bench {
             gflops: geometry.operations() as f64 / timing.median_seconds / 1e9,
             peak_gflops: self.peak,
             scratch_bytes: scratch * size_of::<f32>(),
-            max_error: case.reference.as_ref().map(|reference| out.error(reference)),
+            max_error: case
+                .reference
+                .as_ref()
+                .map(|reference| out.error(reference)),
             chosen: planned.chosen,
             naive_seconds: case.naive_seconds,
         })
@@ -274,11 +279,17 @@ impl Bench {
     }
 
     fn print_heading(&self) -> Result<()> {
-        let Some(table) = &self.table else { return Ok(()) };
+        let Some(table) = &self.table else {
+            return Ok(());
+        };
         let mut facts = vec![
             "f32".to_owned(),
             self.layout.name().to_owned(),
-            format!("{} thread{}", self.threads, if self.threads == 1 { "" } else { "s" }),
+            format!(
+                "{} thread{}",
+                self.threads,
+                if self.threads == 1 { "" } else { "s" }
+            ),
         ];
         facts.extend(table.constant().iter().cloned());
         facts.push(self.peak_in_words());
@@ -297,7 +308,9 @@ impl Bench {
     /// The footnote, the picture, the failures, and the exit code that follows from them.
     fn finish(&mut self, svg: Option<&Path>) -> Result<ExitCode> {
         if self.table.is_some() && self.rows.iter().any(|row| row.runs < FEWEST_RUNS) {
-            print(&format!("* fewer than {FEWEST_RUNS} runs: the loops are slow"))?;
+            print(&format!(
+                "* fewer than {FEWEST_RUNS} runs: the loops are slow"
+            ))?;
         }
         if let (Some(file), Some(path)) = (&mut self.svg, svg) {
             let title = format!(
@@ -333,7 +346,12 @@ struct Case<'p> {
 }
 
 impl<'p> Case<'p> {
-    fn new(problem: &'p Problem, geometry: &ConvGeometry, pass: Pass, check: bool) -> crate::Result<Self> {
+    fn new(
+        problem: &'p Problem,
+        geometry: &ConvGeometry,
+        pass: Pass,
+        check: bool,
+    ) -> crate::Result<Self> {
         let data = Workload::new(geometry, pass)?;
         let reference = check.then(|| data.reference()).transpose()?;
         Ok(Self {
@@ -370,12 +388,23 @@ fn contents(
     engines: &[EngineKind],
     check: bool,
 ) -> Contents {
-    let mut names: Vec<String> = recipes.iter().flatten().map(RecipeKind::to_string).collect();
+    let mut names: Vec<String> = recipes
+        .iter()
+        .flatten()
+        .map(RecipeKind::to_string)
+        .collect();
     if recipes.contains(&None) {
-        names.extend(RecipeKind::ALL.iter().map(|recipe| format!("{recipe}{AUTO}")));
+        names.extend(
+            RecipeKind::ALL
+                .iter()
+                .map(|recipe| format!("{recipe}{AUTO}")),
+        );
     }
     Contents {
-        labels: problems.iter().map(|problem| problem.label().to_owned()).collect(),
+        labels: problems
+            .iter()
+            .map(|problem| problem.label().to_owned())
+            .collect(),
         directions: directions.iter().map(Pass::to_string).collect(),
         recipes: names,
         engines: engines.iter().map(EngineKind::to_string).collect(),
@@ -391,6 +420,8 @@ fn terminal_width() -> usize {
     {
         return usize::from(columns);
     }
-    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let columns = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|columns| columns.parse().ok());
     columns.unwrap_or(132)
 }

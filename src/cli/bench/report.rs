@@ -120,7 +120,9 @@ impl Table {
         };
         let mut columns = vec![
             text("problem", &contents.labels, |row| row.label().to_owned()),
-            text("direction", &contents.directions, |row| row.direction.clone()),
+            text("direction", &contents.directions, |row| {
+                row.direction.clone()
+            }),
             text("recipe", &contents.recipes, Row::recipe_label),
             text("engine", &contents.engines, |row| {
                 row.engine.clone().unwrap_or_else(|| "-".to_owned())
@@ -139,14 +141,24 @@ impl Table {
         ];
         if contents.check {
             columns.push(number("max error", 9, |row| {
-                row.max_error.map_or("-".to_owned(), |error| format!("{error:.1e}"))
+                row.max_error
+                    .map_or("-".to_owned(), |error| format!("{error:.1e}"))
             }));
         }
         let natural = columns[0].width.min(WIDEST_NAME);
-        let fixed = |columns: &[Column]| columns[1..].iter().map(|column| column.width + GAP).sum::<usize>() + GAP;
+        let fixed = |columns: &[Column]| {
+            columns[1..]
+                .iter()
+                .map(|column| column.width + GAP)
+                .sum::<usize>()
+                + GAP
+        };
         // Too narrow: what is the same in every row goes into the heading.
         let mut constant = Vec::new();
-        for (title, texts) in [("engine", &contents.engines), ("direction", &contents.directions)] {
+        for (title, texts) in [
+            ("engine", &contents.engines),
+            ("direction", &contents.directions),
+        ] {
             if fixed(&columns) + natural + WANTED_BAR > width && texts.len() == 1 {
                 columns.retain(|column| column.title != title);
                 constant.push(texts[0].clone());
@@ -173,7 +185,10 @@ impl Table {
 
     /// The titles.
     pub(crate) fn heading(&self) -> String {
-        let titles = self.columns.iter().map(|column| (column, column.title.to_owned()));
+        let titles = self
+            .columns
+            .iter()
+            .map(|column| (column, column.title.to_owned()));
         let bar = if self.bar >= WANTED_BAR {
             "0 .. 100% of peak"
         } else {
@@ -184,7 +199,10 @@ impl Table {
 
     /// One row, with its bar.
     pub(crate) fn row(&self, row: &Row) -> String {
-        let cells = self.columns.iter().map(|column| (column, (column.cell)(row)));
+        let cells = self
+            .columns
+            .iter()
+            .map(|column| (column, (column.cell)(row)));
         let line = Self::line(cells) + &bar(row.share(), self.bar);
         line.trim_end().to_owned()
     }
@@ -329,7 +347,11 @@ mod tests {
     #[test]
     fn single_runs_are_marked() {
         let slow = Row { runs: 1, ..row() };
-        assert!(Table::new(&contents(1), 120).row(&slow).contains("2.00 ms*"));
+        assert!(
+            Table::new(&contents(1), 120)
+                .row(&slow)
+                .contains("2.00 ms*")
+        );
     }
 
     #[test]
@@ -348,7 +370,14 @@ mod tests {
                 let widest = console::measure_text_width(&line);
                 assert!(widest <= width, "{widest} in {width}: {line}");
                 // A bar that matters, or as much of it as there is room for.
-                assert!(table.bar >= if width >= least + 24 { WANTED_BAR } else { NARROWEST_BAR });
+                assert!(
+                    table.bar
+                        >= if width >= least + 24 {
+                            WANTED_BAR
+                        } else {
+                            NARROWEST_BAR
+                        }
+                );
             }
         }
         let unchecked = Contents {

@@ -152,7 +152,10 @@ mod tests {
     fn the_lessons_have_the_sizes_of_the_slides() {
         let shape = |name: &str| {
             let problems = problems(Suite::Lessons);
-            let problem = problems.iter().find(|problem| problem.label() == name).unwrap();
+            let problem = problems
+                .iter()
+                .find(|problem| problem.label() == name)
+                .unwrap();
             problem.geometry(Layout::ChannelsFirst, None).unwrap()
         };
         assert_eq!(shape("edge_6x8").output_shape(), [1, 1, 6, 7]);

@@ -35,7 +35,8 @@ pub(crate) struct Outputs<T> {
 impl Workload {
     /// Random numbers in −1..1 for what `pass` reads.
     pub(crate) fn new(geometry: &ConvGeometry, pass: Pass) -> Result<Self> {
-        let needed = |wanted: bool, len: usize, seed: u64| random(if wanted { len } else { 0 }, seed);
+        let needed =
+            |wanted: bool, len: usize, seed: u64| random(if wanted { len } else { 0 }, seed);
         let (forward, input, weight) = (
             pass == Pass::Forward,
             pass == Pass::BackwardInput,
@@ -68,28 +69,49 @@ impl Workload {
     /// Times the pass by `plan`: weights prepared, output and scratch allocated before.
     ///
     /// The threads are those of the rayon pool in force. Returns what the last run wrote.
-    pub(crate) fn run(&self, plan: &ConvPlan<f32>, limits: Limits) -> Result<(Timing, Outputs<f32>)> {
+    pub(crate) fn run(
+        &self,
+        plan: &ConvPlan<f32>,
+        limits: Limits,
+    ) -> Result<(Timing, Outputs<f32>)> {
         let mut out = self.outputs()?;
         let mut scratch = filled(plan.scratch_len(self.pass), 0.0)?;
         let timing = match self.pass {
             Pass::BackwardWeight => time(limits, || {
                 let db = Some(out.bias.as_mut_slice());
-                plan.backward_weight_with_scratch(&self.x, &self.dy, &mut out.main, db, &mut scratch)
+                plan.backward_weight_with_scratch(
+                    &self.x,
+                    &self.dy,
+                    &mut out.main,
+                    db,
+                    &mut scratch,
+                )
             })?,
             Pass::Forward | Pass::BackwardInput => {
                 let shape = IxDyn(&self.geometry.weight_shape());
-                let w = ArrayViewD::from_shape(shape, &self.w).map_err(|_| crate::Error::BufferLength {
-                    what: "weight",
-                    expected: self.geometry.weight_len(),
-                    got: self.w.len(),
+                let w = ArrayViewD::from_shape(shape, &self.w).map_err(|_| {
+                    crate::Error::BufferLength {
+                        what: "weight",
+                        expected: self.geometry.weight_len(),
+                        got: self.w.len(),
+                    }
                 })?;
                 let prepared = plan.prepare(&w)?;
                 let epilogue = Epilogue::none().bias(&self.bias);
                 time(limits, || match self.pass {
-                    Pass::Forward => {
-                        plan.forward_with_scratch(&self.x, &prepared, &epilogue, &mut out.main, &mut scratch)
-                    }
-                    _ => plan.backward_input_with_scratch(&self.dy, &prepared, &mut out.main, &mut scratch),
+                    Pass::Forward => plan.forward_with_scratch(
+                        &self.x,
+                        &prepared,
+                        &epilogue,
+                        &mut out.main,
+                        &mut scratch,
+                    ),
+                    _ => plan.backward_input_with_scratch(
+                        &self.dy,
+                        &prepared,
+                        &mut out.main,
+                        &mut scratch,
+                    ),
                 })?
             }
         };
@@ -105,7 +127,9 @@ impl Workload {
                 let bias = wide(&self.bias)?;
                 reference::forward(&self.geometry, &x, &w, Some(&bias), &mut out.main);
             }
-            Pass::BackwardInput => reference::backward_input(&self.geometry, &w, &dy, &mut out.main),
+            Pass::BackwardInput => {
+                reference::backward_input(&self.geometry, &w, &dy, &mut out.main)
+            }
             Pass::BackwardWeight => {
                 reference::backward_weight(&self.geometry, &x, &dy, &mut out.main);
                 reference::backward_bias(&self.geometry, &dy, &mut out.bias);
@@ -125,13 +149,23 @@ impl Outputs<f32> {
 }
 
 fn relative(got: &[f32], expected: &[f64]) -> f64 {
-    let scale = expected.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
-    let mut worst = if got.len() == expected.len() { 0.0 } else { f64::MAX };
+    let scale = expected
+        .iter()
+        .fold(0.0, |most: f64, value| most.max(value.abs()));
+    let mut worst = if got.len() == expected.len() {
+        0.0
+    } else {
+        f64::MAX
+    };
     for (&got, &expected) in got.iter().zip(expected) {
         let difference = (f64::from(got) - expected).abs();
         // Not `max`: it would drop a NaN.
         if difference > worst || difference.is_nan() {
-            worst = if difference.is_finite() { difference } else { f64::MAX };
+            worst = if difference.is_finite() {
+                difference
+            } else {
+                f64::MAX
+            };
         }
     }
     if scale > 0.0 && worst < f64::MAX {

@@ -9,7 +9,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{ConvGeometry, ConvOptions, ConvPlan, EngineKind, Epilogue, PlanOptions, RecipeKind, reference};
+use crate::{
+    ConvGeometry, ConvOptions, ConvPlan, EngineKind, Epilogue, PlanOptions, RecipeKind, reference,
+};
 use anyhow::{Context, Result};
 use ndarray::{Array2, Array4, ArrayView2, s};
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -33,7 +35,12 @@ impl Convolver {
     ///
     /// # Errors
     /// The system gives no more threads.
-    pub fn new(options: ConvOptions, engine: EngineKind, memory: u64, threads: usize) -> Result<Self> {
+    pub fn new(
+        options: ConvOptions,
+        engine: EngineKind,
+        memory: u64,
+        threads: usize,
+    ) -> Result<Self> {
         let pool = |threads| ThreadPoolBuilder::new().num_threads(threads).build();
         Ok(Self {
             options,
@@ -51,7 +58,11 @@ impl Convolver {
     ///
     /// # Errors
     /// Sizes and options that do not go together.
-    pub fn output_size(&self, picture: (usize, usize), kernel: (usize, usize)) -> Result<(usize, usize)> {
+    pub fn output_size(
+        &self,
+        picture: (usize, usize),
+        kernel: (usize, usize),
+    ) -> Result<(usize, usize)> {
         let geometry = ConvGeometry::new(
             &[1, 1, picture.0, picture.1],
             &[1, 1, kernel.0, kernel.1],
@@ -68,7 +79,12 @@ impl Convolver {
         self.convolve(planes, weights, &self.options)
     }
 
-    fn convolve(&self, planes: &Array4<f32>, weights: &Array4<f32>, options: &ConvOptions) -> Result<Array4<f32>> {
+    fn convolve(
+        &self,
+        planes: &Array4<f32>,
+        weights: &Array4<f32>,
+        options: &ConvOptions,
+    ) -> Result<Array4<f32>> {
         let plan = ConvPlan::new(
             &ConvGeometry::new(planes.shape(), weights.shape(), options)?,
             &self.plan,
@@ -95,7 +111,9 @@ impl Convolver {
             flip_kernel: false,
             ..self.options.clone()
         };
-        Ok(self.convolve(&plane, &middle, &options)?.slice_move(s![0, 0, .., ..]))
+        Ok(self
+            .convolve(&plane, &middle, &options)?
+            .slice_move(s![0, 0, .., ..]))
     }
 
     /// Times the plain loops and unfold + matrix product on the same data.
@@ -123,7 +141,15 @@ impl Convolver {
         let mut time = |pool: &ThreadPool| {
             pool.install(|| {
                 let mut scratch = zeros(plan.scratch_len(crate::Pass::Forward))?;
-                best(|| Ok(plan.forward_with_scratch(x, &prepared, &Epilogue::none(), &mut y, &mut scratch)?))
+                best(|| {
+                    Ok(plan.forward_with_scratch(
+                        x,
+                        &prepared,
+                        &Epilogue::none(),
+                        &mut y,
+                        &mut scratch,
+                    )?)
+                })
             })
         };
         let single = time(&self.single)?;
@@ -131,7 +157,10 @@ impl Convolver {
             1 => single,
             _ => time(&self.pool)?,
         };
-        let differences = y.iter().zip(&expected).map(|(got, expected)| (got - expected).abs());
+        let differences = y
+            .iter()
+            .zip(&expected)
+            .map(|(got, expected)| (got - expected).abs());
         Ok(Comparison {
             naive,
             single,
@@ -195,7 +224,11 @@ impl std::fmt::Display for Comparison {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
         let faster = |time: Duration| self.naive.as_secs_f64() / time.as_secs_f64().max(1e-9);
-        writeln!(f, "naive loops      1 thread  {:>10.2} ms", milliseconds(self.naive))?;
+        writeln!(
+            f,
+            "naive loops      1 thread  {:>10.2} ms",
+            milliseconds(self.naive)
+        )?;
         let line = |f: &mut std::fmt::Formatter<'_>, threads: usize, time: Duration| {
             let plural = if threads == 1 { " " } else { "s" };
             writeln!(

@@ -77,7 +77,11 @@ pub fn find(names: &[PathBuf], recursive: bool, out: &Path) -> Found {
                 Ok(below) if !named => below.to_path_buf(),
                 _ => PathBuf::from(path.file_name().unwrap_or_default()),
             };
-            found.inputs.push(Input { path, relative, named });
+            found.inputs.push(Input {
+                path,
+                relative,
+                named,
+            });
         }
     }
     found
@@ -89,7 +93,9 @@ fn list(folder: &Path, recursive: bool, out: Option<&Path>) -> Result<Vec<PathBu
     // A list of folders still to visit, not recursion: depth is bounded by the disk alone.
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
+        for entry in
+            fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?
+        {
             let entry = entry.with_context(|| format!("cannot list {}", folder.display()))?;
             if entry.file_name().as_encoded_bytes().starts_with(b".") {
                 continue;
@@ -186,7 +192,9 @@ fn in_folder(inputs: &[Input], wanted: &Wanted) -> Vec<Job> {
         (false, kernels) => kernels.iter().map(|kernel| format!("-{kernel}")).collect(),
     };
     let job = |input: &Input| {
-        let folder = wanted.out.join(input.relative.parent().unwrap_or(Path::new("")));
+        let folder = wanted
+            .out
+            .join(input.relative.parent().unwrap_or(Path::new("")));
         let extension = match wanted.extension {
             Some(extension) => OsString::from(extension),
             None if wanted.sheet => "png".into(),
@@ -212,7 +220,13 @@ fn like_input(path: &Path) -> OsString {
 }
 
 /// `a.png`; where that is taken, `a.gif.png`; where that is taken, `a-2.png`, `a-3.png`, …
-fn free_name(folder: &Path, input: &Input, suffix: &str, extension: &OsStr, taken: &mut HashSet<OsString>) -> PathBuf {
+fn free_name(
+    folder: &Path,
+    input: &Input,
+    suffix: &str,
+    extension: &OsStr,
+    taken: &mut HashSet<OsString>,
+) -> PathBuf {
     let stem = input.relative.file_stem().unwrap_or_default();
     let whole = input.relative.file_name().unwrap_or_default();
     let build = |start: &OsStr, number: &str| {
@@ -225,7 +239,9 @@ fn free_name(folder: &Path, input: &Input, suffix: &str, extension: &OsStr, take
     };
     let numbered = (2u64..).map(|number| build(stem, &format!("-{number}")));
     // Some file systems do not tell A from a.
-    let mut names = [build(stem, ""), build(whole, "")].into_iter().chain(numbered);
+    let mut names = [build(stem, ""), build(whole, "")]
+        .into_iter()
+        .chain(numbered);
     names
         .find(|name| taken.insert(name.as_os_str().to_ascii_lowercase()))
         .expect("one of 2⁶⁴ names is free")
@@ -242,7 +258,11 @@ fn spare_inputs(inputs: &[Input], jobs: &[Job]) -> Result<()> {
             .ok()
             .and_then(|output| read.get(&output).copied())
         {
-            bail!("{} would overwrite the picture {}", output.display(), input.display());
+            bail!(
+                "{} would overwrite the picture {}",
+                output.display(),
+                input.display()
+            );
         }
     }
     Ok(())
@@ -267,7 +287,12 @@ mod tests {
             .collect()
     }
 
-    fn wanted<'a>(out: &'a str, kernels: &[&'a str], sheet: bool, extension: Option<&'a str>) -> Wanted<'a> {
+    fn wanted<'a>(
+        out: &'a str,
+        kernels: &[&'a str],
+        sheet: bool,
+        extension: Option<&'a str>,
+    ) -> Wanted<'a> {
         Wanted {
             out: Path::new(out),
             given: 1,
@@ -293,7 +318,10 @@ mod tests {
             ["no/s.png"]
         );
         for out in ["no/b.xyz", "no/b", "no/b.pbm"] {
-            assert!(plan(&one, &wanted(out, &["blur"], false, None)).is_err(), "{out}");
+            assert!(
+                plan(&one, &wanted(out, &["blur"], false, None)).is_err(),
+                "{out}"
+            );
         }
         let error = plan(&one, &wanted("no/b.png", &["blur", "edge"], false, None)).unwrap_err();
         assert!(error.to_string().contains("--sheet"), "{error}");
@@ -321,7 +349,11 @@ mod tests {
                 "no/notes.png"
             ]
         );
-        let jobs = plan(&inputs[..2], &wanted("no", &["blur", "edge"], false, Some("tif"))).unwrap();
+        let jobs = plan(
+            &inputs[..2],
+            &wanted("no", &["blur", "edge"], false, Some("tif")),
+        )
+        .unwrap();
         assert_eq!(
             names(&jobs),
             [
@@ -355,7 +387,10 @@ mod tests {
         let error = plan(&found.inputs, &wanted(out, &["blur"], false, None)).unwrap_err();
         assert!(error.to_string().contains("would overwrite"), "{error}");
         let one = find(std::slice::from_ref(&path), false, &path);
-        let roundabout = format!("{out}/../{}/a.png", folder.path().file_name().unwrap().display());
+        let roundabout = format!(
+            "{out}/../{}/a.png",
+            folder.path().file_name().unwrap().display()
+        );
         assert!(plan(&one.inputs, &wanted(&roundabout, &["blur"], false, None)).is_err());
     }
 
@@ -388,7 +423,11 @@ mod tests {
         let deep = find(&names[..1], true, &root.join("out"));
         assert_eq!(
             relative(&deep),
-            [Path::new("a.png"), Path::new("b.png"), &Path::new("sub").join("c.png")]
+            [
+                Path::new("a.png"),
+                Path::new("b.png"),
+                &Path::new("sub").join("c.png")
+            ]
         );
     }
 }

@@ -67,7 +67,12 @@ impl Work {
             while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                 // A decoder that panics on a broken file costs that file, not the others.
                 let outcome = catch_unwind(AssertUnwindSafe(|| self.picture(job, &gate)))
-                    .unwrap_or_else(|panic| Err(anyhow!("stopped by a fault in this program: {}", message(&panic))));
+                    .unwrap_or_else(|panic| {
+                        Err(anyhow!(
+                            "stopped by a fault in this program: {}",
+                            message(&panic)
+                        ))
+                    });
                 let mut tally = lock(&tally);
                 match &outcome {
                     Ok(comparison) => {
@@ -113,7 +118,11 @@ impl Work {
         let mut alpha_for = None;
         for batch in &batches.kernels {
             let size = self.kernels[batch[0]].weights.dim();
-            let weights = stack(batch.iter().map(|&index| self.kernels[index].weights.view()))?;
+            let weights = stack(
+                batch
+                    .iter()
+                    .map(|&index| self.kernels[index].weights.view()),
+            )?;
             let maps = self.convolver.maps(&picture.planes, &weights)?;
             if self.compare {
                 let now = self.convolver.compare(&picture.planes, &weights)?;
@@ -129,7 +138,10 @@ impl Work {
                 let tone = Tone::choose(self.show, kernel.weights.view(), map);
                 let image = render::image(map, alpha.as_ref(), tone, picture.deep)?;
                 match self.sheet {
-                    Some(side) => panels[index] = Some(Panel::new(image, side, &kernel.caption, tone.caption())),
+                    Some(side) => {
+                        panels[index] =
+                            Some(Panel::new(image, side, &kernel.caption, tone.caption()))
+                    }
                     None => write(image, &job.outputs[index])?,
                 }
             }
@@ -144,7 +156,12 @@ impl Work {
 
     fn input_panel(&self, picture: &Picture, path: &Path, side: u32) -> Result<Panel> {
         let planes: ArrayView3<f32> = picture.planes.index_axis(Axis(1), 0);
-        let image = render::image(planes, picture.alpha.as_ref(), Tone::Plain { gain: 1.0 }, false)?;
+        let image = render::image(
+            planes,
+            picture.alpha.as_ref(),
+            Tone::Plain { gain: 1.0 },
+            false,
+        )?;
         let size = format!("{} x {}", image.width(), image.height());
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         Ok(Panel::new(image, side, &name, size))
@@ -180,7 +197,9 @@ impl Work {
                 .filter(|&index| self.kernels[index].weights.dim() == size)
                 .collect();
             let at_once = (room / map.max(1)).clamp(1, members.len() as u64);
-            let bytes = base.saturating_add(finish).saturating_add(map.saturating_mul(at_once));
+            let bytes = base
+                .saturating_add(finish)
+                .saturating_add(map.saturating_mul(at_once));
             batches.bytes = batches.bytes.max(bytes);
             batches
                 .kernels
@@ -198,14 +217,16 @@ struct Batches {
 
 fn write(image: image::DynamicImage, path: &Path) -> Result<()> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
     picture::write(image, path)
 }
 
 fn message(panic: &Box<dyn Any + Send>) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+    text.or(panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

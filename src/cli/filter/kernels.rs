@@ -110,7 +110,10 @@ pub fn parse_bank(values: &[String]) -> anyhow::Result<Vec<Kernel>> {
 /// The kernels of one `--kernel` value. A kernel given as text has no name yet.
 fn parse(value: &str) -> anyhow::Result<Vec<Kernel>> {
     let wanted = value.trim();
-    if let Some(kernel) = NAMED.iter().find(|kernel| kernel.name.eq_ignore_ascii_case(wanted)) {
+    if let Some(kernel) = NAMED
+        .iter()
+        .find(|kernel| kernel.name.eq_ignore_ascii_case(wanted))
+    {
         return Ok(vec![Kernel {
             name: kernel.name.into(),
             caption: kernel.name.into(),
@@ -137,7 +140,11 @@ fn parse(value: &str) -> anyhow::Result<Vec<Kernel>> {
 /// # Errors
 /// [`KernelError`]: nothing given, rows of different lengths, something that is not a finite number.
 pub fn parse_rows(text: &str) -> Result<Array2<f32>, KernelError> {
-    let rows: Vec<&str> = text.strip_suffix(';').unwrap_or(text).split([';', '\n']).collect();
+    let rows: Vec<&str> = text
+        .strip_suffix(';')
+        .unwrap_or(text)
+        .split([';', '\n'])
+        .collect();
     if text
         .trim_matches(|symbol: char| symbol == ';' || symbol.is_whitespace())
         .is_empty()
@@ -166,7 +173,10 @@ pub fn parse_rows(text: &str) -> Result<Array2<f32>, KernelError> {
             _ => {}
         }
     }
-    Ok(Array2::from_shape_vec((rows.len(), width), weights).expect("every row has `width` numbers"))
+    Ok(
+        Array2::from_shape_vec((rows.len(), width), weights)
+            .expect("every row has `width` numbers"),
+    )
 }
 
 /// A number or a fraction such as `1/9`. `whole` is the kernel as given, for the message about a mistyped name.
@@ -181,15 +191,17 @@ fn parse_weight(token: &str, whole: &str, row: usize, column: usize) -> Result<f
     };
     let Some(number) = number else {
         // One word that begins with a letter was meant as a name.
-        return Err(if whole == token && token.starts_with(char::is_alphabetic) {
-            KernelError::UnknownName { name: token.into() }
-        } else {
-            KernelError::NotANumber {
-                text: token.into(),
-                row,
-                column,
-            }
-        });
+        return Err(
+            if whole == token && token.starts_with(char::is_alphabetic) {
+                KernelError::UnknownName { name: token.into() }
+            } else {
+                KernelError::NotANumber {
+                    text: token.into(),
+                    row,
+                    column,
+                }
+            },
+        );
     };
     finite(number as f32, row, column)
 }
@@ -229,7 +241,8 @@ fn read_npy(path: &Path) -> anyhow::Result<Vec<Kernel>> {
     let digits = bank.len_of(Axis(0)).saturating_sub(1).to_string().len();
     let kernels = bank.outer_iter().enumerate().map(|(index, weights)| {
         for ((row, column), &weight) in weights.indexed_iter() {
-            finite(weight, row + 1, column + 1).with_context(|| format!("kernel {index} of the bank"))?;
+            finite(weight, row + 1, column + 1)
+                .with_context(|| format!("kernel {index} of the bank"))?;
         }
         let name = match bank.len_of(Axis(0)) {
             1 => stem.clone(),
@@ -249,8 +262,12 @@ fn read_npy(path: &Path) -> anyhow::Result<Vec<Kernel>> {
 /// What the header claims is compared with the bytes that are there before anything is allocated.
 fn parse_npy(bytes: &[u8]) -> anyhow::Result<Array3<f32>> {
     let header_len = match (bytes.get(..6), bytes.get(6..12)) {
-        (Some(b"\x93NUMPY"), Some(&[1, _, low, high, ..])) => usize::from(u16::from_le_bytes([low, high])),
-        (Some(b"\x93NUMPY"), Some(&[2 | 3, _, a, b, c, d])) => u32::from_le_bytes([a, b, c, d]) as usize,
+        (Some(b"\x93NUMPY"), Some(&[1, _, low, high, ..])) => {
+            usize::from(u16::from_le_bytes([low, high]))
+        }
+        (Some(b"\x93NUMPY"), Some(&[2 | 3, _, a, b, c, d])) => {
+            u32::from_le_bytes([a, b, c, d]) as usize
+        }
         _ => bail!("not a .npy file"),
     };
     // The header is a Python literal, parsed recursively: a plain array needs one `{` and one `(`.
@@ -263,7 +280,8 @@ fn parse_npy(bytes: &[u8]) -> anyhow::Result<Array3<f32>> {
         header_len <= MAX_HEADER_BYTES && brackets <= 8,
         "the header of the .npy file is not that of a plain array"
     );
-    let header = Header::from_reader(&mut &bytes[..]).context("the header of the .npy file is broken")?;
+    let header =
+        Header::from_reader(&mut &bytes[..]).context("the header of the .npy file is broken")?;
     let shape = match *header.shape.as_slice() {
         [height, width] => [1, height, width],
         [kernels, height, width] | [kernels, 1, height, width] => [kernels, height, width],
@@ -287,7 +305,9 @@ fn parse_npy(bytes: &[u8]) -> anyhow::Result<Array3<f32>> {
         bytes.len()
     );
     let descriptor = header.type_descriptor.to_string();
-    let code = descriptor.trim_matches('\'').trim_start_matches(['<', '>', '|', '=']);
+    let code = descriptor
+        .trim_matches('\'')
+        .trim_start_matches(['<', '>', '|', '=']);
     macro_rules! read {
         ($($code:literal $type:ty => $convert:expr),+ $(,)?) => {
             match code {
@@ -310,7 +330,10 @@ fn parse_npy(bytes: &[u8]) -> anyhow::Result<Array3<f32>> {
         "u8" u64 => |v| v as f32,
     };
     // Iteration is in logical order, so Fortran order in the file does not matter.
-    Ok(Array3::from_shape_vec(shape, array.iter().copied().collect())?)
+    Ok(Array3::from_shape_vec(
+        shape,
+        array.iter().copied().collect(),
+    )?)
 }
 
 #[cfg(test)]
@@ -364,7 +387,10 @@ mod tests {
             })
         );
         for text in ["inf", "1 nan", "1e39", "1/0", "0/0"] {
-            assert!(matches!(parse_rows(text), Err(KernelError::NotFinite { .. })), "{text}");
+            assert!(
+                matches!(parse_rows(text), Err(KernelError::NotFinite { .. })),
+                "{text}"
+            );
         }
         let error = parse_bank(&["sobl".into()]).unwrap_err();
         assert!(format!("{error:#}").contains("sobel-x"), "{error:#}");
@@ -372,15 +398,29 @@ mod tests {
 
     #[test]
     fn every_name_is_a_kernel_of_its_own() {
-        let names: Vec<String> = NAMED.iter().map(|kernel| kernel.name.to_uppercase()).collect();
+        let names: Vec<String> = NAMED
+            .iter()
+            .map(|kernel| kernel.name.to_uppercase())
+            .collect();
         let bank = parse_bank(&names).unwrap();
         assert_eq!(bank.len(), NAMED.len());
         for (kernel, named) in bank.iter().zip(NAMED) {
             assert_eq!(kernel.name, named.name);
-            assert!(named.rows.iter().all(|row| row.len() == named.rows[0].len()));
+            assert!(
+                named
+                    .rows
+                    .iter()
+                    .all(|row| row.len() == named.rows[0].len())
+            );
             assert!(list().contains(named.name));
         }
-        let sum = |name: &str| bank.iter().find(|kernel| kernel.name == name).unwrap().weights.sum();
+        let sum = |name: &str| {
+            bank.iter()
+                .find(|kernel| kernel.name == name)
+                .unwrap()
+                .weights
+                .sum()
+        };
         for name in [
             "identity",
             "blur",
@@ -421,11 +461,23 @@ mod tests {
         let two = array![[1i64, -2], [3, 4]];
         let expected = array![[[1.0f32, -2.0], [3.0, 4.0]]];
         assert_eq!(parse_npy(&bytes(&two)).unwrap(), expected);
-        assert_eq!(parse_npy(&bytes(&two.mapv(|v| v as f32))).unwrap(), expected);
-        assert_eq!(parse_npy(&bytes(&two.mapv(|v| v as f64))).unwrap(), expected);
+        assert_eq!(
+            parse_npy(&bytes(&two.mapv(|v| v as f32))).unwrap(),
+            expected
+        );
+        assert_eq!(
+            parse_npy(&bytes(&two.mapv(|v| v as f64))).unwrap(),
+            expected
+        );
         assert_eq!(parse_npy(&bytes(&two.mapv(|v| v as i8))).unwrap(), expected);
-        assert_eq!(parse_npy(&bytes(&two.mapv(|v| v as i16))).unwrap(), expected);
-        assert_eq!(parse_npy(&bytes(&two.mapv(|v| v as i32))).unwrap(), expected);
+        assert_eq!(
+            parse_npy(&bytes(&two.mapv(|v| v as i16))).unwrap(),
+            expected
+        );
+        assert_eq!(
+            parse_npy(&bytes(&two.mapv(|v| v as i32))).unwrap(),
+            expected
+        );
         assert_eq!(
             parse_npy(&bytes(&two.mapv(|v| v > 0))).unwrap(),
             array![[[1.0, 0.0], [1.0, 1.0]]]
@@ -453,14 +505,23 @@ mod tests {
             ("my-bank-00", "my-bank-10")
         );
         std::fs::write(&path, bytes(&array![[1.0, f64::INFINITY]])).unwrap();
-        let error = format!("{:#}", parse_bank(&[path.to_str().unwrap().into()]).unwrap_err());
+        let error = format!(
+            "{:#}",
+            parse_bank(&[path.to_str().unwrap().into()]).unwrap_err()
+        );
         assert!(error.contains("finite"), "{error}");
         assert!(parse_bank(&[folder.path().join("none.npy").to_str().unwrap().into()]).is_err());
     }
 
     #[test]
     fn broken_arrays_are_refused() {
-        for array in [vec![], vec![3], vec![0, 3], vec![2, 3, 3, 3], vec![1, 1, 1, 1, 1]] {
+        for array in [
+            vec![],
+            vec![3],
+            vec![0, 3],
+            vec![2, 3, 3, 3],
+            vec![1, 1, 1, 1, 1],
+        ] {
             assert!(
                 parse_npy(&bytes(&ArrayD::<f32>::zeros(array.clone()))).is_err(),
                 "{array:?}"

@@ -59,7 +59,12 @@ pub struct FilterArgs {
 
     /// A picture file for one image and one kernel or with --sheet, otherwise a folder. Pictures that are
     /// there already are replaced, the images that are read never
-    #[arg(short, long, value_name = "OUT", required_unless_present = "list_kernels")]
+    #[arg(
+        short,
+        long,
+        value_name = "OUT",
+        required_unless_present = "list_kernels"
+    )]
     output: Option<PathBuf>,
 
     /// One contact sheet with captions for each image instead of one picture per kernel
@@ -184,7 +189,9 @@ impl FromStr for PaddingArg {
         Ok(Self(match text.to_ascii_lowercase().as_str() {
             "same" => Padding::SameUpper,
             "valid" => Padding::Valid,
-            other => Padding::from(numbers(other).map_err(|_| "expected same, valid, N or ROWS,COLUMNS")?),
+            other => Padding::from(
+                numbers(other).map_err(|_| "expected same, valid, N or ROWS,COLUMNS")?,
+            ),
         }))
     }
 }
@@ -288,7 +295,11 @@ pub fn run(arguments: &FilterArgs) -> Result<ExitCode> {
         &Wanted {
             out: output,
             given: arguments.images.len(),
-            kernels: work.kernels.iter().map(|kernel| kernel.name.as_str()).collect(),
+            kernels: work
+                .kernels
+                .iter()
+                .map(|kernel| kernel.name.as_str())
+                .collect(),
             sheet: arguments.sheet,
             extension: arguments.format.as_deref(),
         },
@@ -316,13 +327,15 @@ fn with_progress(work: &Work, jobs: &[Job]) -> Tally {
         false => ProgressBar::hidden(),
     };
     let style = "{bar:32} {pos}/{len} images  {rate} images/s  {wide_msg}";
-    let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
-    bar.set_style(
-        style.with_key("rate", |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+    let style =
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_style(style.with_key(
+        "rate",
+        |state: &ProgressState, text: &mut dyn std::fmt::Write| {
             // A bar that cannot be drawn is no reason to stop.
             let _ = write!(text, "{:.1}", state.per_sec());
-        }),
-    );
+        },
+    ));
     // Without this the bar of a few large pictures would stand still.
     bar.enable_steady_tick(Duration::from_millis(200));
     let tally = work.run(jobs, |job, error| {
@@ -356,7 +369,10 @@ fn summary(tally: &Tally, elapsed: Duration) -> String {
         .map_or(String::new(), |comparison| format!("{comparison}\n"));
     // While times are taken, pictures per second say nothing.
     let rate = match tally.comparison {
-        None => format!(", {:.1} images/s", tally.done as f64 / elapsed.as_secs_f64().max(1e-6)),
+        None => format!(
+            ", {:.1} images/s",
+            tally.done as f64 / elapsed.as_secs_f64().max(1e-6)
+        ),
         Some(_) => String::new(),
     };
     let files = if tally.written == 1 { "file" } else { "files" };
@@ -384,13 +400,24 @@ mod tests {
     fn options_are_parsed_or_refused_in_words() {
         assert_eq!("2".parse(), Ok(Pair([2, 2])));
         assert_eq!("2,3".parse(), Ok(Pair([2, 3])));
-        for text in ["0", "1,0", "-1", "a", "1,2,3", "", "99999999999999999999999"] {
+        for text in [
+            "0",
+            "1,0",
+            "-1",
+            "a",
+            "1,2,3",
+            "",
+            "99999999999999999999999",
+        ] {
             assert!(text.parse::<Pair>().is_err(), "{text}");
         }
         assert_eq!("SAME".parse(), Ok(PaddingArg(Padding::SameUpper)));
         assert_eq!("0,2".parse(), Ok(PaddingArg(Padding::from([0, 2]))));
         assert!("some".parse::<PaddingArg>().is_err());
-        assert_eq!("constant:127.5".parse(), Ok(ModeArg(PaddingMode::Constant(127.5))));
+        assert_eq!(
+            "constant:127.5".parse(),
+            Ok(ModeArg(PaddingMode::Constant(127.5)))
+        );
         assert_eq!("circular".parse(), Ok(ModeArg(PaddingMode::Circular)));
         for text in ["constant:", "constant:inf", "constant:nan", "mirror", ""] {
             assert!(text.parse::<ModeArg>().is_err(), "{text}");

@@ -120,7 +120,12 @@ pub const NAMED: &[Named] = &[
     ),
 ];
 
-const fn named(name: &'static str, about: &'static str, divisor: f32, rows: &'static [&'static [i8]]) -> Named {
+const fn named(
+    name: &'static str,
+    about: &'static str,
+    divisor: f32,
+    rows: &'static [&'static [i8]],
+) -> Named {
     Named {
         name,
         about,
@@ -149,7 +154,8 @@ pub fn list() -> String {
         text += &format!("{:<12}{}{divisor}\n", kernel.name, kernel.about);
         for row in kernel.rows {
             text += "    ";
-            row.iter().for_each(|weight| text += &format!("{weight:>4}"));
+            row.iter()
+                .for_each(|weight| text += &format!("{weight:>4}"));
             text += "\n";
         }
     }

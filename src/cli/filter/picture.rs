@@ -63,7 +63,11 @@ pub fn open(path: &Path, limit: u64) -> Result<Opened> {
     match reader.format() {
         None => bail!("is not a picture in a format this program reads ({READABLE})"),
         Some(format) if !format.reading_enabled() => {
-            let name = format.extensions_str().first().copied().unwrap_or("unknown");
+            let name = format
+                .extensions_str()
+                .first()
+                .copied()
+                .unwrap_or("unknown");
             bail!("is a {name} picture, which this program does not read ({READABLE})")
         }
         Some(_) => {}
@@ -71,7 +75,9 @@ pub fn open(path: &Path, limit: u64) -> Result<Opened> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(limit);
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(|error| explain(error, limit))?;
+    let mut decoder = reader
+        .into_decoder()
+        .map_err(|error| explain(error, limit))?;
     let (width, height) = decoder.dimensions();
     ensure!(width > 0 && height > 0, "has no pixels: {width} x {height}");
     // A broken note about the camera's orientation is no reason to refuse the picture.
@@ -106,7 +112,11 @@ impl Opened {
 
     /// The number of colour channels: 1 or 3.
     pub fn channels(&self) -> usize {
-        if self.decoder.color_type().has_color() { 3 } else { 1 }
+        if self.decoder.color_type().has_color() {
+            3
+        } else {
+            1
+        }
     }
 
     /// Whether there is an opacity channel.
@@ -134,7 +144,8 @@ impl Opened {
     /// # Errors
     /// A broken or truncated file; memory that the allocator refuses.
     pub fn decode(self, limit: u64) -> Result<Picture> {
-        let mut image = DynamicImage::from_decoder(self.decoder).map_err(|error| explain(error, limit))?;
+        let mut image =
+            DynamicImage::from_decoder(self.decoder).map_err(|error| explain(error, limit))?;
         image.apply_orientation(self.orientation);
         from_image(&image)
     }
@@ -157,8 +168,12 @@ pub fn from_image(image: &DynamicImage) -> Result<Picture> {
         DynamicImage::ImageLumaA16(buffer) => split(buffer.as_raw(), size, color, from_16),
         DynamicImage::ImageRgb16(buffer) => split(buffer.as_raw(), size, color, from_16),
         DynamicImage::ImageRgba16(buffer) => split(buffer.as_raw(), size, color, from_16),
-        DynamicImage::ImageRgb32F(buffer) => split(buffer.as_raw(), size, color, |sample: f32| sample * 255.0),
-        DynamicImage::ImageRgba32F(buffer) => split(buffer.as_raw(), size, color, |sample: f32| sample * 255.0),
+        DynamicImage::ImageRgb32F(buffer) => {
+            split(buffer.as_raw(), size, color, |sample: f32| sample * 255.0)
+        }
+        DynamicImage::ImageRgba32F(buffer) => {
+            split(buffer.as_raw(), size, color, |sample: f32| sample * 255.0)
+        }
         other => Err(anyhow!(
             "has samples of a type that is not known here: {:?}",
             other.color()
@@ -209,9 +224,12 @@ fn split<S: Copy>(
 /// An empty vector with room for `len` elements, or the error where the allocator refuses.
 pub fn reserve<T>(len: usize) -> Result<Vec<T>> {
     let mut vector = Vec::new();
-    vector
-        .try_reserve_exact(len)
-        .map_err(|_| anyhow!("could not allocate {} bytes", len.saturating_mul(size_of::<T>())))?;
+    vector.try_reserve_exact(len).map_err(|_| {
+        anyhow!(
+            "could not allocate {} bytes",
+            len.saturating_mul(size_of::<T>())
+        )
+    })?;
     Ok(vector)
 }
 
@@ -227,7 +245,9 @@ fn explain(error: ImageError, limit: u64) -> anyhow::Error {
         ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             anyhow!("is cut short or broken: {error}")
         }
-        ImageError::Unsupported(error) => anyhow!("uses something this program does not read: {error}"),
+        ImageError::Unsupported(error) => {
+            anyhow!("uses something this program does not read: {error}")
+        }
         error => anyhow!("is broken: {error}"),
     }
 }
@@ -266,8 +286,11 @@ pub fn output_format(path: &Path) -> Result<ImageFormat> {
 }
 
 fn is_extension(path: &Path, names: &[&str]) -> bool {
-    path.extension()
-        .is_some_and(|extension| names.iter().any(|name| extension.eq_ignore_ascii_case(name)))
+    path.extension().is_some_and(|extension| {
+        names
+            .iter()
+            .any(|name| extension.eq_ignore_ascii_case(name))
+    })
 }
 
 /// Writes `image` in the format of the extension of `path`, whole or not at all.
@@ -278,12 +301,17 @@ pub fn write(image: DynamicImage, path: &Path) -> Result<()> {
     let format = output_format(path)?;
     if let Ok(facts) = fs::metadata(path) {
         // Renaming onto a device or a folder would replace it or fail in words nobody understands.
-        ensure!(facts.is_file(), "{} exists and is not a regular file", path.display());
+        ensure!(
+            facts.is_file(),
+            "{} exists and is not a regular file",
+            path.display()
+        );
     }
     let image = suited(image, format, path);
     let part = Part::beside(path)?;
     let mut file = BufWriter::new(&part.file);
-    encode(&image, format, path, &mut file).with_context(|| format!("cannot write {}", path.display()))?;
+    encode(&image, format, path, &mut file)
+        .with_context(|| format!("cannot write {}", path.display()))?;
     file.flush()
         .with_context(|| format!("cannot write {}", path.display()))?;
     drop(file);
@@ -293,7 +321,10 @@ pub fn write(image: DynamicImage, path: &Path) -> Result<()> {
 /// The image in a sample type that the format can hold.
 fn suited(image: DynamicImage, format: ImageFormat, path: &Path) -> DynamicImage {
     let color = image.color();
-    let holds_16 = matches!(format, ImageFormat::Png | ImageFormat::Tiff | ImageFormat::Pnm);
+    let holds_16 = matches!(
+        format,
+        ImageFormat::Png | ImageFormat::Tiff | ImageFormat::Pnm
+    );
     let holds_alpha = !matches!(format, ImageFormat::Jpeg | ImageFormat::Pnm);
     let deep = color.bytes_per_pixel() > color.channel_count() && holds_16;
     let image = if color.has_alpha() && !holds_alpha {
@@ -323,7 +354,8 @@ pub fn on_white(image: &DynamicImage) -> DynamicImage {
     let mut samples = image.to_rgba16();
     for pixel in samples.pixels_mut() {
         let [red, green, blue, alpha] = pixel.0.map(u64::from);
-        let over = |sample: u64| ((sample * alpha + 65_535 * (65_535 - alpha) + 32_767) / 65_535) as u16;
+        let over =
+            |sample: u64| ((sample * alpha + 65_535 * (65_535 - alpha) + 32_767) / 65_535) as u16;
         pixel.0 = [over(red), over(green), over(blue), u16::MAX];
     }
     let flat = DynamicImage::from(samples);
@@ -338,9 +370,16 @@ pub fn on_white(image: &DynamicImage) -> DynamicImage {
     }
 }
 
-fn encode(image: &DynamicImage, format: ImageFormat, path: &Path, file: &mut BufWriter<&File>) -> Result<()> {
+fn encode(
+    image: &DynamicImage,
+    format: ImageFormat,
+    path: &Path,
+    file: &mut BufWriter<&File>,
+) -> Result<()> {
     match format {
-        ImageFormat::Jpeg => image.write_with_encoder(JpegEncoder::new_with_quality(file, JPEG_QUALITY))?,
+        ImageFormat::Jpeg => {
+            image.write_with_encoder(JpegEncoder::new_with_quality(file, JPEG_QUALITY))?
+        }
         ImageFormat::Pnm => {
             let subtype = match image.color().has_color() {
                 true => PnmSubtype::Pixmap(SampleEncoding::Binary),
@@ -373,16 +412,22 @@ impl Part {
         // A long name plus the suffix could pass the file system's 255 bytes.
         let start: String = name.chars().take(40).collect();
         let path = target.with_file_name(format!(".{start}.{}-{number}.part", std::process::id()));
-        let file = OpenOptions::new().write(true).read(true).create_new(true).open(&path);
+        let file = OpenOptions::new()
+            .write(true)
+            .read(true)
+            .create_new(true)
+            .open(&path);
         Ok(Self {
-            file: file.with_context(|| format!("cannot write in the folder of {}", target.display()))?,
+            file: file
+                .with_context(|| format!("cannot write in the folder of {}", target.display()))?,
             path,
             kept: false,
         })
     }
 
     fn keep_as(mut self, target: &Path) -> Result<()> {
-        fs::rename(&self.path, target).with_context(|| format!("cannot write {}", target.display()))?;
+        fs::rename(&self.path, target)
+            .with_context(|| format!("cannot write {}", target.display()))?;
         self.kept = true;
         Ok(())
     }
@@ -415,7 +460,8 @@ mod tests {
         let folder = folder();
         let picture = RgbImage::from_fn(5, 3, |x, y| Rgb([40 * x as u8, 80 * y as u8, 200]));
         for name in [
-            "a.png", "a.TIF", "a.bmp", "a.webp", "a.ppm", "a.pnm", "a.jpg", "a.jpeg", "a.gif", "a.pgm",
+            "a.png", "a.TIF", "a.bmp", "a.webp", "a.ppm", "a.pnm", "a.jpg", "a.jpeg", "a.gif",
+            "a.pgm",
         ] {
             let path = folder.path().join(name);
             write(DynamicImage::from(picture.clone()), &path).unwrap();
@@ -437,7 +483,9 @@ mod tests {
         let folder = folder();
         for name in ["a.png", "a.tif"] {
             let path = folder.path().join(name);
-            let image = DynamicImage::from(image::ImageBuffer::from_fn(3, 2, |x, _| Luma([x as u16 * 257 + 1])));
+            let image = DynamicImage::from(image::ImageBuffer::from_fn(3, 2, |x, _| {
+                Luma([x as u16 * 257 + 1])
+            }));
             write(image, &path).unwrap();
             let again = read(&path);
             assert!(again.deep && again.alpha.is_none());
@@ -461,7 +509,10 @@ mod tests {
     fn floats_are_scaled_to_255() {
         let image = DynamicImage::from(Rgb32FImage::from_pixel(1, 1, Rgb([0.0, 0.5, 1.0])));
         let picture = from_image(&image).unwrap();
-        assert_eq!(picture.planes.iter().copied().collect::<Vec<_>>(), [0.0, 127.5, 255.0]);
+        assert_eq!(
+            picture.planes.iter().copied().collect::<Vec<_>>(),
+            [0.0, 127.5, 255.0]
+        );
         assert!(picture.deep);
     }
 
@@ -493,7 +544,10 @@ mod tests {
         let path = folder.path().join("a.png");
         write(DynamicImage::from(RgbImage::new(1000, 1000)), &path).unwrap();
         let error = open(&path, 4 << 20).err().expect("refused").to_string();
-        assert!(error.contains("1000 x 1000") && error.contains("4.00 MiB"), "{error}");
+        assert!(
+            error.contains("1000 x 1000") && error.contains("4.00 MiB"),
+            "{error}"
+        );
         assert!(open(&folder.path().join("none.png"), 1 << 30).is_err());
         assert!(open(folder.path(), 1 << 30).is_err());
     }

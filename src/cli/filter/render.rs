@@ -70,7 +70,9 @@ impl Tone {
         let absolute: f64 = weights().map(f64::abs).sum();
         let taps = weights().filter(|&weight| weight != 0.0).count();
         let show = match show {
-            Show::Auto if sum.abs() <= 1e-5 * absolute && is_point_symmetric(kernel) => Show::Magnitude,
+            Show::Auto if sum.abs() <= 1e-5 * absolute && is_point_symmetric(kernel) => {
+                Show::Magnitude
+            }
             Show::Auto if sum < 0.5 && sum < absolute => Show::Signed,
             // 1/9 in f32, nine times, is a little above 1.
             Show::Auto if sum == absolute && sum > 1.001 && taps > 1 => {
@@ -144,7 +146,12 @@ fn full_scale(map: ArrayView3<f32>, largest: f64) -> f64 {
 ///
 /// # Errors
 /// Memory that the allocator refuses; a width or height beyond an image's 32 bits.
-pub fn image(map: ArrayView3<f32>, alpha: Option<&Array2<f32>>, tone: Tone, deep: bool) -> Result<DynamicImage> {
+pub fn image(
+    map: ArrayView3<f32>,
+    alpha: Option<&Array2<f32>>,
+    tone: Tone,
+    deep: bool,
+) -> Result<DynamicImage> {
     let (channels, height, width) = map.dim();
     let size = (u32::try_from(width)?, u32::try_from(height)?);
     // Adding a half and cutting off rounds; `as` clamps, and turns NaN to 0.
@@ -214,7 +221,9 @@ mod tests {
     #[test]
     fn auto_decides_by_the_weights() {
         let map = Array3::from_elem((1, 4, 4), 100.0);
-        for name in ["identity", "blur", "gaussian", "sharpen", "emboss", "shift-up"] {
+        for name in [
+            "identity", "blur", "gaussian", "sharpen", "emboss", "shift-up",
+        ] {
             assert_eq!(
                 choose(Show::Auto, &weights(name), &map),
                 Tone::Plain { gain: 1.0 },
@@ -223,22 +232,43 @@ mod tests {
         }
         for name in ["outline", "edge", "laplacian"] {
             assert!(
-                matches!(choose(Show::Auto, &weights(name), &map), Tone::Magnitude { .. }),
+                matches!(
+                    choose(Show::Auto, &weights(name), &map),
+                    Tone::Magnitude { .. }
+                ),
                 "{name}"
             );
         }
         for name in ["sobel-x", "sobel-y", "prewitt", "prewitt-y"] {
             assert!(
-                matches!(choose(Show::Auto, &weights(name), &map), Tone::Signed { .. }),
+                matches!(
+                    choose(Show::Auto, &weights(name), &map),
+                    Tone::Signed { .. }
+                ),
                 "{name}"
             );
         }
         let smooth = array![[1.0, 2.0, 1.0]];
-        assert_eq!(choose(Show::Auto, &smooth, &map), Tone::Plain { gain: 0.25 });
-        assert_eq!(choose(Show::Clamp, &smooth, &map), Tone::Plain { gain: 1.0 });
-        assert_eq!(choose(Show::Auto, &array![[2.0]], &map), Tone::Plain { gain: 1.0 });
-        assert_eq!(choose(Show::Auto, &array![[0.1, 0.1]], &map), Tone::Plain { gain: 1.0 });
-        assert!(matches!(choose(Show::Auto, &array![[-1.0]], &map), Tone::Signed { .. }));
+        assert_eq!(
+            choose(Show::Auto, &smooth, &map),
+            Tone::Plain { gain: 0.25 }
+        );
+        assert_eq!(
+            choose(Show::Clamp, &smooth, &map),
+            Tone::Plain { gain: 1.0 }
+        );
+        assert_eq!(
+            choose(Show::Auto, &array![[2.0]], &map),
+            Tone::Plain { gain: 1.0 }
+        );
+        assert_eq!(
+            choose(Show::Auto, &array![[0.1, 0.1]], &map),
+            Tone::Plain { gain: 1.0 }
+        );
+        assert!(matches!(
+            choose(Show::Auto, &array![[-1.0]], &map),
+            Tone::Signed { .. }
+        ));
     }
 
     #[test]
@@ -264,7 +294,11 @@ mod tests {
     fn strange_numbers_make_a_picture_too() {
         let map = array![[[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX]]];
         for show in [Show::Auto, Show::Signed, Show::Magnitude, Show::Clamp] {
-            for kernel in [array![[0.0]], array![[1.0, -1.0]], array![[f32::MAX, f32::MIN]]] {
+            for kernel in [
+                array![[0.0]],
+                array![[1.0, -1.0]],
+                array![[f32::MAX, f32::MIN]],
+            ] {
                 let tone = choose(show, &kernel, &map);
                 for deep in [false, true] {
                     assert!(image(map.view(), None, tone, deep).is_ok());
@@ -283,7 +317,9 @@ mod tests {
         assert!(picture.into_raw().into_iter().eq(0..=u16::MAX));
         let flat = Array3::from_shape_fn((3, 1, 256), |(_, _, j)| j as f32);
         let alpha = Array2::from_elem((1, 256), 9.0);
-        let picture = image(flat.view(), Some(&alpha), tone, false).unwrap().into_rgba8();
+        let picture = image(flat.view(), Some(&alpha), tone, false)
+            .unwrap()
+            .into_rgba8();
         assert!(
             picture
                 .pixels()

@@ -11,7 +11,9 @@ use anyhow::{Context, Result};
 use embedded_graphics::mono_font::ascii::{FONT_7X13, FONT_9X18_BOLD};
 use embedded_graphics::mono_font::{MonoFont, MonoTextStyle};
 use embedded_graphics::pixelcolor::Rgb888;
-use embedded_graphics::prelude::{DrawTarget, Drawable, OriginDimensions, Pixel, Point, RgbColor, Size};
+use embedded_graphics::prelude::{
+    DrawTarget, Drawable, OriginDimensions, Pixel, Point, RgbColor, Size,
+};
 use embedded_graphics::text::{Alignment, Text};
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, Rgb, RgbImage};
@@ -70,7 +72,11 @@ pub fn compose(panels: &[Panel]) -> Result<DynamicImage> {
         .max()
         .unwrap_or(1)
         .max(100);
-    let cell_height = panels.iter().map(|panel| panel.image.height()).max().unwrap_or(1);
+    let cell_height = panels
+        .iter()
+        .map(|panel| panel.image.height())
+        .max()
+        .unwrap_or(1);
     let (columns, rows) = grid(panels.len(), cell_width, cell_height + CAPTION);
     let extent = |count: usize, cell: u32| -> Option<u32> {
         u32::try_from(count)
@@ -78,8 +84,10 @@ pub fn compose(panels: &[Panel]) -> Result<DynamicImage> {
             .checked_mul(cell.checked_add(GAP)?)?
             .checked_add(GAP)
     };
-    let width = extent(columns, cell_width).context("the sheet is too wide; try --panel with less")?;
-    let height = extent(rows, cell_height + CAPTION).context("the sheet is too high; try --panel with less")?;
+    let width =
+        extent(columns, cell_width).context("the sheet is too wide; try --panel with less")?;
+    let height = extent(rows, cell_height + CAPTION)
+        .context("the sheet is too high; try --panel with less")?;
     let mut sheet = Canvas(RgbImage::from_pixel(width, height, PAPER));
     for (index, panel) in panels.iter().enumerate() {
         let left = GAP + (index % columns) as u32 * (cell_width + GAP);
@@ -112,13 +120,16 @@ fn grid(count: usize, cell_width: u32, cell_height: u32) -> (usize, usize) {
     let count = count.max(1);
     let misfit = |columns: usize| {
         let rows = count.div_ceil(columns);
-        let aspect = (columns as f64 * f64::from(cell_width)) / (rows as f64 * f64::from(cell_height));
+        let aspect =
+            (columns as f64 * f64::from(cell_width)) / (rows as f64 * f64::from(cell_height));
         let empty = (columns * rows - count) as f64 / count as f64;
         (aspect / ASPECT).ln().abs() + empty
     };
     // More columns than 4 √count are never nearer than 4 √count are, for cells of usual proportions.
     let most = count.min(4 * (count as f64).sqrt().ceil() as usize);
-    let columns = (1..=most).min_by(|&a, &b| misfit(a).total_cmp(&misfit(b))).unwrap_or(1);
+    let columns = (1..=most)
+        .min_by(|&a, &b| misfit(a).total_cmp(&misfit(b)))
+        .unwrap_or(1);
     (columns, count.div_ceil(columns))
 }
 
@@ -156,7 +167,10 @@ impl DrawTarget for Canvas {
     type Color = Rgb888;
     type Error = std::convert::Infallible;
 
-    fn draw_iter<I: IntoIterator<Item = Pixel<Rgb888>>>(&mut self, pixels: I) -> Result<(), Self::Error> {
+    fn draw_iter<I: IntoIterator<Item = Pixel<Rgb888>>>(
+        &mut self,
+        pixels: I,
+    ) -> Result<(), Self::Error> {
         for Pixel(Point { x, y }, color) in pixels {
             // A negative coordinate becomes a huge one, which is outside as well.
             if let Some(pixel) = self.0.get_pixel_mut_checked(x as u32, y as u32) {
@@ -200,7 +214,9 @@ mod tests {
         assert_eq!(count([0, 0, 255]), 1);
         assert!(count([INK.r(), INK.g(), INK.b()]) > 100);
         // Nothing of the long caption spills over the margins.
-        let margin = sheet.enumerate_pixels().filter(|(x, y, _)| *x < GAP || *y < GAP);
+        let margin = sheet
+            .enumerate_pixels()
+            .filter(|(x, y, _)| *x < GAP || *y < GAP);
         assert!(margin.into_iter().all(|(_, _, pixel)| *pixel == PAPER));
     }
 }

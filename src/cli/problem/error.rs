@@ -10,7 +10,9 @@ pub(super) const LARGEST: u128 = isize::MAX as u128;
 #[non_exhaustive]
 pub enum ProblemError {
     /// No key of a descriptor begins here.
-    #[error("`{rest}` begins with no key of a problem descriptor (g mb ic oc, i o k s p d with d h w, n)")]
+    #[error(
+        "`{rest}` begins with no key of a problem descriptor (g mb ic oc, i o k s p d with d h w, n)"
+    )]
     Unrecognized {
         /// The text from the place that was not understood.
         rest: String,
@@ -51,7 +53,9 @@ pub enum ProblemError {
     #[error("no spatial axis is given; iw and kw at least are needed")]
     NoAxis,
     /// Depth with one of height and width.
-    #[error("depth and {given} are given, {missing} is not: give all three axes, or depth alone for a cube")]
+    #[error(
+        "depth and {given} are given, {missing} is not: give all three axes, or depth alone for a cube"
+    )]
     HalfCube {
         /// The axis that is given.
         given: &'static str,

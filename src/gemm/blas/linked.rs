@@ -158,8 +158,13 @@ fn look_up() -> Option<Controls> {
     unsafe {
         Some(Controls {
             set_threads: std::mem::transmute::<*mut libc::c_void, unsafe extern "C" fn(c_int)>(set),
-            get_threads: std::mem::transmute::<*mut libc::c_void, unsafe extern "C" fn() -> c_int>(get),
-            core_name: std::mem::transmute::<*mut libc::c_void, unsafe extern "C" fn() -> *const c_char>(core),
+            get_threads: std::mem::transmute::<*mut libc::c_void, unsafe extern "C" fn() -> c_int>(
+                get,
+            ),
+            core_name: std::mem::transmute::<
+                *mut libc::c_void,
+                unsafe extern "C" fn() -> *const c_char,
+            >(core),
         })
     }
 }
@@ -249,9 +254,13 @@ fn better_core(core: &str) -> Option<&'static str> {
     if !OLD_CORES.contains(&core.to_ascii_lowercase().as_str()) {
         return None;
     }
-    if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512dq") {
+    if std::arch::is_x86_feature_detected!("avx512f")
+        && std::arch::is_x86_feature_detected!("avx512dq")
+    {
         Some("SkylakeX")
-    } else if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+    } else if std::arch::is_x86_feature_detected!("avx2")
+        && std::arch::is_x86_feature_detected!("fma")
+    {
         Some("Haswell")
     } else {
         None
@@ -297,7 +306,8 @@ mod tests {
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn an_sse_core_on_a_newer_cpu_is_warned_about() {
-        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
+        {
             assert!(better_core("Prescott").is_some());
         }
         assert_eq!(better_core("SkylakeX"), None);
