@@ -93,25 +93,23 @@ fn for_each_product(
     let flip = |k: usize, kernel: usize| if geometry.flip { kernel - 1 - k } else { k };
     let channels = geometry.channels_per_group();
     let first = o / geometry.outputs_per_group() * channels;
-    for c in 0..channels {
-        for kz in 0..d.kernel {
-            let z = mode.source(d.position(kz, position[0]), d.input);
-            let plane = (o * channels + c) * d.kernel + flip(kz, d.kernel);
-            for ky in 0..h.kernel {
-                let y = mode.source(h.position(ky, position[1]), h.input);
-                let row = plane * h.kernel + flip(ky, h.kernel);
-                // The first element of the input row, unless all of it lies in constant padding.
-                let line = z.zip(y).map(|(z, y)| strides.at(n, first + c, [z, y, 0]));
-                for kx in 0..w.kernel {
-                    let weight = row * w.kernel + flip(kx, w.kernel);
-                    let x = w.position(kx, position[2]);
-                    let source = match line {
-                        None => None,
-                        Some(line) => mode
-                            .source(x, w.input)
-                            .map(|x| line + x * strides.spatial[2]),
-                    };
-                    visit(weight, source);
+    let taps = d.kernel * h.kernel * w.kernel;
+    for kz in 0..d.kernel {
+        let z = mode.source(d.position(kz, position[0]), d.input);
+        for ky in 0..h.kernel {
+            let y = mode.source(h.position(ky, position[1]), h.input);
+            for kx in 0..w.kernel {
+                let x = mode.source(w.position(kx, position[2]), w.input);
+                let row = flip(kz, d.kernel) * h.kernel + flip(ky, h.kernel);
+                let tap = row * w.kernel + flip(kx, w.kernel);
+                // A tap lies in constant padding for all channels or for none.
+                let pixel = match (z, y, x) {
+                    (Some(z), Some(y), Some(x)) => Some(strides.at(n, first, [z, y, x])),
+                    _ => None,
+                };
+                for c in 0..channels {
+                    let weight = (o * channels + c) * taps + tap;
+                    visit(weight, pixel.map(|pixel| pixel + c * strides.channel));
                 }
             }
         }
