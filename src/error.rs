@@ -123,6 +123,14 @@ pub enum Error {
         /// The channels found.
         got: usize,
     },
+    /// Prepared weights were made for a plan that orders them otherwise.
+    #[error("the weights were prepared for {got}, this plan wants them for {expected}")]
+    PreparedWeights {
+        /// The order that the plan multiplies with.
+        expected: &'static str,
+        /// The order that the weights are in.
+        got: &'static str,
+    },
     /// An output size that the geometry cannot have.
     #[error("output size {got} on axis {axis} is outside {min}..={max}")]
     OutputSize {
@@ -252,4 +260,35 @@ pub(crate) fn sum(what: &'static str, terms: &[usize]) -> Result<usize> {
         .try_fold(0usize, |sum, &term| sum.checked_add(term))
         .filter(|&sum| sum <= isize::MAX as usize)
         .ok_or(Error::Overflow { what })
+}
+
+/// An error unless an array has the shape that it must have.
+pub(crate) fn check_shape(what: &'static str, expected: &[usize], got: &[usize]) -> Result<()> {
+    if expected.len() != got.len() {
+        return Err(Error::Rank {
+            what,
+            expected: expected.len(),
+            got: got.len(),
+        });
+    }
+    if expected != got {
+        return Err(Error::Shape {
+            what,
+            expected: expected.to_vec(),
+            got: got.to_vec(),
+        });
+    }
+    Ok(())
+}
+
+/// An error unless a buffer has the length that it must have.
+pub(crate) fn check_len(what: &'static str, expected: usize, got: usize) -> Result<()> {
+    if expected != got {
+        return Err(Error::BufferLength {
+            what,
+            expected,
+            got,
+        });
+    }
+    Ok(())
 }

@@ -166,7 +166,7 @@ fn what_a_locally_connected_layer_refuses() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "1296 bytes are needed, the memory budget is 1000"
+        "1732 bytes are needed, the memory budget is 1000"
     );
     let plan = LocalPlan::<f32>::new(&geometry(false), &PlanOptions::new()).unwrap();
     let x = ArrayD::zeros(IxDyn(&[1, 1, 8, 8]));

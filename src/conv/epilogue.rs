@@ -7,7 +7,10 @@
 use ndarray::{ArrayView3, ArrayViewMut3, Axis, s};
 
 use crate::element::Element;
-use crate::error::{Error, Result};
+use crate::error::{Result, check_len};
+use crate::geometry::Layout;
+use crate::parallel::try_for_each_tile;
+use crate::unfold::{planes, planes_mut};
 
 /// A function of one number, applied last. NaN stays NaN.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -41,9 +44,10 @@ impl<T: Element> Activation<T> {
             Self::Identity => x,
             Self::Relu if x < T::ZERO => T::ZERO,
             Self::Relu => x,
-            Self::Clamp { low, .. } if x < low => low,
-            Self::Clamp { high, .. } if x > high => high,
-            Self::Clamp { .. } => x,
+            Self::Clamp { low, high } => {
+                let x = if x < low { low } else { x };
+                if x > high { high } else { x }
+            }
             Self::LeakyRelu { slope } if x < T::ZERO => slope * x,
             Self::LeakyRelu { .. } => x,
         }
@@ -143,15 +147,23 @@ impl<'a, T: Element> Epilogue<'a, T> {
     }
 }
 
-pub(crate) fn check_len(what: &'static str, expected: usize, got: usize) -> Result<()> {
-    if expected != got {
-        return Err(Error::BufferLength {
-            what,
-            expected,
-            got,
-        });
-    }
-    Ok(())
+/// The epilogue over a whole output (`[images, channels, elements]`), for passes that have no tiles of it.
+pub(super) fn epilogue_over<T: Element>(
+    layout: Layout,
+    shape: [usize; 3],
+    epilogue: &Epilogue<'_, T>,
+    y: &mut [T],
+    parallel: bool,
+) -> Result<()> {
+    let residual = epilogue
+        .residual
+        .map(|residual| planes(layout, shape, residual))
+        .transpose()?;
+    let y = planes_mut(layout, shape, y)?;
+    try_for_each_tile(y, [1, shape[1], 1 << 12], parallel, &|origin, mut tile| {
+        epilogue.apply(origin, residual.as_ref(), &mut tile);
+        Ok(())
+    })
 }
 
 #[cfg(test)]

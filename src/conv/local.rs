@@ -18,12 +18,12 @@ use ndarray::{
 
 use super::plan::array;
 use crate::element::{Element, collected, filled, standard};
-use crate::error::{Error, Result, product as checked_product};
+use crate::error::{Error, Result, check_shape, product as checked_product, sum};
 use crate::gemm::{Engine, EngineKind, product};
 use crate::geometry::{ConvGeometry, Layout, PatchGeometry};
 use crate::parallel::{Lanes, threads_from, try_for_each_tile};
-use crate::plan::PlanOptions;
-use crate::unfold::{Block, check_shape, fold_tile, planes, planes_mut, unfold_tile};
+use crate::plan::{PlanOptions, RecipeKind};
+use crate::unfold::{Block, fold_tile, planes, planes_mut, unfold_tile};
 
 /// A locally connected layer whose sizes are checked.
 #[derive(Clone, Debug)]
@@ -42,7 +42,8 @@ pub struct LocalPlan<T: Element> {
 impl<T: Element> LocalPlan<T> {
     /// Plans a layer with the sizes of `geometry`; the kernel is not shared between positions.
     ///
-    /// Scratch holds the patches of at least one position of one image, `8 · K` bytes at the most.
+    /// Scratch is at most the limit a thread, but never less than one patch, K elements. There are no forms
+    /// that write into the caller's buffers: the weights outweigh everything else.
     ///
     /// # Errors
     /// An engine that is not compiled in or whose integers are too small; a flipped kernel; weights
@@ -54,12 +55,26 @@ impl<T: Element> LocalPlan<T> {
                 wanted: "a flipped kernel",
             });
         }
+        if options
+            .recipe
+            .is_some_and(|recipe| recipe != RecipeKind::Unfold)
+        {
+            return Err(Error::Unsupported {
+                what: "a locally connected layer",
+                wanted: "another recipe than unfold",
+            });
+        }
         let engine = options.engine.engine::<T>()?;
         let (k, positions) = (geometry.patch_len(), geometry.positions());
-        let weights = checked_product("weight", &[positions, geometry.outputs, k, size_of::<T>()])?;
-        if weights > options.memory_budget {
+        let weights = checked_product("weight", &[positions, geometry.outputs, k])?;
+        let elements = sum(
+            "plan",
+            &[weights, geometry.input_len(), geometry.output_len(), k],
+        )?;
+        let needed = checked_product("plan", &[elements, size_of::<T>()])?;
+        if needed > options.memory_budget {
             return Err(Error::MemoryBudget {
-                needed: weights,
+                needed,
                 budget: options.memory_budget,
             });
         }
@@ -120,17 +135,14 @@ impl<T: Element> LocalPlan<T> {
     }
 
     /// A batch of `channels` channels, channels first, in standard order.
-    fn channels_first<D: Dimension>(
+    fn channels_first<'d, D: Dimension>(
         &self,
         channels: usize,
-        data: &ArrayRef<T, D>,
-    ) -> Result<Vec<T>> {
+        data: &'d ArrayRef<T, D>,
+    ) -> Result<Cow<'d, [T]>> {
         let data = standard(data)?;
         if self.geometry.layout() == Layout::ChannelsFirst {
-            return match data {
-                Cow::Owned(data) => Ok(data),
-                Cow::Borrowed(data) => collected(data.len(), data.iter().copied()),
-            };
+            return Ok(data);
         }
         let elements = data.len() / channels / self.geometry.batch().max(1);
         let view = planes(
@@ -138,7 +150,7 @@ impl<T: Element> LocalPlan<T> {
             [self.geometry.batch(), channels, elements],
             &data,
         )?;
-        collected(view.len(), view.iter().copied())
+        collected(view.len(), view.iter().copied()).map(Cow::Owned)
     }
 
     /// A batch that was computed channels first, in the caller's layout.
@@ -243,7 +255,7 @@ impl<T: Element> LocalPlan<T> {
                                 patches.slice(s![.., .., index]).reversed_axes(),
                                 T::ZERO,
                                 target,
-                            );
+                            )?;
                         }
                     }
                     if let Some(bias) = bias {
@@ -311,7 +323,7 @@ impl<T: Element> LocalPlan<T> {
                                 .reversed_axes();
                             let target = patches.slice_mut(s![.., .., index]).reversed_axes();
                             // (K × O) · (O × N) -> (K × N)
-                            product(self.engine, weight, dy, T::ZERO, target);
+                            product(self.engine, weight, dy, T::ZERO, target)?;
                         }
                         for (tile_of_image, n) in patches.outer_iter().zip(images.clone()) {
                             let block = Block {
@@ -380,7 +392,7 @@ impl<T: Element> LocalPlan<T> {
                                 patches.slice(s![.., .., index]),
                                 beta,
                                 target,
-                            );
+                            )?;
                         }
                         beta = T::ONE;
                     }

@@ -4,13 +4,16 @@
 //! ConvPlan::new(geometry, options)  ─►  prepare(weights)  ─►  forward / backward_input / backward_weight
 //! each pass:   pass(..)  allocates its result        pass_into(..)  writes into the caller's array
 //!              pass_with_scratch(..)  takes slices in standard layout, allocates nothing
+//! the bias gradient needs no scratch: backward_bias_into(..) takes slices
 //! ```
 
 mod epilogue;
 mod functions;
+mod gradients;
 mod local;
 mod plan;
 pub mod reference;
+mod sums;
 mod transposed;
 mod unfold_gemm;
 mod weights;
@@ -20,7 +23,8 @@ pub use functions::{
     conv, conv_transpose, conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d,
     conv3d,
 };
+pub use gradients::{Gradients, Wanted};
 pub use local::LocalPlan;
-pub use plan::{ConvPlan, Gradients, Wanted};
+pub use plan::ConvPlan;
 pub use transposed::TransposedPlan;
 pub use weights::PreparedWeights;

@@ -2,17 +2,16 @@
 
 use ndarray::{Array, ArrayRef, Dimension, IxDyn};
 
-use super::epilogue::{Epilogue, check_len};
+use super::epilogue::{Epilogue, epilogue_over};
 use super::reference;
-use super::unfold_gemm::{self, Job};
+use super::unfold_gemm::Job;
 use super::weights::{Form, PreparedWeights};
 use crate::element::{Element, filled, standard};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_len, check_shape};
 use crate::gemm::{Engine, EngineKind};
 use crate::geometry::ConvGeometry;
 use crate::parallel::{Lanes, threads_from};
 use crate::plan::{Decision, Explanation, Pass, PlanOptions, Recipe, RecipeKind};
-use crate::unfold::check_shape;
 
 /// A convolution whose sizes are checked and whose recipe is chosen: immutable, shared freely by threads.
 ///
@@ -37,11 +36,11 @@ use crate::unfold::check_shape;
 /// ```
 #[derive(Debug)]
 pub struct ConvPlan<T: Element> {
-    geometry: ConvGeometry,
-    decision: Decision,
-    engine_kind: EngineKind,
+    pub(super) geometry: ConvGeometry,
+    pub(super) decision: Decision,
+    pub(super) engine_kind: EngineKind,
     engine: &'static dyn Engine<T>,
-    form: Form,
+    pub(super) form: Form,
     forced: bool,
     serial_below: u128,
 }
@@ -54,37 +53,6 @@ impl<T: Element> Clone for ConvPlan<T> {
             ..*self
         }
     }
-}
-
-/// Which gradients to compute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// The gradient of the input; the first layer of a network can do without.
-    pub input: bool,
-    /// The gradient of the weight.
-    pub weight: bool,
-    /// The gradient of the bias.
-    pub bias: bool,
-}
-
-impl Wanted {
-    /// All three.
-    pub const ALL: Self = Self {
-        input: true,
-        weight: true,
-        bias: true,
-    };
-}
-
-/// The gradients that were asked for.
-#[derive(Clone, Debug)]
-pub struct Gradients<T, D: Dimension> {
-    /// The gradient of the input, of its shape.
-    pub d_input: Option<Array<T, D>>,
-    /// The gradient of the weight, `[O, C/g, kernel…]`.
-    pub d_weight: Option<Array<T, D>>,
-    /// The gradient of the bias, O numbers.
-    pub d_bias: Option<Vec<T>>,
 }
 
 impl<T: Element> ConvPlan<T> {
@@ -140,21 +108,22 @@ impl<T: Element> ConvPlan<T> {
         self.shared_len(pass) + self.decision.lane_len(pass)
     }
 
-    /// Elements that hold a weight gradient until its order is restored.
     fn shared_len(&self, pass: Pass) -> usize {
-        match pass {
-            Pass::BackwardWeight if !self.form.is_given() => self.geometry.weight_len(),
-            _ => 0,
-        }
+        self.decision.shared_len(pass)
     }
 
     /// `[images, channels, elements]` of the output.
-    fn output_planes(&self) -> [usize; 3] {
+    pub(super) fn output_planes(&self) -> [usize; 3] {
         [
             self.geometry.batch(),
             self.geometry.output_channels(),
             self.geometry.positions(),
         ]
+    }
+
+    /// Whether a loop over `elements` is worth a second thread.
+    pub(super) fn parallel_over(&self, elements: usize) -> bool {
+        threads_from(elements as u128, self.serial_below) > 1
     }
 
     /// The threads that one pass may use now.
@@ -283,7 +252,7 @@ impl<T: Element> ConvPlan<T> {
             }
             None => {
                 reference::forward(&self.geometry, x, weights, None, y);
-                unfold_gemm::epilogue_over(
+                epilogue_over(
                     self.geometry.layout(),
                     self.output_planes(),
                     epilogue,
@@ -294,253 +263,8 @@ impl<T: Element> ConvPlan<T> {
         }
     }
 
-    /// The gradient of the input, dX = fold(Wᵀ · dY). `d_output` has the output's shape.
-    ///
-    /// # Errors
-    /// Shapes that do not fit the geometry; no memory for the result or the scratch.
-    pub fn backward_input<D: Dimension>(
-        &self,
-        weights: &PreparedWeights<T>,
-        d_output: &ArrayRef<T, D>,
-    ) -> Result<Array<T, D>> {
-        check_shape(
-            "output gradient",
-            &self.geometry.output_shape(),
-            d_output.shape(),
-        )?;
-        let mut dx = filled(self.geometry.input_len(), T::ZERO)?;
-        let mut scratch = filled(self.scratch_len(Pass::BackwardInput), T::ZERO)?;
-        self.backward_input_with_scratch(&standard(d_output)?, weights, &mut dx, &mut scratch)?;
-        array(&self.geometry.input_shape(), dx)
-    }
-
-    /// [`backward_input`](Self::backward_input) into the caller's array.
-    ///
-    /// # Errors
-    /// Those of `backward_input`; a result of another shape than the input's.
-    pub fn backward_input_into<D: Dimension>(
-        &self,
-        weights: &PreparedWeights<T>,
-        d_output: &ArrayRef<T, D>,
-        d_input: &mut ArrayRef<T, D>,
-    ) -> Result<()> {
-        check_shape(
-            "output gradient",
-            &self.geometry.output_shape(),
-            d_output.shape(),
-        )?;
-        check_shape(
-            "input gradient",
-            &self.geometry.input_shape(),
-            d_input.shape(),
-        )?;
-        let mut scratch = filled(self.scratch_len(Pass::BackwardInput), T::ZERO)?;
-        in_standard(d_input, |dx| {
-            self.backward_input_with_scratch(&standard(d_output)?, weights, dx, &mut scratch)
-        })
-    }
-
-    /// [`backward_input`](Self::backward_input) on slices in standard layout. Allocates nothing.
-    ///
-    /// # Errors
-    /// Lengths that do not fit the geometry; scratch below [`min_scratch_len`](Self::min_scratch_len).
-    pub fn backward_input_with_scratch(
-        &self,
-        d_output: &[T],
-        weights: &PreparedWeights<T>,
-        d_input: &mut [T],
-        scratch: &mut [T],
-    ) -> Result<()> {
-        check_len(
-            "output gradient",
-            self.geometry.output_len(),
-            d_output.len(),
-        )?;
-        check_len("input gradient", self.geometry.input_len(), d_input.len())?;
-        let weights = weights.check(&self.geometry, self.form)?;
-        let Some(job) = self.job(Pass::BackwardInput) else {
-            reference::backward_input(&self.geometry, weights, d_output, d_input);
-            return Ok(());
-        };
-        let _one_thread = self.engine_kind.one_thread();
-        let (_, lanes) = self.lanes(Pass::BackwardInput, scratch)?;
-        job.backward_input(weights, d_output, d_input, &lanes)
-    }
-
-    /// The gradient of the weight, dW = dY · unfold(X)ᵀ, `[O, C/g, kernel…]`.
-    ///
-    /// # Errors
-    /// Shapes that do not fit the geometry; no memory for the result or the scratch.
-    pub fn backward_weight<D: Dimension>(
-        &self,
-        x: &ArrayRef<T, D>,
-        d_output: &ArrayRef<T, D>,
-    ) -> Result<Array<T, D>> {
-        check_shape("input", &self.geometry.input_shape(), x.shape())?;
-        check_shape(
-            "output gradient",
-            &self.geometry.output_shape(),
-            d_output.shape(),
-        )?;
-        let mut dw = filled(self.geometry.weight_len(), T::ZERO)?;
-        let mut scratch = filled(self.scratch_len(Pass::BackwardWeight), T::ZERO)?;
-        self.backward_weight_with_scratch(
-            &standard(x)?,
-            &standard(d_output)?,
-            &mut dw,
-            None,
-            &mut scratch,
-        )?;
-        array(&self.geometry.weight_shape(), dw)
-    }
-
-    /// [`backward_weight`](Self::backward_weight) into the caller's array.
-    ///
-    /// # Errors
-    /// Those of `backward_weight`; a result of another shape than the weight's.
-    pub fn backward_weight_into<D: Dimension>(
-        &self,
-        x: &ArrayRef<T, D>,
-        d_output: &ArrayRef<T, D>,
-        d_weight: &mut ArrayRef<T, D>,
-    ) -> Result<()> {
-        check_shape("input", &self.geometry.input_shape(), x.shape())?;
-        check_shape(
-            "output gradient",
-            &self.geometry.output_shape(),
-            d_output.shape(),
-        )?;
-        check_shape(
-            "weight gradient",
-            &self.geometry.weight_shape(),
-            d_weight.shape(),
-        )?;
-        let mut scratch = filled(self.scratch_len(Pass::BackwardWeight), T::ZERO)?;
-        in_standard(d_weight, |dw| {
-            self.backward_weight_with_scratch(
-                &standard(x)?,
-                &standard(d_output)?,
-                dw,
-                None,
-                &mut scratch,
-            )
-        })
-    }
-
-    /// [`backward_weight`](Self::backward_weight), and the bias gradient beside it, on slices in standard
-    /// layout. Allocates nothing.
-    ///
-    /// # Errors
-    /// Lengths that do not fit the geometry; scratch below [`min_scratch_len`](Self::min_scratch_len).
-    pub fn backward_weight_with_scratch(
-        &self,
-        x: &[T],
-        d_output: &[T],
-        d_weight: &mut [T],
-        d_bias: Option<&mut [T]>,
-        scratch: &mut [T],
-    ) -> Result<()> {
-        check_len("input", self.geometry.input_len(), x.len())?;
-        check_len(
-            "output gradient",
-            self.geometry.output_len(),
-            d_output.len(),
-        )?;
-        check_len(
-            "weight gradient",
-            self.geometry.weight_len(),
-            d_weight.len(),
-        )?;
-        if let Some(d_bias) = d_bias {
-            self.backward_bias_into(d_output, d_bias)?;
-        }
-        let Some(job) = self.job(Pass::BackwardWeight) else {
-            reference::backward_weight(&self.geometry, x, d_output, d_weight);
-            return Ok(());
-        };
-        let _one_thread = self.engine_kind.one_thread();
-        let (ordered, lanes) = self.lanes(Pass::BackwardWeight, scratch)?;
-        if self.form.is_given() {
-            return job.backward_weight(x, d_output, d_weight, &lanes);
-        }
-        job.backward_weight(x, d_output, ordered, &lanes)?;
-        self.form.restore(&self.geometry, ordered, d_weight);
-        Ok(())
-    }
-
-    /// The gradient of the bias: the sum of dY over images and positions, O numbers.
-    ///
-    /// # Errors
-    /// A gradient of another shape than the output's.
-    pub fn backward_bias<D: Dimension>(&self, d_output: &ArrayRef<T, D>) -> Result<Vec<T>> {
-        check_shape(
-            "output gradient",
-            &self.geometry.output_shape(),
-            d_output.shape(),
-        )?;
-        let mut db = filled(self.geometry.output_channels(), T::ZERO)?;
-        self.backward_bias_into(&standard(d_output)?, &mut db)?;
-        Ok(db)
-    }
-
-    /// [`backward_bias`](Self::backward_bias) on slices in standard layout. Needs no scratch and allocates nothing.
-    ///
-    /// # Errors
-    /// Lengths that do not fit the geometry.
-    pub fn backward_bias_into(&self, d_output: &[T], d_bias: &mut [T]) -> Result<()> {
-        check_len(
-            "output gradient",
-            self.geometry.output_len(),
-            d_output.len(),
-        )?;
-        check_len(
-            "bias gradient",
-            self.geometry.output_channels(),
-            d_bias.len(),
-        )?;
-        if self.recipe() == RecipeKind::Naive {
-            reference::backward_bias(&self.geometry, d_output, d_bias);
-            return Ok(());
-        }
-        let parallel = threads_from(d_output.len() as u128, self.serial_below) > 1;
-        unfold_gemm::channel_sums(
-            self.geometry.layout(),
-            self.output_planes(),
-            d_output,
-            d_bias,
-            parallel,
-        )
-    }
-
-    /// Any of the three gradients, as asked.
-    ///
-    /// # Errors
-    /// Those of the single passes.
-    pub fn backward<D: Dimension>(
-        &self,
-        x: &ArrayRef<T, D>,
-        weights: &PreparedWeights<T>,
-        d_output: &ArrayRef<T, D>,
-        wanted: Wanted,
-    ) -> Result<Gradients<T, D>> {
-        Ok(Gradients {
-            d_input: wanted
-                .input
-                .then(|| self.backward_input(weights, d_output))
-                .transpose()?,
-            d_weight: wanted
-                .weight
-                .then(|| self.backward_weight(x, d_output))
-                .transpose()?,
-            d_bias: wanted
-                .bias
-                .then(|| self.backward_bias(d_output))
-                .transpose()?,
-        })
-    }
-
     /// The tiled products of `pass`, unless the reference loops run.
-    fn job(&self, pass: Pass) -> Option<Job<'_, T>> {
+    pub(super) fn job(&self, pass: Pass) -> Option<Job<'_, T>> {
         match self.decision.recipe(pass) {
             Recipe::Naive => None,
             Recipe::Unfold(tiles) => Some(Job {
@@ -553,7 +277,11 @@ impl<T: Element> ConvPlan<T> {
     }
 
     /// `scratch` as the block that all threads share and the lanes that each has alone.
-    fn lanes<'s>(&self, pass: Pass, scratch: &'s mut [T]) -> Result<(&'s mut [T], Lanes<'s, T>)> {
+    pub(super) fn lanes<'s>(
+        &self,
+        pass: Pass,
+        scratch: &'s mut [T],
+    ) -> Result<(&'s mut [T], Lanes<'s, T>)> {
         let (shared, lane) = (self.shared_len(pass), self.decision.lane_len(pass));
         if scratch.len() < shared + lane {
             return Err(Error::BufferLength {

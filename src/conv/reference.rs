@@ -7,7 +7,7 @@
 //!
 //! x̄ is x with its padding around it, an explicit number: zero times infinity is NaN here too. With
 //! `flips_kernel` the tap k reads weight `kernel − 1 − k`. Slices are in standard layout, weights
-//! `[O, C/g, kernel…]`. Lengths that do not fit the geometry panic: callers check them.
+//! `[O, C/g, kernel…]`. Every function here panics where a slice is shorter than its geometry says.
 
 use crate::element::Element;
 use crate::geometry::{ConvGeometry, Layout};

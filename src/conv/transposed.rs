@@ -7,16 +7,15 @@
 
 use ndarray::{Array, ArrayRef, Dimension};
 
-use super::epilogue::Epilogue;
-use super::plan::{ConvPlan, Gradients, Wanted, array, in_standard};
-use super::unfold_gemm;
+use super::epilogue::{Epilogue, epilogue_over};
+use super::gradients::{Gradients, Wanted};
+use super::plan::{ConvPlan, array, in_standard};
+use super::sums::channel_sums;
 use super::weights::PreparedWeights;
 use crate::element::{Element, filled, standard};
-use crate::error::{Error, Result};
+use crate::error::{Result, check_len, check_shape};
 use crate::geometry::TransposedGeometry;
-use crate::parallel::threads_for;
 use crate::plan::{Explanation, Pass, PlanOptions};
-use crate::unfold::check_shape;
 
 /// A transposed convolution whose sizes are checked and whose recipe is chosen.
 #[derive(Clone, Debug)]
@@ -59,6 +58,23 @@ impl<T: Element> TransposedPlan<T> {
     /// Elements of scratch for `pass` on the rayon pool in force at this call.
     pub fn scratch_len(&self, pass: Pass) -> usize {
         self.twin.scratch_len(twin_pass(pass))
+    }
+
+    /// Elements of scratch without which `pass` cannot run.
+    pub fn min_scratch_len(&self, pass: Pass) -> usize {
+        self.twin.min_scratch_len(twin_pass(pass))
+    }
+
+    /// Replaces prepared weights in place, as training does after each step.
+    ///
+    /// # Errors
+    /// Weights of another shape, or prepared for another form.
+    pub fn update<D: Dimension>(
+        &self,
+        prepared: &mut PreparedWeights<T>,
+        weight: &ArrayRef<T, D>,
+    ) -> Result<()> {
+        self.twin.update(prepared, weight)
     }
 
     /// Puts `weight`, `[I, O/g, kernel…]`, in the form this plan multiplies with.
@@ -118,12 +134,14 @@ impl<T: Element> TransposedPlan<T> {
         scratch: &mut [T],
     ) -> Result<()> {
         let patch = self.twin.geometry().patch();
+        check_len("input", self.twin.geometry().output_len(), x.len())?;
+        check_len("output", patch.input_len(), y.len())?;
         epilogue.check(patch.channels(), patch.input_len())?;
         self.twin
             .backward_input_with_scratch(x, weights, y, scratch)?;
         let shape = [patch.batch(), patch.channels(), patch.pixels()];
-        let parallel = threads_for(y.len() as u128) > 1;
-        unfold_gemm::epilogue_over(patch.layout(), shape, epilogue, y, parallel)
+        let parallel = self.twin.parallel_over(y.len());
+        epilogue_over(patch.layout(), shape, epilogue, y, parallel)
     }
 
     /// The gradient of the input, the twin's forward pass on dY.
@@ -141,6 +159,30 @@ impl<T: Element> TransposedPlan<T> {
             d_output.shape(),
         )?;
         self.twin.forward(d_output, weights, &Epilogue::none())
+    }
+
+    /// [`backward_input`](Self::backward_input) into the caller's array.
+    ///
+    /// # Errors
+    /// Those of `backward_input`; a result of another shape than the input's.
+    pub fn backward_input_into<D: Dimension>(
+        &self,
+        weights: &PreparedWeights<T>,
+        d_output: &ArrayRef<T, D>,
+        d_input: &mut ArrayRef<T, D>,
+    ) -> Result<()> {
+        check_shape(
+            "output gradient",
+            &self.geometry.output_shape(),
+            d_output.shape(),
+        )?;
+        check_shape(
+            "input gradient",
+            &self.geometry.input_shape(),
+            d_input.shape(),
+        )?;
+        self.twin
+            .forward_into(d_output, weights, &Epilogue::none(), d_input)
     }
 
     /// [`backward_input`](Self::backward_input) on slices in standard layout. Allocates nothing.
@@ -176,6 +218,25 @@ impl<T: Element> TransposedPlan<T> {
         self.twin.backward_weight(d_output, x)
     }
 
+    /// [`backward_weight`](Self::backward_weight) into the caller's array.
+    ///
+    /// # Errors
+    /// Those of `backward_weight`; a result of another shape than the weight's.
+    pub fn backward_weight_into<D: Dimension>(
+        &self,
+        x: &ArrayRef<T, D>,
+        d_output: &ArrayRef<T, D>,
+        d_weight: &mut ArrayRef<T, D>,
+    ) -> Result<()> {
+        check_shape("input", &self.geometry.input_shape(), x.shape())?;
+        check_shape(
+            "output gradient",
+            &self.geometry.output_shape(),
+            d_output.shape(),
+        )?;
+        self.twin.backward_weight_into(d_output, x, d_weight)
+    }
+
     /// [`backward_weight`](Self::backward_weight), and the bias gradient beside it, on slices in standard
     /// layout. Allocates nothing.
     ///
@@ -189,6 +250,12 @@ impl<T: Element> TransposedPlan<T> {
         d_bias: Option<&mut [T]>,
         scratch: &mut [T],
     ) -> Result<()> {
+        check_len("input", self.twin.geometry().output_len(), x.len())?;
+        check_len(
+            "output gradient",
+            self.twin.geometry().input_len(),
+            d_output.len(),
+        )?;
         if let Some(d_bias) = d_bias {
             self.backward_bias_into(d_output, d_bias)?;
         }
@@ -218,15 +285,10 @@ impl<T: Element> TransposedPlan<T> {
     pub fn backward_bias_into(&self, d_output: &[T], d_bias: &mut [T]) -> Result<()> {
         let patch = self.twin.geometry().patch();
         let shape = [patch.batch(), patch.channels(), patch.pixels()];
-        if d_bias.len() != patch.channels() {
-            return Err(Error::BufferLength {
-                what: "bias gradient",
-                expected: patch.channels(),
-                got: d_bias.len(),
-            });
-        }
-        let parallel = threads_for(d_output.len() as u128) > 1;
-        unfold_gemm::channel_sums(patch.layout(), shape, d_output, d_bias, parallel)
+        check_len("output gradient", patch.input_len(), d_output.len())?;
+        check_len("bias gradient", patch.channels(), d_bias.len())?;
+        let parallel = self.twin.parallel_over(d_output.len());
+        channel_sums(patch.layout(), shape, d_output, d_bias, parallel)
     }
 
     /// Any of the three gradients, as asked.

@@ -227,7 +227,7 @@ impl<T: Element> Job<'_, T> {
                 tile.index_axis_mut(Axis(0), 0)
             };
             // (O × rows) · (rows × p) -> (O × p)
-            product(self.engine, weights, patches, beta, target);
+            product(self.engine, weights, patches, beta, target)?;
             beta = T::ONE;
         }
         if shares {
@@ -304,7 +304,7 @@ impl<T: Element> Job<'_, T> {
                                     dy,
                                     T::ZERO,
                                     target,
-                                );
+                                )?;
                                 Ok(())
                             }
                             false => self.backward_input_tile(
@@ -346,7 +346,7 @@ impl<T: Element> Job<'_, T> {
                 let shape = [rows.len(), columns.len()];
                 // (rows × O) · (O × p) -> (rows × p)
                 let target = tile_mut(self.last(), shape, patches)?;
-                product(self.engine, weights.reversed_axes(), dy, T::ZERO, target);
+                product(self.engine, weights.reversed_axes(), dy, T::ZERO, target)?;
                 let block = Block {
                     channels: channel..channel + channels,
                     rows,
@@ -401,7 +401,7 @@ impl<T: Element> Job<'_, T> {
                             patches.reversed_axes(),
                             beta,
                             tile.view_mut(),
-                        );
+                        )?;
                         beta = T::ONE;
                     }
                     if beta == T::ZERO {
@@ -412,43 +412,6 @@ impl<T: Element> Job<'_, T> {
             },
         )
     }
-}
-
-/// db ← the sum of dY (`[images, channels, elements]`) over images and elements, in an order that no thread
-/// count changes.
-pub(super) fn channel_sums<T: Element>(
-    layout: Layout,
-    shape: [usize; 3],
-    dy: &[T],
-    db: &mut [T],
-    parallel: bool,
-) -> Result<()> {
-    /// Terms summed in the element type before they join a sum in f64: short sums lose nothing to speak of.
-    const CHUNK: usize = 512;
-    let dy = planes(layout, shape, dy)?;
-    let db = planes_mut(Layout::ChannelsFirst, [1, shape[1], 1], db)?;
-    try_for_each_tile(db, [1, 16, 1], parallel, &|[_, first, _], mut tile| {
-        for (index, slot) in tile.iter_mut().enumerate() {
-            let mut total = 0.0;
-            for image in dy.index_axis(Axis(1), first + index).outer_iter() {
-                for chunk in image.axis_chunks_iter(Axis(0), CHUNK) {
-                    total += sum_in_order(chunk).to_f64();
-                }
-            }
-            *slot = T::from_f64(total);
-        }
-        Ok(())
-    })
-}
-
-/// A sum whose order is the same for every stride, so that both layouts agree bit for bit.
-fn sum_in_order<T: Element>(values: ndarray::ArrayView1<'_, T>) -> T {
-    // Eight running sums hide the latency of the addition.
-    let mut sums = [T::ZERO; 8];
-    for (index, &value) in values.iter().enumerate() {
-        sums[index % 8] += value;
-    }
-    sums.iter().fold(T::ZERO, |total, &sum| total + sum)
 }
 
 /// `data` as a row-major matrix.
@@ -499,23 +462,4 @@ fn tile_ref<T>(
         got: scratch.len(),
     })?;
     Ok(if last { view.reversed_axes() } else { view })
-}
-
-/// The epilogue over a whole output (`[images, channels, elements]`), for passes that have no tiles of it.
-pub(super) fn epilogue_over<T: Element>(
-    layout: Layout,
-    shape: [usize; 3],
-    epilogue: &Epilogue<'_, T>,
-    y: &mut [T],
-    parallel: bool,
-) -> Result<()> {
-    let residual = epilogue
-        .residual
-        .map(|residual| planes(layout, shape, residual))
-        .transpose()?;
-    let y = planes_mut(layout, shape, y)?;
-    try_for_each_tile(y, [1, shape[1], 1 << 12], parallel, &|origin, mut tile| {
-        epilogue.apply(origin, residual.as_ref(), &mut tile);
-        Ok(())
-    })
 }

@@ -8,10 +8,9 @@
 use ndarray::{ArrayRef, Dimension};
 
 use crate::element::{Element, filled, standard};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_shape};
 use crate::geometry::{ConvGeometry, Layout};
 use crate::plan::RecipeKind;
-use crate::unfold::check_shape;
 
 /// How prepared weights differ from the given ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,13 +135,9 @@ impl<T: Element> PreparedWeights<T> {
     pub(super) fn check(&self, geometry: &ConvGeometry, form: Form) -> Result<&[T]> {
         check_weight("prepared weight", geometry, &self.shape)?;
         if self.form != form {
-            return Err(Error::LayoutMismatch {
-                what: "prepared weight",
-                shape: self.shape.clone(),
-                given: form.name(),
-                other: self.form.name(),
-                expected: geometry.channels_per_group(),
-                got: geometry.channels_per_group(),
+            return Err(Error::PreparedWeights {
+                expected: form.name(),
+                got: self.form.name(),
             });
         }
         Ok(&self.data)

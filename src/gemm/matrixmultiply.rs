@@ -4,6 +4,7 @@
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::Engine;
+use crate::error::Result;
 
 /// The `matrixmultiply` crate.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +27,7 @@ macro_rules! engine {
                 b: ArrayView2<'_, $type>,
                 beta: $type,
                 mut c: ArrayViewMut2<'_, $type>,
-            ) {
+            ) -> Result<()> {
                 let ((m, k), n) = (a.dim(), b.ncols());
                 assert_eq!((b.nrows(), c.dim()), (k, (m, n)));
                 // SAFETY: the assertion above makes every element that the call touches one of the
@@ -50,6 +51,7 @@ macro_rules! engine {
                         c.strides()[1],
                     );
                 }
+                Ok(())
             }
         }
     };

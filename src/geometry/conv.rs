@@ -199,6 +199,11 @@ impl ConvGeometry {
         self.layout()
             .shape(self.batch(), self.outputs, &self.patch.outputs())
     }
+    /// Whether the patches order the weights otherwise than `[O, C/g, kernel…]` does.
+    pub(crate) fn reorders_weights(&self) -> bool {
+        let last = self.layout() == Layout::ChannelsLast;
+        (last || self.flip) && self.patch.taps() > 1
+    }
     /// Number of parameters: O · K, and O more with a bias.
     pub fn parameters(&self, bias: bool) -> usize {
         self.weight_len() + if bias { self.outputs } else { 0 }

@@ -175,10 +175,13 @@ impl TransposedGeometry {
         kernel: usize,
         options: &TransposedOptions,
     ) -> Result<(usize, (usize, usize))> {
-        const WHAT: &str = "transposed output";
         let stride = options.stride.get("stride", rank, axis)?;
         let dilation = options.dilation.get("dilation", rank, axis)?;
-        let mut extra = options.output_padding.get("output padding", rank, axis)?;
+        let extra = options.output_padding.get("output padding", rank, axis)?;
+        let wished = options
+            .output_size
+            .map(|size| size.get("output size", rank, axis))
+            .transpose()?;
         for (what, value) in [
             ("kernel", kernel),
             ("stride", stride),
@@ -189,19 +192,7 @@ impl TransposedGeometry {
                 return Err(Error::Zero { what, axis });
             }
         }
-        let extent = sum(WHAT, &[product(WHAT, &[dilation, kernel - 1])?, 1])?;
-        let full = sum(WHAT, &[product(WHAT, &[input - 1, stride])?, extent])?;
         let limit = stride.max(dilation);
-        let wished = match &options.output_size {
-            Some(size) => Some(size.get("output size", rank, axis)?),
-            None => None,
-        };
-        if wished.is_some() && extra != 0 {
-            return Err(Error::OptionConflict {
-                first: "output size",
-                second: "output padding",
-            });
-        }
         if extra >= limit && extra > 0 {
             return Err(Error::OutputPadding {
                 axis,
@@ -209,53 +200,40 @@ impl TransposedGeometry {
                 limit,
             });
         }
+        if wished.is_some() && extra > 0 {
+            return Err(Error::OptionConflict {
+                first: "output size",
+                second: "output padding",
+            });
+        }
+        let extent = sum(WHAT, &[product(WHAT, &[dilation, kernel - 1])?, 1])?;
+        let full = sum(WHAT, &[product(WHAT, &[input - 1, stride])?, extent])?;
         let pad = match &options.padding {
             Padding::Valid => (0, 0),
             Padding::Explicit(pad) => pad.get("padding", rank, axis)?,
             same => {
-                // Cut what exceeds input · stride (or the size wished for), the odd element at the end for upper.
-                let target = match wished {
-                    Some(size) => size,
-                    None => product(WHAT, &[input, stride])?,
-                };
-                let cut = sum(WHAT, &[full, extra])?.saturating_sub(target);
-                if wished.is_none() {
-                    extra += target.saturating_sub(sum(WHAT, &[full, extra])?);
+                let target = wished.map_or_else(|| product(WHAT, &[input, stride]), Ok)?;
+                // A kernel shorter than the stride falls short of it: then the output is lengthened.
+                if wished.is_none() && full < target {
+                    return Ok((target, (0, 0)));
                 }
-                match same {
-                    Padding::SameLower => (cut.div_ceil(2), cut / 2),
-                    _ => (cut / 2, cut.div_ceil(2)),
-                }
+                same_cut(same, sum(WHAT, &[full, extra])?.saturating_sub(target))
             }
         };
         let cut = sum(WHAT, &[pad.0, pad.1])?;
-        let smallest = full.saturating_sub(cut);
-        if let Some(size) = wished {
-            // With `smallest` = 0 the cut may exceed the full output; count from it, not from zero.
-            let base = full as i128 - cut as i128;
-            let missing = size as i128 - base;
-            if size == 0 || missing < 0 || missing >= limit.max(1) as i128 {
-                return Err(Error::OutputSize {
-                    axis,
-                    got: size,
-                    min: smallest.max(1),
-                    max: (base + limit as i128 - 1).max(0) as usize,
-                });
-            }
-            extra = missing as usize;
-        }
-        let output = sum(WHAT, &[full, extra])?
-            .checked_sub(cut)
-            .filter(|&size| size > 0);
-        match output {
-            Some(size) => Ok((size, pad)),
-            None => Err(Error::OutputSize {
+        let output = match wished {
+            Some(size) => reach(axis, full, cut, limit, size)?,
+            None => sum(WHAT, &[full, extra])?.saturating_sub(cut),
+        };
+        if output == 0 {
+            return Err(Error::OutputSize {
                 axis,
                 got: 0,
                 min: 1,
                 max: full,
-            }),
+            });
         }
+        Ok((output, pad))
     }
 
     /// The convolution whose backward-input pass this is.
@@ -278,6 +256,33 @@ impl TransposedGeometry {
     pub fn output_channels(&self) -> usize {
         self.twin.input_channels()
     }
+}
+
+/// What [`Error::Overflow`] names.
+const WHAT: &str = "transposed output";
+
+/// `cut` elements, half on each side; the odd one at the end, or at the beginning for `SameLower`.
+fn same_cut(same: &Padding, cut: usize) -> (usize, usize) {
+    match same {
+        Padding::SameLower => (cut.div_ceil(2), cut / 2),
+        _ => (cut / 2, cut.div_ceil(2)),
+    }
+}
+
+/// `size`, if an output padding below `limit` makes it out of `full − cut`.
+fn reach(axis: usize, full: usize, cut: usize, limit: usize, size: usize) -> Result<usize> {
+    // The cut may exceed the full output: count below zero.
+    let base = full as i128 - cut as i128;
+    let missing = size as i128 - base;
+    if size == 0 || missing < 0 || missing >= limit as i128 {
+        return Err(Error::OutputSize {
+            axis,
+            got: size,
+            min: full.saturating_sub(cut).max(1),
+            max: (base + limit as i128 - 1).max(0) as usize,
+        });
+    }
+    Ok(size)
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@
 use ndarray::{Array2, Array3, ArrayRef, Dimension};
 
 use crate::element::{Element, collected, filled};
-use crate::error::{Error, Result, product};
+use crate::error::{Error, Result, check_shape, product};
 use crate::geometry::{ConvGeometry, Layout, PaddingMode, PatchGeometry};
-use crate::unfold::{PatchOrder, check_shape, unfold_into};
+use crate::unfold::{PatchOrder, unfold_into};
 
 /// The matrix M, `[O · P, C · pixels]`, of the convolution of one image with `weight`, `[O, C/g, kernel…]`.
 ///

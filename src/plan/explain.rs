@@ -21,6 +21,8 @@ pub struct Explanation {
     pub product: (usize, usize, usize),
     /// Bytes of scratch a thread.
     pub scratch_bytes: usize,
+    /// Bytes of scratch that all threads share: the weight gradient, where its order must be restored.
+    pub shared_bytes: usize,
     /// Bytes of the whole patch matrix, which is never built.
     pub patch_matrix_bytes: u128,
     /// Floating-point operations of the direct algorithm.
@@ -55,6 +57,7 @@ impl Decision {
                 Pass::BackwardWeight => (o, k, columns),
             },
             scratch_bytes: self.lane_len(pass) * self.element_bytes,
+            shared_bytes: self.shared_len(pass) * self.element_bytes,
             patch_matrix_bytes: (k as u128 * geometry.groups as u128)
                 .saturating_mul(columns as u128)
                 .saturating_mul(bytes),
@@ -104,8 +107,8 @@ impl fmt::Display for Explanation {
         if self.recipe.kind() != RecipeKind::Naive {
             writeln!(
                 formatter,
-                "  scratch     {} bytes a thread; the whole patch matrix would be {} bytes",
-                self.scratch_bytes, self.patch_matrix_bytes
+                "  scratch     {} bytes a thread and {} shared; the whole patch matrix would be {} bytes",
+                self.scratch_bytes, self.shared_bytes, self.patch_matrix_bytes
             )?;
         }
         writeln!(formatter, "  operations  {}", self.operations)?;

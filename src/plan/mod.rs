@@ -1,4 +1,4 @@
-//! WHICH WAY: from sizes to a printable decision. Nothing runs here and nothing is allocated.
+//! WHICH WAY: from sizes to a printable decision. Nothing runs here and no buffer is allocated.
 //!
 //! ```text
 //! geometry + options ─► Recipe per pass { naive | unfold(tiles) } ─► scratch lengths, explanation
@@ -78,7 +78,7 @@ pub struct PlanOptions {
     pub recipe: Option<RecipeKind>,
     /// Most bytes of scratch a thread; 1 MiB by default.
     pub scratch_limit: usize,
-    /// Most bytes of input, output, weights and scratch together; 64 GiB by default.
+    /// Most bytes of input, output, weights and one thread's scratch together; 64 GiB by default.
     pub memory_budget: usize,
     /// Multiply-adds of a pass below which one thread does it all; 2²⁰ by default.
     pub serial_below: u128,
@@ -116,7 +116,7 @@ impl PlanOptions {
         self.scratch_limit = bytes;
         self
     }
-    /// Sets the most bytes of input, output, weights and scratch together.
+    /// Sets the most bytes of input, output, weights and one thread's scratch together.
     pub fn memory_budget(mut self, bytes: usize) -> Self {
         self.memory_budget = bytes;
         self
@@ -130,8 +130,10 @@ impl PlanOptions {
 
 /// The decision for one geometry: a recipe for every pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
+pub(crate) struct Decision {
     recipes: [Recipe; 3],
+    /// Elements that hold a weight gradient until its order is restored.
+    reordered: usize,
     element_bytes: usize,
 }
 
@@ -153,6 +155,10 @@ impl Decision {
         });
         let decision = Self {
             recipes,
+            reordered: match kind {
+                RecipeKind::Unfold if geometry.reorders_weights() => geometry.weight_len(),
+                _ => 0,
+            },
             element_bytes: size_of::<T>(),
         };
         // The budget first, so that a request beyond both is refused alike by every engine.
@@ -176,25 +182,33 @@ impl Decision {
         }
     }
 
+    /// Elements of scratch that all threads share in `pass`.
+    pub(crate) fn shared_len(&self, pass: Pass) -> usize {
+        if pass == Pass::BackwardWeight {
+            self.reordered
+        } else {
+            0
+        }
+    }
+
     /// Every dimension and stride that a product of this geometry can have.
     fn check_engine<T: Element>(
         &self,
         geometry: &ConvGeometry,
         engine: &dyn Engine<T>,
     ) -> Result<()> {
-        let mut sizes = vec![
+        let columns = self.recipes.iter().map(|recipe| match recipe {
+            Recipe::Naive => 0,
+            Recipe::Unfold(tiles) => tiles.columns,
+        });
+        let sizes = [
             geometry.positions(),
             geometry.patch.pixels(),
             geometry.patch_len(),
             geometry.output_channels(),
             geometry.input_channels(),
         ];
-        for recipe in &self.recipes {
-            if let Recipe::Unfold(tiles) = recipe {
-                sizes.push(tiles.columns);
-            }
-        }
-        let largest = sizes.into_iter().max().unwrap_or(0);
+        let largest = sizes.into_iter().chain(columns).max().unwrap_or(0);
         if largest > engine.limit() {
             return Err(Error::EngineDimension {
                 engine: engine.name(),
@@ -209,7 +223,7 @@ impl Decision {
         const WHAT: &str = "plan";
         let scratch = Pass::ALL
             .iter()
-            .map(|&pass| self.lane_len(pass))
+            .map(|&pass| self.lane_len(pass) + self.shared_len(pass))
             .max()
             .unwrap_or(0);
         let elements = sum(

@@ -64,6 +64,9 @@ impl Tiles {
             if let Some(tiles) = shared {
                 return tiles;
             }
+            if geometry.patch.is_identity() {
+                return Self::of_image(geometry, pass);
+            }
         }
         let most = COLUMNS.min(limit / rows).max(1);
         let (columns, images) = match geometry.layout() {
@@ -137,7 +140,12 @@ impl Tiles {
             Pass::BackwardWeight => Self::weight_rows(geometry.patch_len()),
             _ => geometry.patch_len(),
         };
-        let columns = Self::cut(geometry, pass, positions, COLUMNS);
+        // Nothing is folded, so that the gradient of the input is cut like the output.
+        let cut_like = match pass {
+            Pass::BackwardInput => Pass::Forward,
+            pass => pass,
+        };
+        let columns = Self::cut(geometry, cut_like, positions, COLUMNS);
         Self {
             patches: Patches::Image,
             rows,

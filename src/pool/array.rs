@@ -4,7 +4,7 @@ use ndarray::{Array, ArrayRef, Dimension};
 
 use crate::element::filled;
 pub(super) use crate::element::standard;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result, check_len};
 use crate::geometry::PoolGeometry;
 
 /// An array of the rank of `like` and of `shape`, filled with `value`.
@@ -32,33 +32,7 @@ pub(super) fn check_shape<T, D: Dimension>(
     array: &ArrayRef<T, D>,
     expected: &[usize],
 ) -> Result<()> {
-    if array.ndim() != expected.len() {
-        return Err(Error::Rank {
-            what,
-            expected: expected.len(),
-            got: array.ndim(),
-        });
-    }
-    if array.shape() != expected {
-        return Err(Error::Shape {
-            what,
-            expected: expected.to_vec(),
-            got: array.shape().to_vec(),
-        });
-    }
-    Ok(())
-}
-
-/// An error unless `got` is the length that a buffer must have.
-pub(super) fn check_length(what: &'static str, got: usize, expected: usize) -> Result<()> {
-    if got != expected {
-        return Err(Error::BufferLength {
-            what,
-            expected,
-            got,
-        });
-    }
-    Ok(())
+    error::check_shape(what, expected, array.shape())
 }
 
 /// Errors unless a buffer per input element and one per output element have their lengths.
@@ -67,6 +41,6 @@ pub(super) fn check_lengths(
     (input, input_len): (&'static str, usize),
     (output, output_len): (&'static str, usize),
 ) -> Result<()> {
-    check_length(input, input_len, geometry.input_len())?;
-    check_length(output, output_len, geometry.output_len())
+    check_len(input, geometry.input_len(), input_len)?;
+    check_len(output, geometry.output_len(), output_len)
 }

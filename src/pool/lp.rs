@@ -11,12 +11,12 @@
 
 use ndarray::{Array, ArrayRef, Dimension};
 
-use super::array::{check_length, check_lengths, check_shape, full, slice_mut, standard};
+use super::array::{check_lengths, check_shape, full, slice_mut, standard};
 use super::sum::sum_windows;
 use super::tile::Batch;
 use super::window::for_each_run;
 use crate::element::Element;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_len};
 use crate::geometry::{PoolGeometry, PoolOptions};
 
 /// The Lp norm of every window. ONNX's `LpPool`.
@@ -127,8 +127,8 @@ pub fn lp_pool_backward_into<T: Element>(
 ) -> Result<()> {
     check_exponent(p)?;
     check_lengths(geometry, ("input", x.len()), ("output", output.len()))?;
-    check_length("input gradient", d_input.len(), geometry.input_len())?;
-    check_length("output gradient", d_output.len(), geometry.output_len())?;
+    check_len("input gradient", geometry.input_len(), d_input.len())?;
+    check_len("output gradient", geometry.output_len(), d_output.len())?;
     let batch = Batch::of(geometry);
     batch.for_each(
         d_input,

@@ -14,11 +14,11 @@
 
 use ndarray::{Array, ArrayRef, Dimension};
 
-use super::array::{check_length, check_lengths, check_shape, full, slice_mut, standard};
+use super::array::{check_lengths, check_shape, full, slice_mut, standard};
 use super::tile::{Batch, Target};
 use super::window::for_each_run;
 use crate::element::Element;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_len};
 use crate::geometry::{PoolGeometry, PoolOptions};
 
 /// The index of the maximum of a window that has no element inside the input.
@@ -141,7 +141,7 @@ pub fn max_pool_with_indices_into<T: Element>(
     y: &mut [T],
     indices: &mut [usize],
 ) -> Result<()> {
-    check_length("indices", indices.len(), geometry.output_len())?;
+    check_len("indices", geometry.output_len(), indices.len())?;
     max_pool_into(geometry, x, y)?;
     let (batch, maxima) = (Batch::of(geometry), &*y);
     batch.for_each(
@@ -180,7 +180,7 @@ pub fn max_pool_backward_into<T: Element>(
         ("input gradient", d_input.len()),
         ("output gradient", d_output.len()),
     )?;
-    check_length("indices", indices.len(), geometry.output_len())?;
+    check_len("indices", geometry.output_len(), indices.len())?;
     let (batch, limit) = (Batch::of(geometry), geometry.pixels());
     check_indices(indices, limit, |position| {
         // Channels are innermost in `width`, planes outermost.

@@ -9,6 +9,9 @@ use super::window::{Block, Line, Tap, for_each_line};
 use crate::element::Element;
 use crate::geometry::{Axis, Layout, PaddingMode, PatchGeometry};
 
+/// What [`planes_mut`](super::planes_mut) gives in either layout, however it is cut.
+const CONTIGUOUS: &str = "rows of pixels or of channels are contiguous";
+
 /// Adds `tile` (`[rows, columns]` of `block`, any strides) into `x`.
 ///
 /// `x` is `[images, channels, pixels]` as [`planes_mut`](super::planes_mut) views them, cut to the images from
@@ -54,9 +57,8 @@ pub(crate) fn fold_tile<T: Element>(
                                 let mut image =
                                     by_pixel.index_axis_mut(Dimension(0), pixel / pixels);
                                 let mut channels = image.row_mut(pixel % pixels);
-                                if let Some(channels) = channels.as_slice_mut() {
-                                    add(&mut channels[skip..skip + values.len()], values);
-                                }
+                                let channels = channels.as_slice_mut().expect(CONTIGUOUS);
+                                add(&mut channels[skip..skip + values.len()], values);
                             },
                         );
                     });
@@ -116,18 +118,10 @@ fn scatter_row<T: Element>(
         let y = mode.source(h.position(tap.0[1], line.outer[1]), h.input);
         let (Some(z), Some(y)) = (z, y) else { return };
         let mut plane = planes.row_mut(line.image - first_image);
-        if let Some(plane) = plane.as_slice_mut() {
-            let start = (z * h.input + y) * w.input;
-            scatter_line(
-                w,
-                mode,
-                values,
-                tap.0[2],
-                &valid,
-                line.inner,
-                &mut plane[start..start + w.input],
-            );
-        }
+        let plane = plane.as_slice_mut().expect(CONTIGUOUS);
+        let start = (z * h.input + y) * w.input;
+        let target = &mut plane[start..start + w.input];
+        scatter_line(w, mode, values, tap.0[2], &valid, line.inner, target);
     });
 }
 

@@ -147,6 +147,10 @@ fn gather_planes<T: Element>(
     let [d, h, w] = &geometry.axes;
     let plane = h.input * w.input;
     let (rows, valid) = (h.valid(tap.0[1]), w.valid(tap.0[2]));
+    if rows.is_empty() || valid.is_empty() {
+        // All padding. Elsewhere a tap reaches into the plane, which bounds the shift by the plane.
+        return run.fill(pad);
+    }
     // Output p of the plane reads input p + shift.
     let shift = h.position(tap.0[1], 0) * w.input as isize + w.position(tap.0[2], 0);
     let mut column = columns.start;

@@ -18,7 +18,7 @@ use ndarray::{
 };
 
 use crate::element::{Element, filled, standard};
-use crate::error::{Error, Result, product};
+use crate::error::{Error, Result, check_shape, product};
 use crate::geometry::{ConvOptions, Layout, PatchGeometry};
 use crate::parallel;
 
@@ -155,11 +155,10 @@ pub fn fold_into<T: Element, D: Dimension>(
         PatchOrder::PositionsByElements => patches.view().permuted_axes([0, 2, 1]),
     };
     if let Some(slice) = x.as_slice_mut() {
-        fold_images(geometry, by_element, slice);
-        return Ok(());
+        return fold_images(geometry, by_element, slice);
     }
     let mut standard = filled(geometry.input_len(), T::ZERO)?;
-    fold_images(geometry, by_element, &mut standard);
+    fold_images(geometry, by_element, &mut standard)?;
     for (slot, value) in x.iter_mut().zip(standard) {
         *slot = value;
     }
@@ -167,16 +166,18 @@ pub fn fold_into<T: Element, D: Dimension>(
 }
 
 /// Fold by image and, channels first, by channel: no two tasks touch one element.
-fn fold_images<T: Element>(geometry: &PatchGeometry, patches: ArrayView3<'_, T>, x: &mut [T]) {
+fn fold_images<T: Element>(
+    geometry: &PatchGeometry,
+    patches: ArrayView3<'_, T>,
+    x: &mut [T],
+) -> Result<()> {
     let (positions, taps) = (geometry.positions(), geometry.taps());
     let parallel = parallel::threads_for(patches.len() as u128) > 1;
     let channels = match geometry.layout {
         Layout::ChannelsFirst => 1,
         Layout::ChannelsLast => geometry.channels,
     };
-    let Ok(image_view) = channel_view(geometry, x) else {
-        return;
-    };
+    let image_view = channel_view(geometry, x)?;
     let block = [1, channels, geometry.pixels()];
     parallel::for_each_tile(
         image_view,
@@ -198,6 +199,7 @@ fn fold_images<T: Element>(geometry: &PatchGeometry, patches: ArrayView3<'_, T>,
             fold_tile(geometry, &block, matrix, image, &mut tile);
         },
     );
+    Ok(())
 }
 
 /// An image batch in standard layout as `[N, C, pixels]`, whichever the layout.
@@ -284,22 +286,4 @@ fn array3<T>(shape: [usize; 3], data: Vec<T>) -> Result<Array3<T>> {
     Array3::from_shape_vec(shape, data).map_err(|_| Error::Overflow {
         what: "patch matrix",
     })
-}
-
-pub(crate) fn check_shape(what: &'static str, expected: &[usize], got: &[usize]) -> Result<()> {
-    if expected.len() != got.len() {
-        return Err(Error::Rank {
-            what,
-            expected: expected.len(),
-            got: got.len(),
-        });
-    }
-    if expected != got {
-        return Err(Error::Shape {
-            what,
-            expected: expected.to_vec(),
-            got: got.to_vec(),
-        });
-    }
-    Ok(())
 }

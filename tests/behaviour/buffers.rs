@@ -326,17 +326,13 @@ fn weights_of_another_plan() {
                 expected: shape.to_vec(),
                 got,
             },
-            true => Error::LayoutMismatch {
-                what: "prepared weight",
-                shape: got,
-                given: "channels first",
-                other: if name == "flipped" {
+            true => Error::PreparedWeights {
+                expected: "channels first",
+                got: if name == "flipped" {
                     "channels first, flipped"
                 } else {
                     "channels last"
                 },
-                expected: 4,
-                got: 4,
             },
         };
         expect(

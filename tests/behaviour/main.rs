@@ -9,6 +9,7 @@ mod channels;
 mod memory;
 mod nonsense;
 mod refused;
+mod regressions;
 mod transposed;
 mod traps;
 mod values;

@@ -11,7 +11,8 @@ use cblas_sys::{CBLAS_LAYOUT, CBLAS_TRANSPOSE, cblas_dgemm, cblas_sgemm};
 use ndarray::{Array2, ArrayBase, ArrayView2, ArrayViewMut2, CowArray, Data, Ix2};
 
 use super::super::Engine;
-use crate::element::Element;
+use crate::element::{Element, collected, filled};
+use crate::error::{Error, Result, product};
 
 /// CBLAS of the linked provider.
 #[derive(Clone, Copy, Debug)]
@@ -54,16 +55,35 @@ fn operand<T, S: Data<Elem = T>>(matrix: &ArrayBase<S, Ix2>) -> Option<Operand> 
 }
 
 /// `matrix` itself where CBLAS can describe it, else a row-major copy.
-fn describable<'a, T: Element>(matrix: ArrayView2<'a, T>) -> (CowArray<'a, T, Ix2>, Operand) {
+fn describable<'a, T: Element>(
+    matrix: ArrayView2<'a, T>,
+) -> Result<(CowArray<'a, T, Ix2>, Operand)> {
     if let Some(description) = operand(&matrix) {
-        return (matrix.into(), description);
+        return Ok((matrix.into(), description));
     }
-    let copy = matrix.as_standard_layout().into_owned();
+    let (rows, columns) = matrix.dim();
+    let elements = product("matrix", &[rows, columns])?;
+    let data = collected(elements, matrix.iter().copied())?;
+    let copy = Array2::from_shape_vec((rows, columns), data)
+        .map_err(|_| Error::Overflow { what: "matrix" })?;
     let description = Operand {
         transpose: CBLAS_TRANSPOSE::CblasNoTrans,
-        leading: copy.ncols().max(1) as c_int,
+        leading: columns.max(1) as c_int,
     };
-    (copy.into(), description)
+    Ok((copy.into(), description))
+}
+
+/// Every length as CBLAS's integer.
+fn integers(lengths: [usize; 3]) -> Result<[c_int; 3]> {
+    let largest = lengths.into_iter().max().unwrap_or(0);
+    if c_int::try_from(largest).is_err() {
+        return Err(Error::EngineDimension {
+            engine: "blas",
+            got: largest,
+            limit: c_int::MAX as usize,
+        });
+    }
+    Ok(lengths.map(|length| length as c_int))
 }
 
 macro_rules! engine {
@@ -83,35 +103,41 @@ macro_rules! engine {
                 b: ArrayView2<'_, $type>,
                 beta: $type,
                 mut c: ArrayViewMut2<'_, $type>,
-            ) {
+            ) -> Result<()> {
                 let ((m, k), n) = (a.dim(), b.ncols());
                 assert_eq!((b.nrows(), c.dim()), (k, (m, n)));
+                let [rows, columns, inner] = integers([m, n, k])?;
+                if m == 0 || n == 0 {
+                    return Ok(());
+                }
                 let Some(Operand {
                     transpose: CBLAS_TRANSPOSE::CblasNoTrans,
                     leading,
                 }) = operand(&c)
                 else {
                     // Rows of c are not contiguous: multiply aside, then add in.
-                    let mut aside = Array2::zeros((m, n));
-                    self.product(a, b, 0.0, aside.view_mut());
+                    let zeros = filled(product("matrix", &[m, n])?, 0.0)?;
+                    let mut aside = Array2::from_shape_vec((m, n), zeros)
+                        .map_err(|_| Error::Overflow { what: "matrix" })?;
+                    self.product(a, b, 0.0, aside.view_mut())?;
                     c.zip_mut_with(&aside, |old, &new| {
                         *old = if beta == 0.0 { new } else { beta * *old + new };
                     });
-                    return;
+                    return Ok(());
                 };
-                let ((a, describe_a), (b, describe_b)) = (describable(a), describable(b));
-                // SAFETY: the assertion above fixes the shapes; `operand` gives each leading dimension
-                // as at least the row length and as the true stride between rows, so every address
-                // CBLAS computes lies in one of the three views. `Engine::limit` was checked by the
-                // caller, so m, n and k fit `c_int`.
+                let ((a, describe_a), (b, describe_b)) = (describable(a)?, describable(b)?);
+                // SAFETY: the assertion above fixes the shapes, and `integers` found that they fit
+                // `c_int`. `operand` gives each leading dimension as at least the row length and as
+                // the true stride between rows (and `describable` copies what has none), so every
+                // address that CBLAS computes lies in one of the three views.
                 unsafe {
                     $gemm(
                         CBLAS_LAYOUT::CblasRowMajor,
                         describe_a.transpose,
                         describe_b.transpose,
-                        m as c_int,
-                        n as c_int,
-                        k as c_int,
+                        rows,
+                        columns,
+                        inner,
                         1.0,
                         a.as_ptr(),
                         describe_a.leading,
@@ -122,6 +148,7 @@ macro_rules! engine {
                         leading,
                     );
                 }
+                Ok(())
             }
         }
     };
