@@ -14,7 +14,7 @@ use ndarray::{Array2, Array3, Array4, ArrayD, IxDyn};
 /// Name, input, weight, stride, padding: layers of ResNet-50, and one small enough for the loops.
 type Layer = (&'static str, [usize; 4], [usize; 4], usize, usize);
 
-const LAYERS: [Layer; 5] = [
+const LAYERS: [Layer; 6] = [
     ("lenet_5x5_6_16", [1, 6, 14, 14], [16, 6, 5, 5], 1, 0),
     ("resnet_3x3_64_56", [1, 64, 56, 56], [64, 64, 3, 3], 1, 1),
     (
@@ -31,6 +31,7 @@ const LAYERS: [Layer; 5] = [
         1,
         1,
     ),
+    ("resnet_3x3_512_7", [1, 512, 7, 7], [512, 512, 3, 3], 1, 1),
     (
         "resnet_1x1_256_64_56",
         [1, 256, 56, 56],
