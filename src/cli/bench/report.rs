@@ -8,6 +8,7 @@ use console::{Alignment, pad_str};
 use serde::Serialize;
 
 use super::measure::FEWEST_RUNS;
+use crate::cli::{bytes, printable, significant};
 
 /// One measurement. The fields up to `max_error` are the keys of its JSON object, in this order.
 #[derive(Clone, Debug, Serialize)]
@@ -40,9 +41,9 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// The name, or the descriptor.
-    pub(crate) fn label(&self) -> &str {
-        self.name.as_deref().unwrap_or(&self.problem)
+    /// The name, or the descriptor, as it can be shown.
+    pub(crate) fn label(&self) -> String {
+        printable(self.name.as_deref().unwrap_or(&self.problem))
     }
     /// Share of the measured peak, 1 for all of it.
     pub(crate) fn share(&self) -> f64 {
@@ -119,7 +120,7 @@ impl Table {
             cell,
         };
         let mut columns = vec![
-            text("problem", &contents.labels, |row| row.label().to_owned()),
+            text("problem", &contents.labels, Row::label),
             text("direction", &contents.directions, |row| {
                 row.direction.clone()
             }),
@@ -137,7 +138,7 @@ impl Table {
                 row.times_naive()
                     .map_or("-".to_owned(), |times| format!("{}x", significant(times)))
             }),
-            number("scratch", 8, |row| bytes(row.scratch_bytes)),
+            number("scratch", 8, |row| bytes(row.scratch_bytes as u64)),
         ];
         if contents.check {
             columns.push(number("max error", 9, |row| {
@@ -226,17 +227,6 @@ fn bar(share: f64, width: usize) -> String {
     "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
 }
 
-/// Three significant digits without an exponent: 0.123, 12.3, 1230.
-fn significant(value: f64) -> String {
-    let decimals = match value.abs() {
-        size if size >= 99.95 => 0,
-        size if size >= 9.995 => 1,
-        size if size >= 0.9995 => 2,
-        _ => 3,
-    };
-    format!("{value:.decimals$}")
-}
-
 /// 1.23 ns, 12.3 µs, 123 ms, 1.23 s.
 fn seconds(value: f64) -> String {
     let (factor, unit) = match value {
@@ -246,21 +236,6 @@ fn seconds(value: f64) -> String {
         _ => (1.0, "s"),
     };
     format!("{} {unit}", significant(value * factor))
-}
-
-/// 0 B, 12.3 KiB, 1.00 MiB.
-fn bytes(count: usize) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    if count < 1024 {
-        return format!("{count} B");
-    }
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 1023.5 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{} {}", significant(value), UNITS[unit])
 }
 
 #[cfg(test)]
@@ -405,9 +380,6 @@ mod tests {
         assert_eq!(seconds(0.01234), "12.3 ms");
         assert_eq!(seconds(99.96e-6), "100 µs");
         assert_eq!(seconds(0.99999), "1.00 s");
-        assert_eq!(bytes(1023), "1023 B");
-        assert_eq!(bytes(1536), "1.50 KiB");
-        assert_eq!(bytes(usize::MAX), "16777216 TiB");
         assert_eq!(significant(1234.4), "1234");
         assert_eq!(significant(0.0), "0.000");
     }

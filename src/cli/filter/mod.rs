@@ -349,18 +349,9 @@ fn with_progress(work: &Work, jobs: &[Job]) -> Tally {
     tally
 }
 
-/// Names a picture that could not be done. Broken files get into the message: no byte of theirs may steer
-/// the terminal.
+/// Names a picture that could not be done.
 fn complain(name: &Path, error: &anyhow::Error) {
-    let message = format!("{}: {error:#}", name.display());
-    let safe = message.chars().map(|symbol| {
-        if symbol.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            symbol
-        }
-    });
-    super::complain(&format!("error: {}", safe.collect::<String>()));
+    super::complain(&format!("error: {}: {error:#}", name.display()));
 }
 
 fn summary(tally: &Tally, elapsed: Duration) -> String {

@@ -9,10 +9,9 @@
 //! Every colour channel is an image of its own in the batch, so that one convolution with one input
 //! channel filters all of them. Numbers are the stored ones (gamma-encoded), 16 bits divided by 257.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::codecs::jpeg::JpegEncoder;
@@ -20,6 +19,8 @@ use image::codecs::pnm::{PnmEncoder, PnmSubtype, SampleEncoding};
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 use ndarray::{Array2, Array4};
+
+use crate::cli::part::Part;
 
 /// JPEG quality of what is written: above 90 the blocks no longer show on flat ground.
 const JPEG_QUALITY: u8 = 92;
@@ -299,23 +300,15 @@ fn is_extension(path: &Path, names: &[&str]) -> bool {
 /// An unknown extension; a target that is no regular file; whatever the disk or the encoder says.
 pub fn write(image: DynamicImage, path: &Path) -> Result<()> {
     let format = output_format(path)?;
-    if let Ok(facts) = fs::metadata(path) {
-        // Renaming onto a device or a folder would replace it or fail in words nobody understands.
-        ensure!(
-            facts.is_file(),
-            "{} exists and is not a regular file",
-            path.display()
-        );
-    }
     let image = suited(image, format, path);
     let part = Part::beside(path)?;
-    let mut file = BufWriter::new(&part.file);
+    let mut file = BufWriter::new(part.file());
     encode(&image, format, path, &mut file)
         .with_context(|| format!("cannot write {}", path.display()))?;
     file.flush()
         .with_context(|| format!("cannot write {}", path.display()))?;
     drop(file);
-    part.keep_as(path)
+    part.keep()
 }
 
 /// The image in a sample type that the format can hold.
@@ -392,54 +385,6 @@ fn encode(
         format => image.write_to(file, format)?,
     }
     Ok(())
-}
-
-/// A new file beside the target, removed again unless it is kept.
-struct Part {
-    file: File,
-    path: PathBuf,
-    kept: bool,
-}
-
-impl Part {
-    fn beside(target: &Path) -> Result<Self> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let name = target
-            .file_name()
-            .context("the output name is empty")?
-            .to_string_lossy();
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        // A long name plus the suffix could pass the file system's 255 bytes.
-        let start: String = name.chars().take(40).collect();
-        let path = target.with_file_name(format!(".{start}.{}-{number}.part", std::process::id()));
-        let file = OpenOptions::new()
-            .write(true)
-            .read(true)
-            .create_new(true)
-            .open(&path);
-        Ok(Self {
-            file: file
-                .with_context(|| format!("cannot write in the folder of {}", target.display()))?,
-            path,
-            kept: false,
-        })
-    }
-
-    fn keep_as(mut self, target: &Path) -> Result<()> {
-        fs::rename(&self.path, target)
-            .with_context(|| format!("cannot write {}", target.display()))?;
-        self.kept = true;
-        Ok(())
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        if !self.kept {
-            // Nothing is lost if this fails: the error that led here is what the person needs to see.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
 }
 
 #[cfg(test)]
