@@ -5,6 +5,7 @@
 //! arguments were wrong. A reader that closes the pipe early (`| head`) ends the program quietly.
 
 mod bench;
+mod difference;
 mod filter;
 mod part;
 pub mod problem;

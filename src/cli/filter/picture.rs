@@ -20,6 +20,7 @@ use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 use ndarray::{Array2, Array4};
 
+use crate::cli::bytes;
 use crate::cli::part::Part;
 
 /// JPEG quality of what is written: above 90 the blocks no longer show on flat ground.
@@ -54,8 +55,8 @@ pub fn open(path: &Path, limit: u64) -> Result<Opened> {
     ensure!(
         facts.len() <= limit,
         "has {} on disk, the limit is {}; raise it with --memory",
-        megabytes(facts.len()),
-        megabytes(limit)
+        bytes(facts.len()),
+        bytes(limit)
     );
     let file = File::open(path).context("cannot be read")?;
     let mut reader = ImageReader::new(BufReader::new(file))
@@ -91,8 +92,8 @@ pub fn open(path: &Path, limit: u64) -> Result<Opened> {
     ensure!(
         opened.decoding_bytes() <= limit,
         "is {width} x {height} pixels, which takes {} to decode; the limit is {}, raise it with --memory",
-        megabytes(opened.decoding_bytes()),
-        megabytes(limit)
+        bytes(opened.decoding_bytes()),
+        bytes(limit)
     );
     Ok(opened)
 }
@@ -125,18 +126,28 @@ impl Opened {
         self.decoder.color_type().has_alpha()
     }
 
-    /// The most memory that decoding takes: the file (some decoders hold it whole), the samples, a second
-    /// copy of them (a progressive JPEG's coefficients, the picture turned upright), and the planes.
-    pub fn decoding_bytes(&self) -> u64 {
+    /// Bytes a pixel of a finished picture: 8 bits a sample, or 16 where the file has more than 8.
+    pub fn finished_pixel(&self) -> u64 {
+        let color = self.decoder.color_type();
+        let samples = u64::from(color.channel_count());
+        u64::from(color.bytes_per_pixel()).clamp(samples, 2 * samples)
+    }
+
+    /// What the decoded picture takes: f32 planes, and opacity.
+    pub fn picture_bytes(&self) -> u64 {
         let (height, width) = self.size();
-        let samples = self.channels() + usize::from(self.has_alpha());
-        let planes = (width as u64)
+        let samples = u64::from(self.decoder.color_type().channel_count());
+        (width as u64)
             .saturating_mul(height as u64)
-            .saturating_mul(4 * samples as u64);
-        self.decoder
-            .total_bytes()
-            .saturating_mul(2)
-            .saturating_add(planes)
+            .saturating_mul(4 * samples)
+    }
+
+    /// The most memory that decoding takes: the file (some decoders hold it whole), the samples, and beside
+    /// them first the decoder's own (a progressive JPEG's coefficients have 16 bits), then the planes.
+    pub fn decoding_bytes(&self) -> u64 {
+        let samples = self.decoder.total_bytes();
+        samples
+            .saturating_add(samples.saturating_mul(2).max(self.picture_bytes()))
             .saturating_add(self.file_bytes)
     }
 
@@ -240,7 +251,7 @@ fn explain(error: ImageError, limit: u64) -> anyhow::Error {
         ImageError::Limits(_) => {
             anyhow!(
                 "takes more memory than the limit of {}; raise it with --memory",
-                megabytes(limit)
+                bytes(limit)
             )
         }
         ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
@@ -251,11 +262,6 @@ fn explain(error: ImageError, limit: u64) -> anyhow::Error {
         }
         error => anyhow!("is broken: {error}"),
     }
-}
-
-/// `bytes` for a person.
-pub fn megabytes(bytes: u64) -> String {
-    indicatif::BinaryBytes(bytes).to_string()
 }
 
 /// Formats that are read, for messages.
