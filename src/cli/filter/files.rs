@@ -437,7 +437,10 @@ mod tests {
             &[out.into()],
             &folder.path().join(".")
         ));
-        assert!(!results_among_inputs(&[path.clone()], folder.path()));
+        assert!(!results_among_inputs(
+            std::slice::from_ref(&path),
+            folder.path()
+        ));
         let error = plan(&found.inputs, &wanted(out, &["blur"], false, None)).unwrap_err();
         assert!(error.to_string().contains("would overwrite"), "{error}");
         let one = find(std::slice::from_ref(&path), false, &path);
