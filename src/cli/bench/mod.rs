@@ -18,7 +18,7 @@ mod report;
 mod suites;
 mod workload;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::thread;
 
@@ -31,7 +31,7 @@ use super::{complain, is_closed_pipe, printable, refuse, warn_about};
 use args::LayoutName;
 use measure::{FEWEST_RUNS, Limits};
 use output::OutputFile;
-use report::{AUTO, Contents, Row, Table};
+use report::{AUTO, Contents, Row, Table, terminal_width};
 use workload::{Outputs, Workload};
 
 use crate::kernel::{Isa, peak_gflops};
@@ -441,18 +441,4 @@ fn contents(
         engines: engines.iter().map(EngineKind::to_string).collect(),
         check,
     }
-}
-
-/// Characters of a line: the terminal's, or what a file is read with.
-fn terminal_width() -> usize {
-    let terminal = console::Term::stdout();
-    if io::stdout().is_terminal()
-        && let Some((_, columns)) = terminal.size_checked()
-    {
-        return usize::from(columns);
-    }
-    let columns = std::env::var("COLUMNS")
-        .ok()
-        .and_then(|columns| columns.parse().ok());
-    columns.unwrap_or(132)
 }

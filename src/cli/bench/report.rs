@@ -4,6 +4,8 @@
 //! the bar has a fixed width. Where little is left for the bar, columns that say the same in every row
 //! move into the heading.
 
+use std::io::{self, IsTerminal};
+
 use console::{Alignment, pad_str};
 use serde::Serialize;
 
@@ -236,6 +238,20 @@ fn seconds(value: f64) -> String {
         _ => (1.0, "s"),
     };
     format!("{} {unit}", significant(value * factor))
+}
+
+/// Characters of a line: the terminal's, or what a file is read with.
+pub(crate) fn terminal_width() -> usize {
+    let terminal = console::Term::stdout();
+    if io::stdout().is_terminal()
+        && let Some((_, columns)) = terminal.size_checked()
+    {
+        return usize::from(columns);
+    }
+    let columns = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|columns| columns.parse().ok());
+    columns.unwrap_or(132)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use ndarray::{Array2, Array4};
 
 use crate::cli::bytes;
 use crate::cli::part::Part;
+use crate::element::reserved;
 
 /// JPEG quality of what is written: above 90 the blocks no longer show on flat ground.
 const JPEG_QUALITY: u8 = 92;
@@ -235,14 +236,7 @@ fn split<S: Copy>(
 
 /// An empty vector with room for `len` elements, or the error where the allocator refuses.
 pub fn reserve<T>(len: usize) -> Result<Vec<T>> {
-    let mut vector = Vec::new();
-    vector.try_reserve_exact(len).map_err(|_| {
-        anyhow!(
-            "could not allocate {} bytes",
-            len.saturating_mul(size_of::<T>())
-        )
-    })?;
-    Ok(vector)
+    Ok(reserved(len)?)
 }
 
 /// The decoder's error in words for the person whose file it is.
