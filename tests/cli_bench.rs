@@ -227,7 +227,7 @@ fn a_list_is_read_with_comments_and_foreign_options() {
 
     std::fs::write(file, format!("{PLAIN}\nic3ih9oc4\n")).unwrap();
     let output = bench(&["--problems", file]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     let message = text(&output.stderr);
     assert!(
         message.contains("list.txt") && message.contains("line 2: `ic3ih9oc4`: `kh` is missing"),
@@ -238,7 +238,51 @@ fn a_list_is_read_with_comments_and_foreign_options() {
     assert!(text(&bench(&["--problems", file]).stderr).contains("no problem is listed"));
     std::fs::write(file, b"ic1\xff").unwrap();
     assert!(text(&bench(&["--problems", file]).stderr).contains("reading"));
-    assert!(text(&bench(&["--problems", "no/such/file"]).stderr).contains("reading no/such/file"));
+    let output = bench(&["--problems", "no/such/file"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("reading no/such/file"));
+}
+
+#[test]
+fn no_file_is_lost_to_an_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (list, old) = (name("shapes.txt"), name("old.json"));
+    std::fs::write(&list, PLAIN).unwrap();
+    std::fs::write(&old, "old").unwrap();
+    let (new, none) = (name("new"), name("none/x.svg"));
+    for arguments in [
+        ["--problems", &list, "--json", &list],
+        ["--problems", &list, "--svg", &list],
+        ["--json", &new, "--svg", &new],
+        ["--json", &old, "--svg", &none],
+        ["--svg", &old, "--json", &none],
+    ] {
+        let output = bench(&arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(text(&output.stderr).contains("error: "), "{arguments:?}");
+        assert!(output.stdout.is_empty());
+    }
+    assert_eq!(std::fs::read_to_string(&list).unwrap(), PLAIN);
+    assert_eq!(std::fs::read_to_string(&old).unwrap(), "old");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn names_cannot_steer_the_terminal_or_break_the_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let svg = folder.path().join("bars.svg");
+    let good = "mb1ic1ih5oc1kh2n\"a\u{1b}[2Jb\"";
+    let bad = "g3ic4ih9oc6kh3n\"c\u{1b}[2Jd\"";
+    let arguments = ["--problem", good, "--problem", bad, "--svg"];
+    let output = bench(&[&arguments[..], &[svg.to_str().unwrap()]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let picture = std::fs::read_to_string(svg).unwrap();
+    for shown in [text(&output.stdout), text(&output.stderr), picture] {
+        let steering = |symbol: char| symbol.is_control() && symbol != '\n';
+        assert!(!shown.contains(steering), "{shown:?}");
+        assert!(shown.contains("\u{fffd}[2J"), "{shown:?}");
+    }
 }
 
 #[test]
@@ -342,6 +386,39 @@ fn a_reader_that_leaves_early_is_no_error() {
 }
 
 #[test]
+fn a_reader_that_leaves_early_takes_no_file_and_no_failure_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let (json, svg) = (folder.path().join("j.json"), folder.path().join("s.svg"));
+    let closed = |arguments: &[&str]| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gemmconv"))
+            .args(["bench", "--budget", "0"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        child.wait_with_output().unwrap()
+    };
+    let (j, s) = (json.to_str().unwrap(), svg.to_str().unwrap());
+    let problems = ["--problem", PLAIN, "--problem", NAMED];
+    let output = closed(&[&problems[..], &["--json", j, "--svg", s]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines = std::fs::read_to_string(&json).unwrap();
+    assert_eq!(lines.lines().count(), 4);
+    assert!(std::fs::read_to_string(&svg).unwrap().contains("named*3"));
+
+    let broken = ["--problem", "g3ic4ih9oc6kh3n\"groups\"", "--json"];
+    let output = closed(&[&broken[..], &[j, "--problem", PLAIN]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("groups: 3 groups"));
+    // Without a file nothing more is measured; what failed before is said all the same.
+    let output = closed(&[&broken[..], &["-", "--problem", PLAIN]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("groups: 3 groups"));
+}
+
+#[test]
 fn help_shows_examples() {
     let output = bench(&["--help"]);
     assert!(output.status.success());
@@ -356,4 +433,8 @@ fn help_shows_examples() {
     ] {
         assert!(help.contains(word), "{word}: {help}");
     }
+    for recipe in gemmconv::RecipeKind::ALL {
+        assert!(help.contains(&recipe.to_string()), "{recipe}: {help}");
+    }
+    assert!(help.contains("matrixmultiply"), "{help}");
 }

@@ -403,7 +403,7 @@ fn a_bank_gives_a_picture_for_every_kernel() {
         );
     }
     let (_, err) = expect(
-        1,
+        2,
         &[&kernels[..], &[&input, "-o", &desk.name("one.png")]].concat(),
     );
     assert!(err.contains("--sheet"), "{err}");
@@ -447,10 +447,10 @@ fn what_is_read_is_never_overwritten() {
     let input = desk.put("in/a.png", source.clone());
     let before = fs::read(&input).unwrap();
     for out in ["in/a.png", "in", "in/../in/a.png"] {
-        let (_, err) = expect(1, &[&input, "-k", "blur", "-o", &desk.name(out)]);
+        let (_, err) = expect(2, &[&input, "-k", "blur", "-o", &desk.name(out)]);
         assert!(err.contains("would overwrite"), "{out}: {err}");
     }
-    let (_, err) = expect(1, &[&input, "-k", "blur", "-o", &desk.name("a.xyz")]);
+    let (_, err) = expect(2, &[&input, "-k", "blur", "-o", &desk.name("a.xyz")]);
     assert!(err.contains("png, jpg"), "{err}");
     assert_eq!(fs::read(&input).unwrap(), before);
     assert_eq!(desk.files("in"), ["a.png"]);
@@ -542,7 +542,7 @@ fn mistakes_are_reported_before_anything_is_done() {
         ("inf 1", "finite"),
         ("gone.npy", "gone.npy"),
     ] {
-        let (_, err) = expect(1, &[&input, "-k", kernel, "-o", &out]);
+        let (_, err) = expect(2, &[&input, "-k", kernel, "-o", &out]);
         assert!(err.contains(word), "{kernel}: {err}");
     }
     for wrong in [
@@ -553,6 +553,8 @@ fn mistakes_are_reported_before_anything_is_done() {
         ["--threads", "0"],
         ["--show", "loud"],
         ["--engine", "abacus"],
+        ["--format", "x/../../../evil.png"],
+        ["--format", "png"], // The name of a file says its format.
     ] {
         expect(
             2,
@@ -573,6 +575,55 @@ fn mistakes_are_reported_before_anything_is_done() {
         assert!(names.contains(name), "{name}");
     }
     assert_eq!(desk.files(""), ["a.png"]);
+}
+
+#[test]
+fn nothing_to_read_is_one_error_and_no_other() {
+    let desk = Desk::new();
+    desk.put("in/a.png", picture(8, 8));
+    fs::create_dir(desk.path("empty")).unwrap();
+    let out = desk.name("out.png");
+    for name in ["nope.png", "empty"] {
+        let (_, err) = expect(1, &[&desk.name(name), "-k", "blur", "-o", &out]);
+        assert!(err.contains(name) && err.lines().count() == 1, "{err}");
+    }
+    // A folder with one picture is still a folder.
+    let (_, err) = expect(2, &[&desk.name("in"), "-k", "blur", "-o", &out]);
+    assert!(err.contains("those of a folder"), "{err}");
+    assert_eq!(desk.files(""), ["in/a.png"]);
+}
+
+#[test]
+fn results_among_the_pictures_are_warned_about_and_counted() {
+    let desk = Desk::new();
+    desk.put("in/a.png", picture(8, 8));
+    // The second kernel is larger than the picture.
+    let kernels = ["-k", "1", "-k", &["1"; 9].join(" "), "--padding", "valid"];
+    let (out, err) = expect(
+        1,
+        &[&kernels[..], &[&desk.name("in"), "-o", &desk.name("in")]].concat(),
+    );
+    assert!(err.contains("warning: the results lie among"), "{err}");
+    assert!(out.contains("0 done, 1 failed, 0 files written"), "{out}");
+
+    // A folder in the way of the second result: the first is there, and counted.
+    fs::create_dir_all(desk.path("out/a-blur.png")).unwrap();
+    let kernels = ["-k", "identity", "-k", "blur", "--format", ".png"];
+    let (out, err) = expect(
+        1,
+        &[&kernels[..], &[&desk.name("in"), "-o", &desk.name("out")]].concat(),
+    );
+    assert!(err.contains("not a regular file"), "{err}");
+    assert!(out.contains("0 done, 1 failed, 1 file written"), "{out}");
+    assert_eq!(desk.files("out"), ["a-identity.png"]);
+}
+
+#[test]
+fn help_says_what_can_be_chosen_and_how_it_ends() {
+    let (help, _) = expect(0, &["--help"]);
+    for word in ["matrixmultiply", "Exit status", "metadata", "1e-4"] {
+        assert!(help.contains(word), "{word}: {help}");
+    }
 }
 
 #[test]

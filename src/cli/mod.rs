@@ -5,7 +5,9 @@
 //! arguments were wrong. A reader that closes the pipe early (`| head`) ends the program quietly.
 
 mod bench;
+mod difference;
 mod filter;
+mod part;
 pub mod problem;
 
 use std::io::{self, Write};
@@ -53,9 +55,60 @@ pub fn run() -> ExitCode {
     })
 }
 
+/// Says what is wrong with the arguments; the exit code for that.
+pub(crate) fn refuse(error: &anyhow::Error) -> ExitCode {
+    complain(&format!("error: {error:#}"));
+    ExitCode::from(2)
+}
+
 /// A line on standard error; one that cannot be written is nobody's loss.
 pub(crate) fn complain(message: &str) {
-    let _ = writeln!(io::stderr().lock(), "{message}");
+    let _ = writeln!(io::stderr().lock(), "{}", printable(message));
+}
+
+/// `text` without control characters, and without those that XML does not allow.
+///
+/// Names of files, problems and whatever a broken file holds get into messages and pictures: no byte of
+/// theirs may steer the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    let harmless = |symbol: char| match symbol {
+        '\u{fffe}' | '\u{ffff}' => char::REPLACEMENT_CHARACTER,
+        symbol if symbol.is_control() => char::REPLACEMENT_CHARACTER,
+        symbol => symbol,
+    };
+    text.chars().map(harmless).collect()
+}
+
+/// `a, b`: choices, for help and messages.
+pub(crate) fn list<T: ToString>(choices: &[T]) -> String {
+    let names: Vec<String> = choices.iter().map(T::to_string).collect();
+    names.join(", ")
+}
+
+/// 0 B, 12.3 KiB, 1.00 MiB.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1023.5 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{} {}", significant(value), UNITS[unit])
+}
+
+/// Three significant digits without an exponent: 0.123, 12.3, 1230.
+pub(crate) fn significant(value: f64) -> String {
+    let decimals = match value.abs() {
+        size if size >= 99.95 => 0,
+        size if size >= 9.995 => 1,
+        size if size >= 0.9995 => 2,
+        _ => 3,
+    };
+    format!("{value:.decimals$}")
 }
 
 /// Says once in a process, on standard error, what is to be known of an engine's speed.
@@ -73,7 +126,8 @@ pub(crate) fn warn_about(engines: &[EngineKind]) {
     }
 }
 
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
+/// Whether a reader that left is the cause.
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
@@ -89,6 +143,19 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_of_bytes_for_people() {
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1536), "1.50 KiB");
+        assert_eq!(bytes(u64::MAX), "16777216 TiB");
+    }
+
+    #[test]
+    fn no_control_character_is_shown() {
+        let shown = printable("a\u{1b}[2J\n\u{9b}b\u{ffff} é");
+        assert_eq!(shown, "a\u{fffd}[2J\u{fffd}\u{fffd}b\u{fffd} é");
     }
 
     #[test]

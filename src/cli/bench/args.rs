@@ -9,63 +9,66 @@ use clap::{Args, ValueEnum};
 
 use super::memory;
 use super::suites::Suite;
-use crate::cli::complain;
 use crate::cli::problem::{Problem, ProblemList};
+use crate::cli::{complain, list};
 use crate::{EngineKind, Layout, Pass, PlanOptions, RecipeKind};
 
 /// A list of problems is text; a file beyond this is something else.
 const LARGEST_LIST: u64 = 16 << 20;
 
-const EXAMPLES: &str = "\
-Examples:
+const EXAMPLES: &str = r#"Examples:
   the lessons, naive loops against the recipe that the plan chooses:
     gemmconv bench
   a network's layers, each compared with the reference:
     gemmconv bench --suite resnet50 --check
   one layer, everything that can compute it:
-    gemmconv bench --problem mb1ic64ih56oc64kh3ph1 --direction all --recipe all --engine all
+    gemmconv bench --problem mb1ic64ih56oc64kh3ph1 \
+        --direction all --recipe all --engine all
   a list at another batch, with a picture:
     gemmconv bench --problems shapes.txt --batch 16 --threads 2 --svg speed.svg
   one JSON object a line and nothing else:
     gemmconv bench --suite vgg16 --json -
 
-A problem is oneDNN's descriptor: g groups (1), mb batch (2), ic/oc channels; then i input, o output,
-k kernel, s stride (1), p padding before, d dilation minus one (0), each for d depth, h height, w width;
-then n and a name. Height alone is a square, depth alone a cube. A missing o is computed, a missing p is
-what o needs, a given o is verified. Underscores separate.
+"#;
 
-Timed is the pass alone: the plan, the prepared weights, the output and the scratch exist before, and
-one untimed run has warmed the caches. Forward adds a bias; backward-weight computes dw and db.
-GFLOP/s counts the 2 N O P K operations of the direct algorithm; the peak is a register loop of fused
-multiply-adds, measured now, times the threads.
+/// Paragraphs are one line each: the terminal's width wraps them.
+const NOTES: &str = "\
+A problem is oneDNN's descriptor: g groups (1), mb batch (2), ic/oc channels; then i input, \
+o output, k kernel, s stride (1), p padding before, d dilation minus one (0), each for d depth, \
+h height, w width; then n and a name. Height alone is a square, depth alone a cube. A missing o is \
+computed, a missing p is what o needs, a given o is verified. Underscores separate.
 
---check compares the last run with plain loops in f64 on the same data: the largest |difference|
+Timed is the pass alone: the plan, the prepared weights, the output and the scratch exist before, \
+and one untimed run has warmed the caches. Forward adds a bias; backward-weight computes dw and db. \
+GFLOP/s counts the 2 N O P K operations of the direct algorithm; the peak is a register loop of \
+fused multiply-adds, measured now, times the threads, or the cores where there are fewer.
+
+--check compares the last run with plain loops in f64 on the same data: the largest |difference| \
 divided by the largest |reference|. Above 1e-4 the exit status is 1.
+
+The files of --json and --svg get their names when they are complete; what was there is replaced.
 
 Exit status: 0 all measured, 1 something failed or --check found an error, 2 wrong arguments.";
 
 /// Time convolutions: naive loops against recipes and engines, on the same data
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = [EXAMPLES, NOTES].concat())]
 pub(crate) struct BenchArgs {
     /// A problem descriptor; may be repeated
     #[arg(long, value_name = "DESC")]
     problem: Vec<Problem>,
     /// A file of descriptors, `#` begins a comment; may be repeated
     #[arg(long, value_name = "FILE")]
-    problems: Vec<PathBuf>,
+    pub(crate) problems: Vec<PathBuf>,
     /// A built-in list; may be repeated [default: lessons, where no problem is given]
     #[arg(long, value_enum)]
     suite: Vec<Suite>,
     /// forward, backward-input, backward-weight or all
     #[arg(long, value_name = "PASS", default_value = "forward", value_parser = choice::<Pass>)]
     direction: Vec<Choice<Pass>>,
-    /// auto (the plan chooses), a recipe, or all; may be repeated
-    /// [default: naive and auto; auto alone with `--json -`]
-    #[arg(long, value_parser = recipe)]
+    #[arg(long, value_parser = recipe, help = recipe_help())]
     recipe: Vec<Choice<Option<RecipeKind>>>,
-    /// The engine of the matrix products, or all; may be repeated [default: BLAS where compiled in, else matrixmultiply]
-    #[arg(long, value_parser = choice::<EngineKind>)]
+    #[arg(long, value_parser = choice::<EngineKind>, help = engine_help())]
     engine: Vec<Choice<EngineKind>>,
     /// How images lie in memory
     #[arg(long, value_enum, default_value = "nchw")]
@@ -82,7 +85,7 @@ pub(crate) struct BenchArgs {
     /// Seconds of timed runs for each row, of which there are 5 to 300
     #[arg(long, value_name = "SECONDS", default_value_t = 0.5, allow_negative_numbers = true, value_parser = budget)]
     pub(crate) budget: f64,
-    /// Most memory that the tensors of one problem may need [default: what is available, less a fifth]
+    /// Most memory that the tensors of one problem may need, with --check those of the reference too [default: what is available, less a fifth]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     memory: Option<u32>,
     /// Write one JSON object a line to FILE; `-` is standard output, without the table
@@ -100,7 +103,7 @@ impl BenchArgs {
     }
 
     /// The problems of all three sources, in the order of the options in the help.
-    pub(crate) fn problems(&self) -> Result<Vec<Problem>> {
+    pub(crate) fn all_problems(&self) -> Result<Vec<Problem>> {
         let mut problems = self.problem.clone();
         for path in &self.problems {
             problems.extend(listed(path)?);
@@ -152,13 +155,13 @@ impl BenchArgs {
 
     /// Bytes that the plan of one problem may count on.
     pub(crate) fn memory_budget(&self) -> usize {
-        if let Some(mebibytes) = self.memory {
-            return (mebibytes as usize).saturating_mul(1 << 20);
-        }
-        let default = PlanOptions::default().memory_budget;
-        let available = memory::available().map_or(default, |bytes| bytes / 5 * 4);
+        let most = match self.memory {
+            Some(mebibytes) => (mebibytes as usize).saturating_mul(1 << 20),
+            None => memory::available()
+                .map_or(PlanOptions::default().memory_budget, |bytes| bytes / 5 * 4),
+        };
         // The reference has everything again in numbers of twice the length.
-        available / if self.check { 3 } else { 1 }
+        most / if self.check { 3 } else { 1 }
     }
 }
 
@@ -204,6 +207,21 @@ where
             .map(Choice::One)
             .map_err(|error: T::Err| error.to_string()),
     }
+}
+
+fn recipe_help() -> String {
+    format!(
+        "auto (the plan chooses), {} or all; may be repeated [default: naive and auto; auto alone with `--json -`]",
+        list(&RecipeKind::ALL)
+    )
+}
+
+fn engine_help() -> String {
+    format!(
+        "What computes the matrix products: {} or all of what is compiled in; may be repeated [default: {}]",
+        list(&EngineKind::available()),
+        EngineKind::default()
+    )
 }
 
 fn recipe(name: &str) -> std::result::Result<Choice<Option<RecipeKind>>, String> {

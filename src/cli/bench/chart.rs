@@ -124,7 +124,8 @@ fn way(row: &Row) -> String {
 fn shortened(row: &Row) -> String {
     let pass = format!(" {}", row.direction);
     let room = LABEL_LENGTH.saturating_sub(pass.chars().count());
-    let name = console::truncate_str(row.label(), room, "…");
+    let label = row.label();
+    let name = console::truncate_str(&label, room, "…");
     format!("{name}{pass}")
 }
 

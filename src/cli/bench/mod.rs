@@ -13,24 +13,25 @@ mod args;
 mod chart;
 mod measure;
 mod memory;
+mod output;
 mod report;
 mod suites;
 mod workload;
 
-use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::Path;
+use std::io::{self, Write};
 use std::process::ExitCode;
+use std::thread;
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::problem::Problem;
-use super::{complain, warn_about};
+use super::{complain, is_closed_pipe, printable, refuse, warn_about};
 use args::LayoutName;
 use measure::{FEWEST_RUNS, Limits};
-use report::{AUTO, Contents, Row, Table};
+use output::OutputFile;
+use report::{AUTO, Contents, Row, Table, terminal_width};
 use workload::{Outputs, Workload};
 
 use crate::kernel::{Isa, peak_gflops};
@@ -42,11 +43,19 @@ pub(super) use args::BenchArgs;
 const ERROR_BOUND: f64 = 1e-4;
 /// Seconds after which naive loops need not run again.
 const PATIENCE: f64 = 2.0;
+
 /// `gemmconv bench`.
 pub(crate) fn run(arguments: BenchArgs) -> Result<ExitCode> {
-    let mut bench = Bench::new(&arguments)?;
-    bench.measure_all()?;
-    bench.finish(arguments.svg.as_deref())
+    let mut bench = match Bench::new(&arguments) {
+        Ok(bench) => bench,
+        Err(error) => return Ok(refuse(&error)),
+    };
+    match bench.measure_all() {
+        // Nobody reads on and no file is to be filled: what failed so far is still said.
+        Err(error) if is_closed_pipe(&error) => bench.reader_left = true,
+        done => done?,
+    }
+    bench.finish()
 }
 
 /// What is to be measured, where it is written, and what came of it.
@@ -68,9 +77,12 @@ struct Bench {
     memory_budget: usize,
     pool: ThreadPool,
     peak: f64,
-    json: Option<Box<dyn Write>>,
+    json: Option<OutputFile>,
+    svg: Option<OutputFile>,
+    /// What standard output gets: the table, or without one a line of JSON a row.
     table: Option<Table>,
-    svg: Option<File>,
+    /// Whether standard output was closed.
+    reader_left: bool,
     progress: ProgressBar,
     rows: Vec<Row>,
     /// Sentences for the end.
@@ -79,7 +91,7 @@ struct Bench {
 
 impl Bench {
     fn new(arguments: &BenchArgs) -> Result<Self> {
-        let (problems, directions) = (arguments.problems()?, arguments.directions());
+        let (problems, directions) = (arguments.all_problems()?, arguments.directions());
         let (recipes, engines) = (arguments.recipes(), arguments.engines());
         for engine in &engines {
             engine.engine::<f32>()?;
@@ -90,15 +102,14 @@ impl Bench {
             .num_threads(threads)
             .build()
             .with_context(|| format!("starting {threads} threads"))?;
-        // Files are made before hours are spent on what is to be written into them.
-        let create = |path: &Path| {
-            File::create(path).with_context(|| format!("creating {}", path.display()))
-        };
-        let json: Option<Box<dyn Write>> = match arguments.json.as_deref() {
-            None => None,
-            Some(_) if arguments.json_to_stdout() => Some(Box::new(io::stdout())),
-            Some(path) => Some(Box::new(BufWriter::new(create(path)?))),
-        };
+        let json = arguments.json.as_deref();
+        let json = json.filter(|_| !arguments.json_to_stdout());
+        let svg = arguments.svg.as_deref();
+        let outputs = [("--json", json), ("--svg", svg)];
+        let outputs = outputs
+            .into_iter()
+            .filter_map(|(option, path)| Some((option, path?)));
+        output::refuse_equal(&outputs.collect::<Vec<_>>(), &arguments.problems)?;
         let table = (!arguments.json_to_stdout()).then(|| {
             let contents = contents(&problems, &directions, &recipes, &engines, arguments.check);
             Table::new(&contents, terminal_width())
@@ -108,6 +119,7 @@ impl Bench {
             _ => engines.len(),
         };
         let count = problems.len() * directions.len() * recipes.iter().map(rows).sum::<usize>();
+        let cores = thread::available_parallelism().map_or(threads, usize::from);
         // Drawn on standard error, and only where that is a terminal.
         let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}")?;
         Ok(Self {
@@ -123,10 +135,12 @@ impl Bench {
             budget: arguments.budget,
             memory_budget: arguments.memory_budget(),
             pool,
-            peak: peak_gflops::<f32>() * threads as f64,
-            json,
+            // More threads than cores share the cores.
+            peak: peak_gflops::<f32>() * threads.min(cores) as f64,
+            json: json.map(OutputFile::create).transpose()?,
+            svg: svg.map(OutputFile::create).transpose()?,
             table,
-            svg: arguments.svg.as_deref().map(create).transpose()?,
+            reader_left: false,
             progress: ProgressBar::new(count as u64).with_style(style),
             rows: Vec::new(),
             failures: Vec::new(),
@@ -166,7 +180,8 @@ impl Bench {
         };
         for planned in plans {
             let recipe = planned.plan.recipe_of(pass).kind();
-            self.progress.set_message(format!("{what} {recipe}"));
+            self.progress
+                .set_message(printable(&format!("{what} {recipe}")));
             match self.row(&planned, &mut case) {
                 Ok(row) => self.keep(row)?,
                 Err(error) => self.fail(&format!("{what} {recipe}"), &error),
@@ -253,32 +268,42 @@ impl Bench {
 
     /// Writes a row where it is wanted, and remembers it.
     fn keep(&mut self, row: Row) -> Result<()> {
-        if let Some(json) = &mut self.json {
-            let written = serde_json::to_writer(&mut *json, &row).map_err(io::Error::from);
-            written
-                .and_then(|()| writeln!(json))
-                .and_then(|()| json.flush())
-                .context("writing JSON")?;
+        let object = serde_json::to_string(&row).context("a row as JSON")?;
+        if let Some(json) = &self.json {
+            json.write(&format!("{object}\n"))?;
         }
-        if let Some(table) = &self.table {
-            let line = table.row(&row);
-            self.progress.suspend(|| print(&line))?;
-        }
+        // What failed is known before the line is printed, which may find that nobody reads it.
         if let Some(error) = row.max_error.filter(|&error| error > ERROR_BOUND) {
             let (label, pass, recipe) = (row.label(), &row.direction, &row.recipe);
             self.failures.push(format!(
                 "{label} {pass} {recipe}: the largest error is {error:.1e} of the largest reference value, above {ERROR_BOUND:e}"
             ));
         }
+        let line = self.table.as_ref().map(|table| table.row(&row));
         self.rows.push(row);
-        Ok(())
+        let progress = self.progress.clone();
+        progress.suspend(|| self.say(&line.unwrap_or(object)))
+    }
+
+    /// A line on standard output. Where that is closed and a file is wanted, the work goes on for the file.
+    fn say(&mut self, line: &str) -> Result<()> {
+        if self.reader_left {
+            return Ok(());
+        }
+        match print(line) {
+            Err(error) if is_closed_pipe(&error) && (self.json.is_some() || self.svg.is_some()) => {
+                self.reader_left = true;
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     fn fail(&mut self, what: &str, why: &Error) {
         self.failures.push(format!("{what}: {why}"));
     }
 
-    fn print_heading(&self) -> Result<()> {
+    fn print_heading(&mut self) -> Result<()> {
         let Some(table) = &self.table else {
             return Ok(());
         };
@@ -293,8 +318,9 @@ impl Bench {
         ];
         facts.extend(table.constant().iter().cloned());
         facts.push(self.peak_in_words());
-        print(&facts.join(", "))?;
-        print(&table.heading())
+        let heading = table.heading();
+        self.say(&facts.join(", "))?;
+        self.say(&heading)
     }
 
     fn peak_in_words(&self) -> String {
@@ -305,23 +331,28 @@ impl Bench {
         )
     }
 
-    /// The footnote, the picture, the failures, and the exit code that follows from them.
-    fn finish(&mut self, svg: Option<&Path>) -> Result<ExitCode> {
-        if self.table.is_some() && self.rows.iter().any(|row| row.runs < FEWEST_RUNS) {
-            print(&format!(
-                "* fewer than {FEWEST_RUNS} runs: the loops are slow"
-            ))?;
+    /// The files, the footnote, the failures, and the exit code that follows from them.
+    fn finish(mut self) -> Result<ExitCode> {
+        if let Some(json) = self.json.take() {
+            json.keep()?;
         }
-        if let (Some(file), Some(path)) = (&mut self.svg, svg) {
+        if let Some(svg) = self.svg.take() {
             let title = format!(
                 "Convolution, f32, {}, threads: {}; peak {:.0} GFLOP/s",
                 self.layout.name(),
                 self.threads,
                 self.peak
             );
-            let picture = chart::svg(&self.rows, &title)?;
-            file.write_all(picture.as_bytes())
-                .with_context(|| format!("writing {}", path.display()))?;
+            svg.write(&chart::svg(&self.rows, &title)?)?;
+            svg.keep()?;
+        }
+        if self.table.is_some() && self.rows.iter().any(|row| row.runs < FEWEST_RUNS) {
+            match self.say(&format!(
+                "* fewer than {FEWEST_RUNS} runs: the loops are slow"
+            )) {
+                Err(error) if is_closed_pipe(&error) => {}
+                done => done?,
+            }
         }
         for failure in &self.failures {
             complain(&format!("error: {failure}"));
@@ -403,25 +434,11 @@ fn contents(
     Contents {
         labels: problems
             .iter()
-            .map(|problem| problem.label().to_owned())
+            .map(|problem| printable(problem.label()))
             .collect(),
         directions: directions.iter().map(Pass::to_string).collect(),
         recipes: names,
         engines: engines.iter().map(EngineKind::to_string).collect(),
         check,
     }
-}
-
-/// Characters of a line: the terminal's, or what a file is read with.
-fn terminal_width() -> usize {
-    let terminal = console::Term::stdout();
-    if io::stdout().is_terminal()
-        && let Some((_, columns)) = terminal.size_checked()
-    {
-        return usize::from(columns);
-    }
-    let columns = std::env::var("COLUMNS")
-        .ok()
-        .and_then(|columns| columns.parse().ok());
-    columns.unwrap_or(132)
 }

@@ -4,10 +4,13 @@
 //! the bar has a fixed width. Where little is left for the bar, columns that say the same in every row
 //! move into the heading.
 
+use std::io::{self, IsTerminal};
+
 use console::{Alignment, pad_str};
 use serde::Serialize;
 
 use super::measure::FEWEST_RUNS;
+use crate::cli::{bytes, printable, significant};
 
 /// One measurement. The fields up to `max_error` are the keys of its JSON object, in this order.
 #[derive(Clone, Debug, Serialize)]
@@ -40,9 +43,9 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// The name, or the descriptor.
-    pub(crate) fn label(&self) -> &str {
-        self.name.as_deref().unwrap_or(&self.problem)
+    /// The name, or the descriptor, as it can be shown.
+    pub(crate) fn label(&self) -> String {
+        printable(self.name.as_deref().unwrap_or(&self.problem))
     }
     /// Share of the measured peak, 1 for all of it.
     pub(crate) fn share(&self) -> f64 {
@@ -119,7 +122,7 @@ impl Table {
             cell,
         };
         let mut columns = vec![
-            text("problem", &contents.labels, |row| row.label().to_owned()),
+            text("problem", &contents.labels, Row::label),
             text("direction", &contents.directions, |row| {
                 row.direction.clone()
             }),
@@ -137,7 +140,7 @@ impl Table {
                 row.times_naive()
                     .map_or("-".to_owned(), |times| format!("{}x", significant(times)))
             }),
-            number("scratch", 8, |row| bytes(row.scratch_bytes)),
+            number("scratch", 8, |row| bytes(row.scratch_bytes as u64)),
         ];
         if contents.check {
             columns.push(number("max error", 9, |row| {
@@ -226,17 +229,6 @@ fn bar(share: f64, width: usize) -> String {
     "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
 }
 
-/// Three significant digits without an exponent: 0.123, 12.3, 1230.
-fn significant(value: f64) -> String {
-    let decimals = match value.abs() {
-        size if size >= 99.95 => 0,
-        size if size >= 9.995 => 1,
-        size if size >= 0.9995 => 2,
-        _ => 3,
-    };
-    format!("{value:.decimals$}")
-}
-
 /// 1.23 ns, 12.3 µs, 123 ms, 1.23 s.
 fn seconds(value: f64) -> String {
     let (factor, unit) = match value {
@@ -248,19 +240,18 @@ fn seconds(value: f64) -> String {
     format!("{} {unit}", significant(value * factor))
 }
 
-/// 0 B, 12.3 KiB, 1.00 MiB.
-fn bytes(count: usize) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    if count < 1024 {
-        return format!("{count} B");
+/// Characters of a line: the terminal's, or what a file is read with.
+pub(crate) fn terminal_width() -> usize {
+    let terminal = console::Term::stdout();
+    if io::stdout().is_terminal()
+        && let Some((_, columns)) = terminal.size_checked()
+    {
+        return usize::from(columns);
     }
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 1023.5 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{} {}", significant(value), UNITS[unit])
+    let columns = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|columns| columns.parse().ok());
+    columns.unwrap_or(132)
 }
 
 #[cfg(test)]
@@ -405,9 +396,6 @@ mod tests {
         assert_eq!(seconds(0.01234), "12.3 ms");
         assert_eq!(seconds(99.96e-6), "100 µs");
         assert_eq!(seconds(0.99999), "1.00 s");
-        assert_eq!(bytes(1023), "1023 B");
-        assert_eq!(bytes(1536), "1.50 KiB");
-        assert_eq!(bytes(usize::MAX), "16777216 TiB");
         assert_eq!(significant(1234.4), "1234");
         assert_eq!(significant(0.0), "0.000");
     }

@@ -10,6 +10,7 @@
 
 use ndarray::{ArrayViewD, IxDyn};
 
+use crate::cli::difference::{largest, largest_difference};
 use crate::element::filled;
 use crate::{ConvGeometry, Epilogue, Result, reference};
 use crate::{ConvPlan, Pass};
@@ -149,25 +150,7 @@ impl Outputs<f32> {
 }
 
 fn relative(got: &[f32], expected: &[f64]) -> f64 {
-    let scale = expected
-        .iter()
-        .fold(0.0, |most: f64, value| most.max(value.abs()));
-    let mut worst = if got.len() == expected.len() {
-        0.0
-    } else {
-        f64::MAX
-    };
-    for (&got, &expected) in got.iter().zip(expected) {
-        let difference = (f64::from(got) - expected).abs();
-        // Not `max`: it would drop a NaN.
-        if difference > worst || difference.is_nan() {
-            worst = if difference.is_finite() {
-                difference
-            } else {
-                f64::MAX
-            };
-        }
-    }
+    let (worst, scale) = (largest_difference(got, expected), largest(expected));
     if scale > 0.0 && worst < f64::MAX {
         worst / scale
     } else {

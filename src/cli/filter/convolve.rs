@@ -10,16 +10,23 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    ConvGeometry, ConvOptions, ConvPlan, EngineKind, Epilogue, PlanOptions, RecipeKind, reference,
+    ConvGeometry, ConvOptions, ConvPlan, EngineKind, Epilogue, PaddingMode, PlanOptions,
+    RecipeKind, reference,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ndarray::{Array2, Array4, ArrayView2, s};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::picture::reserve;
+use crate::cli::difference::{largest, largest_difference};
+use crate::element::filled;
 
 /// How long one way of computing is repeated for a comparison, at least one run and one to warm up.
 const COMPARE_FOR: Duration = Duration::from_millis(400);
+
+/// Largest |GEMM − loops| with which a comparison passes, as a share of the largest result that the
+/// kernel could give: where the terms of a sum cancel, their rounding stays.
+const DIFFERENCE_BOUND: f64 = 1e-4;
 
 /// How every picture is filtered.
 pub struct Convolver {
@@ -116,10 +123,21 @@ impl Convolver {
             .slice_move(s![0, 0, .., ..]))
     }
 
+    /// The largest |result| that a kernel of `w`, one of `count`, could give: Σ |weights| · largest |sample|.
+    fn reach(&self, x: &[f32], w: &[f32], count: usize) -> f64 {
+        let padding = match self.options.padding_mode {
+            PaddingMode::Constant(value) => value.abs(),
+            _ => 0.0,
+        };
+        let kernels = w.chunks((w.len() / count.max(1)).max(1));
+        let sums = kernels.map(|kernel| kernel.iter().map(|weight| f64::from(weight.abs())).sum());
+        largest(x).max(padding) * sums.fold(0.0, f64::max)
+    }
+
     /// Times the plain loops and unfold + matrix product on the same data.
     ///
     /// # Errors
-    /// As [`maps`](Self::maps).
+    /// As [`maps`](Self::maps); results that differ by more than rounding.
     pub fn compare(&self, planes: &Array4<f32>, weights: &Array4<f32>) -> Result<Comparison> {
         let geometry = ConvGeometry::new(planes.shape(), weights.shape(), &self.options)?;
         let plan = ConvPlan::new(&geometry, &self.plan.clone().recipe(RecipeKind::Unfold))?;
@@ -127,20 +145,15 @@ impl Convolver {
         let (planes, weights) = (planes.as_standard_layout(), weights.as_standard_layout());
         let x = planes.as_slice().context("planes in standard layout")?;
         let w = weights.as_slice().context("weights in standard layout")?;
-        let zeros = |len: usize| -> Result<Vec<f32>> {
-            let mut zeros = reserve(len)?;
-            zeros.resize(len, 0.0);
-            Ok(zeros)
-        };
-        let mut expected = zeros(geometry.output_len())?;
+        let mut expected = filled(geometry.output_len(), 0.0f32)?;
         let naive = best(|| {
             reference::forward(&geometry, x, w, None, &mut expected);
             Ok(())
         })?;
-        let mut y = zeros(geometry.output_len())?;
+        let mut y = filled(geometry.output_len(), 0.0f32)?;
         let mut time = |pool: &ThreadPool| {
             pool.install(|| {
-                let mut scratch = zeros(plan.scratch_len(crate::Pass::Forward))?;
+                let mut scratch = filled(plan.scratch_len(crate::Pass::Forward), 0.0f32)?;
                 best(|| {
                     Ok(plan.forward_with_scratch(
                         x,
@@ -157,17 +170,19 @@ impl Convolver {
             1 => single,
             _ => time(&self.pool)?,
         };
-        let differences = y
-            .iter()
-            .zip(&expected)
-            .map(|(got, expected)| (got - expected).abs());
+        let difference = largest_difference(&y, &expected);
+        let bound = DIFFERENCE_BOUND * self.reach(x, w, geometry.output_channels());
+        ensure!(
+            difference <= bound,
+            "the plain loops and unfold + matrix product differ by {difference:.1e}, rounding by less than {bound:.1e}"
+        );
         Ok(Comparison {
             naive,
             single,
             all,
             threads: self.pool.current_num_threads(),
-            difference: differences.fold(0.0, f32::max),
-            largest: expected.iter().map(|value| value.abs()).fold(0.0, f32::max),
+            difference,
+            largest: largest(&expected),
         })
     }
 }
@@ -202,8 +217,8 @@ pub struct Comparison {
     single: Duration,
     all: Duration,
     threads: usize,
-    difference: f32,
-    largest: f32,
+    difference: f64,
+    largest: f64,
 }
 
 impl Comparison {

@@ -39,7 +39,8 @@ pub struct Found {
 
 /// Looks up what was named: files as they are, folders as the files in them.
 ///
-/// The folder `out` is left out, so that a second run does not filter the results of the first.
+/// The folder `out` is left out where it lies in a given one, so that a second run does not filter the
+/// results of the first. Where `out` is a given folder itself, see [`results_among_inputs`].
 pub fn find(names: &[PathBuf], recursive: bool, out: &Path) -> Found {
     let mut found = Found::default();
     let mut seen = HashSet::new();
@@ -85,6 +86,15 @@ pub fn find(names: &[PathBuf], recursive: bool, out: &Path) -> Found {
         }
     }
     found
+}
+
+/// Whether OUT is one of the folders to read, so that a second run would filter the results of the first.
+pub fn results_among_inputs(names: &[PathBuf], out: &Path) -> bool {
+    let out = fs::canonicalize(out).ok();
+    out.is_some_and(|out| {
+        let mut folders = names.iter().filter(|name| name.is_dir());
+        folders.any(|name| fs::canonicalize(name).is_ok_and(|name| name == out))
+    })
 }
 
 /// The files in a folder, sorted. Hidden ones and linked folders are left out.
@@ -144,9 +154,6 @@ pub struct Wanted<'a> {
 /// An output that is an input, that has no format, or a file where a folder is needed.
 pub fn plan(inputs: &[Input], wanted: &Wanted) -> Result<Vec<Job>> {
     let out = wanted.out;
-    if let Some(extension) = wanted.extension {
-        output_format(&PathBuf::from(format!("any.{extension}"))).context("--format")?;
-    }
     let one = wanted.given == 1
         && matches!(inputs, [Input { named: true, .. }])
         && (wanted.sheet || wanted.kernels.len() == 1);
@@ -157,6 +164,11 @@ pub fn plan(inputs: &[Input], wanted: &Wanted) -> Result<Vec<Job>> {
         .is_some_and(|&last| std::path::is_separator(last.into()));
     let jobs = if one && !out.is_dir() && !ends_in_separator {
         output_format(out).with_context(|| format!("for a folder, write {}/", out.display()))?;
+        ensure!(
+            wanted.extension.is_none(),
+            "{} is a file, whose own name says the format; --format is for a folder",
+            out.display()
+        );
         vec![Job {
             input: inputs[0].path.clone(),
             outputs: vec![out.to_path_buf()],
@@ -169,12 +181,14 @@ pub fn plan(inputs: &[Input], wanted: &Wanted) -> Result<Vec<Job>> {
         );
         if !ends_in_separator && !out.is_dir() && output_format(out).is_ok() {
             bail!(
-                "{} is the name of one picture, but there is more than one to write; name a folder{}",
+                "{} is the name of one picture; several pictures, those of a folder and those of several \
+                 kernels go into a folder: write {}/{}",
+                out.display(),
                 out.display(),
                 if wanted.sheet {
                     ""
                 } else {
-                    ", or ask for a contact sheet with --sheet"
+                    ", or for one picture ask for a contact sheet with --sheet"
                 }
             );
         }
@@ -209,6 +223,20 @@ fn in_folder(inputs: &[Input], wanted: &Wanted) -> Vec<Job> {
         }
     };
     inputs.iter().map(job).collect()
+}
+
+/// `--format`: an extension of a format that is written, with or without its dot.
+///
+/// # Errors
+/// Anything else, above all what could lead out of the folder.
+pub fn extension(text: &str) -> std::result::Result<String, String> {
+    let extension = text.strip_prefix('.').unwrap_or(text);
+    if extension.is_empty() || !extension.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err("an extension is letters and digits, such as png".into());
+    }
+    output_format(&PathBuf::from(format!("any.{extension}")))
+        .map(|_| extension.to_owned())
+        .map_err(|error| error.to_string())
 }
 
 /// The input's own extension where that is written well, else `png`. GIF has too few colours.
@@ -328,6 +356,27 @@ mod tests {
     }
 
     #[test]
+    fn a_format_is_an_extension_and_no_path() {
+        assert_eq!(extension(".png").as_deref(), Ok("png"));
+        assert_eq!(extension("TIF").as_deref(), Ok("TIF"));
+        for text in [
+            "",
+            ".",
+            "..png",
+            "x/../../../evil.png",
+            "a.png",
+            "xyz",
+            "pbm",
+        ] {
+            assert!(extension(text).is_err(), "{text}");
+        }
+        let one = [input("x/a.jpg", "a.jpg", true)];
+        let file = plan(&one, &wanted("no/b.png", &["blur"], false, Some("png")));
+        assert!(file.unwrap_err().to_string().contains("--format"));
+        assert!(plan(&one, &wanted("no/", &["blur"], false, Some("png"))).is_ok());
+    }
+
+    #[test]
     fn names_in_a_folder_never_meet() {
         let inputs = [
             input("x/a.jpg", "a.jpg", false),
@@ -384,6 +433,14 @@ mod tests {
         let found = find(&[folder.path().to_path_buf()], false, folder.path());
         assert_eq!(found.inputs.len(), 1);
         let out = folder.path().to_str().unwrap();
+        assert!(results_among_inputs(
+            &[out.into()],
+            &folder.path().join(".")
+        ));
+        assert!(!results_among_inputs(
+            std::slice::from_ref(&path),
+            folder.path()
+        ));
         let error = plan(&found.inputs, &wanted(out, &["blur"], false, None)).unwrap_err();
         assert!(error.to_string().contains("would overwrite"), "{error}");
         let one = find(std::slice::from_ref(&path), false, &path);

@@ -22,9 +22,10 @@ use ndarray::{Array2, ArrayView3, Axis, s};
 use super::convolve::{Comparison, Convolver, stack};
 use super::files::Job;
 use super::kernels::Kernel;
-use super::picture::{self, Opened, Picture, megabytes};
+use super::picture::{self, Opened, Picture};
 use super::render::{self, Show, Tone};
 use super::sheet::{self, Panel};
+use crate::cli::bytes;
 
 /// What is done to every picture.
 pub struct Work {
@@ -62,11 +63,12 @@ impl Work {
     pub fn run(&self, jobs: &[Job], report: impl Fn(&Job, Option<&anyhow::Error>) + Sync) -> Tally {
         let gate = Gate::new(self.memory);
         let next = AtomicUsize::new(0);
+        let written = AtomicUsize::new(0);
         let tally = Mutex::new(Tally::default());
         let work = || {
             while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                 // A decoder that panics on a broken file costs that file, not the others.
-                let outcome = catch_unwind(AssertUnwindSafe(|| self.picture(job, &gate)))
+                let outcome = catch_unwind(AssertUnwindSafe(|| self.picture(job, &gate, &written)))
                     .unwrap_or_else(|panic| {
                         Err(anyhow!(
                             "stopped by a fault in this program: {}",
@@ -77,7 +79,6 @@ impl Work {
                 match &outcome {
                     Ok(comparison) => {
                         tally.done += 1;
-                        tally.written += job.outputs.len();
                         tally.comparison = match (tally.comparison, *comparison) {
                             (Some(before), Some(now)) => Some(before.and(now)),
                             (before, now) => before.or(now),
@@ -95,10 +96,19 @@ impl Work {
             }
             work();
         });
-        tally.into_inner().unwrap_or_else(PoisonError::into_inner)
+        Tally {
+            written: written.into_inner(),
+            ..tally.into_inner().unwrap_or_else(PoisonError::into_inner)
+        }
     }
 
-    fn picture(&self, job: &Job, gate: &Gate) -> Result<Option<Comparison>> {
+    /// Does one picture. `written` counts files, those of a picture too that fails later.
+    fn picture(&self, job: &Job, gate: &Gate, written: &AtomicUsize) -> Result<Option<Comparison>> {
+        let write = |image, path: &Path| {
+            write(image, path).inspect(|()| {
+                written.fetch_add(1, Ordering::Relaxed);
+            })
+        };
         let opened = picture::open(&job.input, self.memory)?;
         let batches = self.batches(&opened)?;
         let need = batches.bytes;
@@ -107,8 +117,8 @@ impl Work {
             "is {} x {} pixels, which takes {} to filter; the limit is {}, raise it with --memory",
             opened.size().1,
             opened.size().0,
-            megabytes(need),
-            megabytes(self.memory)
+            bytes(need),
+            bytes(self.memory)
         );
         let _memory = gate.enter(need);
         let picture = opened.decode(self.memory)?;
@@ -173,11 +183,12 @@ impl Work {
     fn batches(&self, opened: &Opened) -> Result<Batches> {
         let picture = opened.size();
         let channels = opened.channels() as u64;
-        let base = opened.decoding_bytes();
+        let decoding = opened.decoding_bytes();
+        let base = opened.picture_bytes();
         let share = self.memory / self.workers.max(1) as u64;
         let mut batches = Batches {
             kernels: Vec::new(),
-            bytes: base,
+            bytes: decoding,
         };
         let mut sizes: Vec<(usize, usize)> = Vec::new();
         for kernel in &self.kernels {
@@ -190,8 +201,10 @@ impl Work {
             let pixels = (height as u64).saturating_mul(width as u64);
             // f32 maps; a comparison holds two more of each.
             let map = pixels.saturating_mul(4 * channels * if self.compare { 3 } else { 1 });
-            // One finished image at 16 bits, in the sample type of the file, encoded; and the opacity.
-            let finish = pixels.saturating_mul(6 * (channels + 1) + 8);
+            // One finished image, a copy in another sample type (up to 8 bytes a pixel), the encoded file;
+            // and the opacity before and after it was moved.
+            let alpha = if opened.has_alpha() { 8 } else { 0 };
+            let finish = pixels.saturating_mul(2 * opened.finished_pixel() + 8 + alpha);
             let room = share.saturating_sub(base.saturating_add(finish));
             let members: Vec<usize> = (0..self.kernels.len())
                 .filter(|&index| self.kernels[index].weights.dim() == size)

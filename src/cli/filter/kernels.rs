@@ -9,6 +9,7 @@
 //! Every kernel is used as it is printed (cross-correlation): the weight in the right column meets the
 //! pixel to the right.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
@@ -21,6 +22,9 @@ use super::named::NAMED;
 
 /// The largest kernel file that is read. A bank of 1024 kernels of 64 × 64 doubles fits.
 const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// The most weights of a kernel file, however few bytes each has there: as f32 they take 64 MiB.
+const MAX_WEIGHTS: usize = 16 << 20;
 
 /// The longest header that is read; NumPy's own limit.
 const MAX_HEADER_BYTES: usize = 10_000;
@@ -87,10 +91,12 @@ pub enum KernelError {
 }
 
 /// All kernels of the `--kernel` values, with names made unique.
-pub fn parse_bank(values: &[String]) -> anyhow::Result<Vec<Kernel>> {
+pub fn parse_bank(values: &[OsString]) -> anyhow::Result<Vec<Kernel>> {
     let mut bank: Vec<Kernel> = Vec::new();
     for value in values {
-        for mut kernel in parse(value).with_context(|| format!("--kernel \"{value}\""))? {
+        for mut kernel in
+            parse(value).with_context(|| format!("--kernel \"{}\"", value.display()))?
+        {
             if kernel.name.is_empty() {
                 kernel.name = format!("kernel-{}", bank.len() + 1);
             }
@@ -108,8 +114,11 @@ pub fn parse_bank(values: &[String]) -> anyhow::Result<Vec<Kernel>> {
 }
 
 /// The kernels of one `--kernel` value. A kernel given as text has no name yet.
-fn parse(value: &str) -> anyhow::Result<Vec<Kernel>> {
-    let wanted = value.trim();
+fn parse(value: &OsString) -> anyhow::Result<Vec<Kernel>> {
+    let path = Path::new(value);
+    let Some(wanted) = value.to_str().map(str::trim) else {
+        return read_npy(path); // Neither a name nor a number is anything but UTF-8.
+    };
     if let Some(kernel) = NAMED
         .iter()
         .find(|kernel| kernel.name.eq_ignore_ascii_case(wanted))
@@ -120,19 +129,20 @@ fn parse(value: &str) -> anyhow::Result<Vec<Kernel>> {
             weights: kernel.weights(),
         }]);
     }
-    let path = Path::new(value);
-    if path
-        .extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("npy"))
-        || path.is_file()
-    {
+    let extension = path.extension();
+    if extension.is_some_and(|extension| extension.eq_ignore_ascii_case("npy")) {
         return read_npy(path);
     }
-    Ok(vec![Kernel {
-        name: String::new(),
-        caption: wanted.split_whitespace().collect::<Vec<_>>().join(" "),
-        weights: parse_rows(wanted)?,
-    }])
+    // Numbers first: a file that happens to be called 5 does not change what 5 means.
+    match parse_rows(wanted) {
+        Ok(weights) => Ok(vec![Kernel {
+            name: String::new(),
+            caption: wanted.split_whitespace().collect::<Vec<_>>().join(" "),
+            weights,
+        }]),
+        Err(_) if path.is_file() => read_npy(path),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The matrix written as `1 0 -1; 2 0 -2; 1 0 -1`.
@@ -140,11 +150,12 @@ fn parse(value: &str) -> anyhow::Result<Vec<Kernel>> {
 /// # Errors
 /// [`KernelError`]: nothing given, rows of different lengths, something that is not a finite number.
 pub fn parse_rows(text: &str) -> Result<Array2<f32>, KernelError> {
-    let rows: Vec<&str> = text
-        .strip_suffix(';')
-        .unwrap_or(text)
-        .split([';', '\n'])
-        .collect();
+    // A `;` at the end of a line separates no more than the line's end does.
+    let line = |line| {
+        let line = str::trim_end(line);
+        line.strip_suffix(';').unwrap_or(line).split(';')
+    };
+    let rows: Vec<&str> = text.split('\n').flat_map(line).collect();
     if text
         .trim_matches(|symbol: char| symbol == ';' || symbol.is_whitespace())
         .is_empty()
@@ -304,6 +315,11 @@ fn parse_npy(bytes: &[u8]) -> anyhow::Result<Array3<f32>> {
         header.shape,
         bytes.len()
     );
+    ensure!(
+        count.is_some_and(|count| count <= MAX_WEIGHTS),
+        "an array of shape {:?} has more than {MAX_WEIGHTS} weights, the most that are read",
+        header.shape
+    );
     let descriptor = header.type_descriptor.to_string();
     let code = descriptor
         .trim_matches('\'')
@@ -356,6 +372,7 @@ mod tests {
             "1 0 -1; 2 0 -2; 1 0 -1",
             "1,0,-1;2,0,-2;1,0,-1;",
             "1 0 -1\n2 0 -2\n1, 0, -1",
+            "1 0 -1;\n2 0 -2; \r\n1 0 -1",
             "1e0 0 -1;2 0 -2;+1 0 -1",
         ] {
             assert_eq!(parse_rows(text), Ok(sobel.clone()), "{text}");
@@ -397,10 +414,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_few_bytes_a_weight_is_still_too_large() {
+        let many = Array::<i8, _>::zeros((1, 4096, 4097));
+        let error = parse_npy(&bytes(&many)).unwrap_err().to_string();
+        assert!(error.contains("more than 16777216 weights"), "{error}");
+    }
+
+    #[test]
     fn every_name_is_a_kernel_of_its_own() {
-        let names: Vec<String> = NAMED
+        let names: Vec<OsString> = NAMED
             .iter()
-            .map(|kernel| kernel.name.to_uppercase())
+            .map(|kernel| kernel.name.to_uppercase().into())
             .collect();
         let bank = parse_bank(&names).unwrap();
         assert_eq!(bank.len(), NAMED.len());
@@ -447,7 +471,7 @@ mod tests {
 
     #[test]
     fn names_in_a_bank_are_unique() {
-        let values = ["blur", "1 2", "blur", "1 2", "BLUR"].map(String::from);
+        let values = ["blur", "1 2", "blur", "1 2", "BLUR"].map(OsString::from);
         let names: Vec<String> = parse_bank(&values)
             .unwrap()
             .into_iter()

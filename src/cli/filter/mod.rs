@@ -7,6 +7,7 @@
 //!
 //! `job` runs that line for several pictures at a time; `kernels` reads the bank.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,7 +20,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-use super::warn_about;
+use super::{bytes, list, refuse, warn_about};
 use convolve::Convolver;
 use files::{Job, Wanted};
 use job::{Tally, Work};
@@ -38,7 +39,8 @@ mod sheet;
 ///
 /// Reads png, jpeg, tiff, bmp, gif, webp and pnm, grey or colour, 8 or 16 bits. Every colour channel is
 /// filtered by the same kernel; opacity stays as it is. A file that is not a picture is named, the others
-/// are still done, and the exit status is 1.
+/// are still done, and the exit status is 1. Of a file with several pictures the first is read. Numbers are
+/// filtered as they are stored; colour profiles and other metadata are not copied.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct FilterArgs {
@@ -55,7 +57,7 @@ pub struct FilterArgs {
         allow_hyphen_values = true,
         required_unless_present = "list_kernels"
     )]
-    kernels: Vec<String>,
+    kernels: Vec<OsString>,
 
     /// A picture file for one image and one kernel or with --sheet, otherwise a folder. Pictures that are
     /// there already are replaced, the images that are read never
@@ -94,7 +96,8 @@ pub struct FilterArgs {
     #[arg(long, value_name = "HOW", default_value = "same")]
     padding: PaddingArg,
 
-    /// What stands in the padding: replicate, reflect, circular, zeros or constant:V with V in 0..255.
+    /// What stands in the padding: replicate, reflect, circular, zeros or constant:V with V on the
+    /// scale of the pixels, 0 black and 255 white.
     /// replicate repeats the pixel at the border, which draws no dark frame (zeros do: to a gradient they are
     /// an edge) and works for pictures of any size
     #[arg(long, value_name = "WHAT", default_value = "replicate")]
@@ -113,11 +116,10 @@ pub struct FilterArgs {
     recursive: bool,
 
     /// The format of pictures written to a folder, as an extension; by default that of the image
-    #[arg(long, value_name = "EXT")]
+    #[arg(long, value_name = "EXT", value_parser = files::extension)]
     format: Option<String>,
 
-    /// What computes the matrix products
-    #[arg(long, default_value_t = EngineKind::MatrixMultiply)]
+    #[arg(long, default_value_t = EngineKind::default(), help = engine_help())]
     engine: EngineKind,
 
     /// Number of threads; by default as many as the machine has
@@ -128,7 +130,8 @@ pub struct FilterArgs {
     #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
     memory: u32,
 
-    /// Run the plain loops too, and print how many times faster unfold + matrix product is
+    /// Run the plain loops too, and print how many times faster unfold + matrix product is. A picture of which
+    /// the two differ by more than 1e-4 of the largest value that its kernel could give fails
     #[arg(long)]
     compare: bool,
 
@@ -149,7 +152,16 @@ Examples:
 
 In a folder the results keep the name of the image, with the kernel appended where there are several: \
 cat.jpg becomes cat.jpg, or cat-blur.jpg and cat-edge.jpg, or cat-sheet.png. Where two images would get \
-the same name the second is called after its whole file name (cat.png.jpg), then cat-2.jpg and so on.";
+the same name the second is called after its whole file name (cat.png.jpg), then cat-2.jpg and so on.
+
+Exit status: 0 all pictures done, 1 some were not, 2 wrong arguments.";
+
+fn engine_help() -> String {
+    format!(
+        "What computes the matrix products: {}",
+        list(&EngineKind::available())
+    )
+}
 
 /// `N`, or `ROWS,COLUMNS`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -254,18 +266,9 @@ impl FilterArgs {
             "a sheet of {} pictures of {} pixels a side takes {}; lower --panel or raise --memory",
             bank.len() + 1,
             self.panel,
-            picture::megabytes(panels)
+            bytes(panels)
         );
-        ensure!(
-            EngineKind::available().contains(&self.engine),
-            "engine {} is not compiled in; there is {}",
-            self.engine,
-            EngineKind::available()
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", ")
-        );
+        self.engine.engine::<f32>()?;
         Ok(Work {
             convolver: Convolver::new(self.options(), self.engine, memory, threads)?,
             kernels: bank,
@@ -288,8 +291,17 @@ pub fn run(arguments: &FilterArgs) -> Result<ExitCode> {
         return say(&named::list()).map(|()| ExitCode::SUCCESS);
     }
     let output = arguments.output.as_deref().context("no output named")?;
-    let work = arguments.work()?;
+    let work = match arguments.work() {
+        Ok(work) => work,
+        Err(error) => return Ok(refuse(&error)),
+    };
     let found = files::find(&arguments.images, arguments.recursive, output);
+    for (name, error) in &found.missing {
+        complain(name, error);
+    }
+    if found.inputs.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
     let jobs = files::plan(
         &found.inputs,
         &Wanted {
@@ -304,10 +316,16 @@ pub fn run(arguments: &FilterArgs) -> Result<ExitCode> {
             extension: arguments.format.as_deref(),
         },
     );
-    for (name, error) in &found.missing {
-        complain(name, error);
+    let jobs = match jobs {
+        Ok(jobs) => jobs,
+        Err(error) => return Ok(refuse(&error)),
+    };
+    if files::results_among_inputs(&arguments.images, output) {
+        super::complain(&format!(
+            "warning: the results lie among the pictures of {}, where a second run filters them too",
+            output.display()
+        ));
     }
-    let jobs = jobs?;
     warn_about(&[arguments.engine]);
     let begin = Instant::now();
     let mut tally = with_progress(&work, &jobs);
@@ -342,25 +360,16 @@ fn with_progress(work: &Work, jobs: &[Job]) -> Tally {
         if let Some(error) = error {
             bar.suspend(|| complain(&job.input, error));
         }
-        bar.set_message(job.input.display().to_string());
+        bar.set_message(super::printable(&job.input.display().to_string()));
         bar.inc(1);
     });
     bar.finish_and_clear();
     tally
 }
 
-/// Names a picture that could not be done. Broken files get into the message: no byte of theirs may steer
-/// the terminal.
+/// Names a picture that could not be done.
 fn complain(name: &Path, error: &anyhow::Error) {
-    let message = format!("{}: {error:#}", name.display());
-    let safe = message.chars().map(|symbol| {
-        if symbol.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            symbol
-        }
-    });
-    super::complain(&format!("error: {}", safe.collect::<String>()));
+    super::complain(&format!("error: {}: {error:#}", name.display()));
 }
 
 fn summary(tally: &Tally, elapsed: Duration) -> String {

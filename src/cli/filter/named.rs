@@ -90,7 +90,7 @@ pub const NAMED: &[Named] = &[
     ),
     named(
         "emboss",
-        "lit from the lower right",
+        "lit from the upper left",
         1.0,
         &[&[-2, -1, 0], &[-1, 1, 1], &[0, 1, 2]],
     ),

@@ -9,10 +9,9 @@
 //! Every colour channel is an image of its own in the batch, so that one convolution with one input
 //! channel filters all of them. Numbers are the stored ones (gamma-encoded), 16 bits divided by 257.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::codecs::jpeg::JpegEncoder;
@@ -20,6 +19,10 @@ use image::codecs::pnm::{PnmEncoder, PnmSubtype, SampleEncoding};
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 use ndarray::{Array2, Array4};
+
+use crate::cli::bytes;
+use crate::cli::part::Part;
+use crate::element::reserved;
 
 /// JPEG quality of what is written: above 90 the blocks no longer show on flat ground.
 const JPEG_QUALITY: u8 = 92;
@@ -53,8 +56,8 @@ pub fn open(path: &Path, limit: u64) -> Result<Opened> {
     ensure!(
         facts.len() <= limit,
         "has {} on disk, the limit is {}; raise it with --memory",
-        megabytes(facts.len()),
-        megabytes(limit)
+        bytes(facts.len()),
+        bytes(limit)
     );
     let file = File::open(path).context("cannot be read")?;
     let mut reader = ImageReader::new(BufReader::new(file))
@@ -90,8 +93,8 @@ pub fn open(path: &Path, limit: u64) -> Result<Opened> {
     ensure!(
         opened.decoding_bytes() <= limit,
         "is {width} x {height} pixels, which takes {} to decode; the limit is {}, raise it with --memory",
-        megabytes(opened.decoding_bytes()),
-        megabytes(limit)
+        bytes(opened.decoding_bytes()),
+        bytes(limit)
     );
     Ok(opened)
 }
@@ -124,18 +127,28 @@ impl Opened {
         self.decoder.color_type().has_alpha()
     }
 
-    /// The most memory that decoding takes: the file (some decoders hold it whole), the samples, a second
-    /// copy of them (a progressive JPEG's coefficients, the picture turned upright), and the planes.
-    pub fn decoding_bytes(&self) -> u64 {
+    /// Bytes a pixel of a finished picture: 8 bits a sample, or 16 where the file has more than 8.
+    pub fn finished_pixel(&self) -> u64 {
+        let color = self.decoder.color_type();
+        let samples = u64::from(color.channel_count());
+        u64::from(color.bytes_per_pixel()).clamp(samples, 2 * samples)
+    }
+
+    /// What the decoded picture takes: f32 planes, and opacity.
+    pub fn picture_bytes(&self) -> u64 {
         let (height, width) = self.size();
-        let samples = self.channels() + usize::from(self.has_alpha());
-        let planes = (width as u64)
+        let samples = u64::from(self.decoder.color_type().channel_count());
+        (width as u64)
             .saturating_mul(height as u64)
-            .saturating_mul(4 * samples as u64);
-        self.decoder
-            .total_bytes()
-            .saturating_mul(2)
-            .saturating_add(planes)
+            .saturating_mul(4 * samples)
+    }
+
+    /// The most memory that decoding takes: the file (some decoders hold it whole), the samples, and beside
+    /// them first the decoder's own (a progressive JPEG's coefficients have 16 bits), then the planes.
+    pub fn decoding_bytes(&self) -> u64 {
+        let samples = self.decoder.total_bytes();
+        samples
+            .saturating_add(samples.saturating_mul(2).max(self.picture_bytes()))
             .saturating_add(self.file_bytes)
     }
 
@@ -223,14 +236,7 @@ fn split<S: Copy>(
 
 /// An empty vector with room for `len` elements, or the error where the allocator refuses.
 pub fn reserve<T>(len: usize) -> Result<Vec<T>> {
-    let mut vector = Vec::new();
-    vector.try_reserve_exact(len).map_err(|_| {
-        anyhow!(
-            "could not allocate {} bytes",
-            len.saturating_mul(size_of::<T>())
-        )
-    })?;
-    Ok(vector)
+    Ok(reserved(len)?)
 }
 
 /// The decoder's error in words for the person whose file it is.
@@ -239,7 +245,7 @@ fn explain(error: ImageError, limit: u64) -> anyhow::Error {
         ImageError::Limits(_) => {
             anyhow!(
                 "takes more memory than the limit of {}; raise it with --memory",
-                megabytes(limit)
+                bytes(limit)
             )
         }
         ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
@@ -250,11 +256,6 @@ fn explain(error: ImageError, limit: u64) -> anyhow::Error {
         }
         error => anyhow!("is broken: {error}"),
     }
-}
-
-/// `bytes` for a person.
-pub fn megabytes(bytes: u64) -> String {
-    indicatif::BinaryBytes(bytes).to_string()
 }
 
 /// Formats that are read, for messages.
@@ -299,23 +300,15 @@ fn is_extension(path: &Path, names: &[&str]) -> bool {
 /// An unknown extension; a target that is no regular file; whatever the disk or the encoder says.
 pub fn write(image: DynamicImage, path: &Path) -> Result<()> {
     let format = output_format(path)?;
-    if let Ok(facts) = fs::metadata(path) {
-        // Renaming onto a device or a folder would replace it or fail in words nobody understands.
-        ensure!(
-            facts.is_file(),
-            "{} exists and is not a regular file",
-            path.display()
-        );
-    }
     let image = suited(image, format, path);
     let part = Part::beside(path)?;
-    let mut file = BufWriter::new(&part.file);
+    let mut file = BufWriter::new(part.file());
     encode(&image, format, path, &mut file)
         .with_context(|| format!("cannot write {}", path.display()))?;
     file.flush()
         .with_context(|| format!("cannot write {}", path.display()))?;
     drop(file);
-    part.keep_as(path)
+    part.keep()
 }
 
 /// The image in a sample type that the format can hold.
@@ -392,54 +385,6 @@ fn encode(
         format => image.write_to(file, format)?,
     }
     Ok(())
-}
-
-/// A new file beside the target, removed again unless it is kept.
-struct Part {
-    file: File,
-    path: PathBuf,
-    kept: bool,
-}
-
-impl Part {
-    fn beside(target: &Path) -> Result<Self> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let name = target
-            .file_name()
-            .context("the output name is empty")?
-            .to_string_lossy();
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        // A long name plus the suffix could pass the file system's 255 bytes.
-        let start: String = name.chars().take(40).collect();
-        let path = target.with_file_name(format!(".{start}.{}-{number}.part", std::process::id()));
-        let file = OpenOptions::new()
-            .write(true)
-            .read(true)
-            .create_new(true)
-            .open(&path);
-        Ok(Self {
-            file: file
-                .with_context(|| format!("cannot write in the folder of {}", target.display()))?,
-            path,
-            kept: false,
-        })
-    }
-
-    fn keep_as(mut self, target: &Path) -> Result<()> {
-        fs::rename(&self.path, target)
-            .with_context(|| format!("cannot write {}", target.display()))?;
-        self.kept = true;
-        Ok(())
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        if !self.kept {
-            // Nothing is lost if this fails: the error that led here is what the person needs to see.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
 }
 
 #[cfg(test)]
