@@ -40,7 +40,34 @@ fn expect(status: i32, arguments: &[&str]) -> (String, String) {
         !err.contains("panicked") && !err.contains("fault in this program"),
         "{arguments:?}\n{err}"
     );
-    (out, err)
+    // What is to be said of the engine is said once; the tests look at the rest.
+    let warnings: Vec<String> = gemmconv::EngineKind::default()
+        .warning()
+        .iter()
+        .map(|warning| format!("warning: {warning}\n"))
+        .collect();
+    let rest = warnings
+        .iter()
+        .fold(err, |err, warning| err.replacen(warning, "", 1));
+    (out, rest)
+}
+
+/// A library that is much slower than the CPU is warned about, in one line.
+#[test]
+fn a_slow_engine_is_warned_about_once() {
+    let desk = Desk::new();
+    let input = desk.put("a.png", picture(9, 9));
+    let output = filter(&[&input, "-k", "blur", "-o", &desk.name("b.png")]);
+    let err = String::from_utf8_lossy(&output.stderr);
+    let expected = gemmconv::EngineKind::default().warning();
+    let warnings: Vec<&str> = err
+        .lines()
+        .filter(|line| line.contains("OPENBLAS_CORETYPE"))
+        .collect();
+    assert_eq!(warnings.len(), usize::from(expected.is_some()), "{err}");
+    if let Some(expected) = expected {
+        assert_eq!(warnings, [format!("warning: {expected}")]);
+    }
 }
 
 /// A colour picture in which a shift shows; at most 51 pixels high.
