@@ -10,6 +10,8 @@
 //! of the weights. Channels last needs no staging for that, as positions of one image follow those of
 //! the image before.
 
+use std::ops::RangeInclusive;
+
 use super::{Pass, Patches, Tiles};
 use crate::geometry::{ConvGeometry, Layout};
 
@@ -38,17 +40,17 @@ const WORTH_HALVING: usize = 1024;
 /// fewer unfold the same patches more often.
 const STAGED_OUTPUTS: usize = 256;
 
-/// Terms of a weight gradient up to which it is summed in blocks of [`SHORT_BLOCK`], so that it stays within
-/// 1.3e-6 · |dW| + 1e-5 of the exact sum for operands of size 1, which one running sum of 338 terms misses.
-/// Longer sums would pay for it with a fifth of their speed.
-const SHORT_SUM: usize = 512;
+/// Terms of a weight gradient that are summed in blocks of [`SHORT_BLOCK`], so that it stays within
+/// 1.3e-6 · |dW| + 1e-5 of the exact sum for operands of size 1, which one running sum of 338 terms misses. It costs
+/// a third of the speed. Shorter sums do without, and longer ones could not be held to that bound anyway.
+const SHORT_SUMS: RangeInclusive<usize> = 200..=512;
 
 /// Columns of a tile of a short weight gradient.
 const SHORT_BLOCK: usize = 48;
 
-/// Whether the weight gradient adds up few enough terms to be summed in short blocks.
+/// Whether the terms of the weight gradient are summed in short blocks.
 fn sums_are_short(geometry: &ConvGeometry) -> bool {
-    geometry.positions().saturating_mul(geometry.batch()) <= SHORT_SUM
+    SHORT_SUMS.contains(&geometry.positions().saturating_mul(geometry.batch()))
 }
 
 impl Tiles {

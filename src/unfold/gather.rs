@@ -220,21 +220,14 @@ fn gather_line<T: Element>(
         return;
     }
     let first = begin * axis.stride + tap * axis.dilation - axis.pad_before;
-    let source = &source[first..];
-    match axis.stride {
-        1 => middle.copy_from_slice(&source[..middle.len()]),
-        2 => {
-            // Pairs of known length, which the compiler takes apart by vectors; the last may have lost its partner.
-            let (pairs, last) = source.as_chunks::<2>();
-            let every_other = pairs.iter().map(|pair| &pair[0]).chain(last);
-            for (slot, &value) in middle.iter_mut().zip(every_other) {
-                *slot = value;
-            }
-        }
-        stride => {
-            for (slot, &value) in middle.iter_mut().zip(source.iter().step_by(stride)) {
-                *slot = value;
-            }
+    if axis.stride == 1 {
+        middle.copy_from_slice(&source[first..first + middle.len()]);
+    } else {
+        for (slot, &value) in middle
+            .iter_mut()
+            .zip(source[first..].iter().step_by(axis.stride))
+        {
+            *slot = value;
         }
     }
 }
