@@ -21,7 +21,7 @@ const MAX_LANES: usize = 64;
 
 /// Multiply-adds below which waking a second thread costs more than it saves.
 ///
-/// A wake-up takes some 5 to 10 µs; 2²⁰ multiply-adds take about 12 µs on one AVX-512 core.
+/// At the peak of an AVX-512 core 2²⁰ multiply-adds take 12 µs, the order of a wake-up. Not tuned by a bench.
 pub(crate) const SERIAL_BELOW: u128 = 1 << 20;
 
 /// The threads that a piece of work of `multiply_adds` may use: those of the pool in force, or one.

@@ -40,6 +40,22 @@ pub struct Gradients<T, D: Dimension> {
     pub d_bias: Option<Vec<T>>,
 }
 
+impl Wanted {
+    /// Computes what is wanted.
+    pub(super) fn collect<T, D: Dimension>(
+        self,
+        input: impl FnOnce() -> Result<Array<T, D>>,
+        weight: impl FnOnce() -> Result<Array<T, D>>,
+        bias: impl FnOnce() -> Result<Vec<T>>,
+    ) -> Result<Gradients<T, D>> {
+        Ok(Gradients {
+            d_input: self.input.then(input).transpose()?,
+            d_weight: self.weight.then(weight).transpose()?,
+            d_bias: self.bias.then(bias).transpose()?,
+        })
+    }
+}
+
 impl<T: Element> ConvPlan<T> {
     /// The gradient of the input, dX = fold(Wᵀ · dY). `d_output` has the output's shape.
     ///
@@ -270,19 +286,10 @@ impl<T: Element> ConvPlan<T> {
         d_output: &ArrayRef<T, D>,
         wanted: Wanted,
     ) -> Result<Gradients<T, D>> {
-        Ok(Gradients {
-            d_input: wanted
-                .input
-                .then(|| self.backward_input(weights, d_output))
-                .transpose()?,
-            d_weight: wanted
-                .weight
-                .then(|| self.backward_weight(x, d_output))
-                .transpose()?,
-            d_bias: wanted
-                .bias
-                .then(|| self.backward_bias(d_output))
-                .transpose()?,
-        })
+        wanted.collect(
+            || self.backward_input(weights, d_output),
+            || self.backward_weight(x, d_output),
+            || self.backward_bias(d_output),
+        )
     }
 }

@@ -302,19 +302,10 @@ impl<T: Element> TransposedPlan<T> {
         d_output: &ArrayRef<T, D>,
         wanted: Wanted,
     ) -> Result<Gradients<T, D>> {
-        Ok(Gradients {
-            d_input: wanted
-                .input
-                .then(|| self.backward_input(weights, d_output))
-                .transpose()?,
-            d_weight: wanted
-                .weight
-                .then(|| self.backward_weight(x, d_output))
-                .transpose()?,
-            d_bias: wanted
-                .bias
-                .then(|| self.backward_bias(d_output))
-                .transpose()?,
-        })
+        wanted.collect(
+            || self.backward_input(weights, d_output),
+            || self.backward_weight(x, d_output),
+            || self.backward_bias(d_output),
+        )
     }
 }
