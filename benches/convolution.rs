@@ -51,7 +51,7 @@ fn random(shape: &[usize]) -> ArrayD<f32> {
     ArrayD::from_shape_simple_fn(IxDyn(shape), || random.f32() - 0.5)
 }
 
-/// The plans worth timing: the loops where they take less than about 0.1 s, and every engine.
+/// The plans worth timing: the loops where they take less than about 0.1 s, every engine, and the plan's own choice.
 fn plans(geometry: &ConvGeometry) -> Vec<(String, ConvPlan<f32>)> {
     let options = PlanOptions::new().serial_below(u128::MAX);
     let mut plans = Vec::new();
@@ -62,8 +62,10 @@ fn plans(geometry: &ConvGeometry) -> Vec<(String, ConvPlan<f32>)> {
         ));
     }
     for engine in EngineKind::available() {
-        plans.push((format!("unfold {engine}"), options.clone().engine(engine)));
+        let unfold = options.clone().engine(engine).recipe(RecipeKind::Unfold);
+        plans.push((format!("unfold {engine}"), unfold));
     }
+    plans.push(("chosen".to_owned(), options));
     let plan = |(name, options)| {
         (
             name,

@@ -56,10 +56,16 @@ pub trait Element:
     fn powf(self, exponent: Self) -> Self;
     /// Whether this is not a number.
     fn is_nan(self) -> bool;
+    /// `values` where they are f32: the native products know no other type.
+    #[doc(hidden)]
+    fn singles(values: &[Self]) -> Option<&[f32]>;
+    /// [`singles`](Self::singles) to write to.
+    #[doc(hidden)]
+    fn singles_mut(values: &mut [Self]) -> Option<&mut [f32]>;
 }
 
 macro_rules! element {
-    ($type:ident, $roundoff:expr) => {
+    ($type:ident, $roundoff:expr, $values:ident => $singles:expr) => {
         impl Element for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -83,11 +89,17 @@ macro_rules! element {
             fn is_nan(self) -> bool {
                 self.is_nan()
             }
+            fn singles($values: &[Self]) -> Option<&[f32]> {
+                $singles
+            }
+            fn singles_mut($values: &mut [Self]) -> Option<&mut [f32]> {
+                $singles
+            }
         }
     };
 }
-element!(f32, 1.0 / 16_777_216.0);
-element!(f64, 1.0 / 9_007_199_254_740_992.0);
+element!(f32, 1.0 / 16_777_216.0, values => Some(values));
+element!(f64, 1.0 / 9_007_199_254_740_992.0, _values => None);
 
 /// A vector of `len` copies of `value`, or the typed error where the allocator refuses.
 pub(crate) fn filled<T: Copy>(len: usize, value: T) -> Result<Vec<T>> {

@@ -1,10 +1,11 @@
 //! Convolutions, forward and backward, as matrix products on the CPU, on `ndarray` arrays.
 //!
 //! ```text
-//! shape ─► geometry ─► plan ─► patches ─► matrix product ─► epilogue / fold
-//!          sizes,      which   unfold     engine:           bias, residual,
-//!          checked     recipe  (im2col)   matrixmultiply    activation;
-//!                                         or BLAS           col2im
+//!                          ┌─► window of the image ─► product by offsets ─► bias, residual, activation
+//! shape ─► geometry ─► plan┤   native recipes, f32    AVX-512, AVX2         on the way out
+//!          sizes,          │
+//!          checked         └─► unfold (im2col) ─► product of an engine ─► epilogue / fold (col2im)
+//!                              a tile at a time   matrixmultiply or BLAS
 //!
 //! forward          Y (O×P)  = W (O×K) · X̂ (K×P)        X̂ = unfold(X)
 //! backward weight  dW (O×K) = dY (O×P) · X̂ᵀ (P×K)
@@ -12,7 +13,8 @@
 //! ```
 //!
 //! N images, C input and O output channels, K = C · taps the length of a patch, P the output positions;
-//! with groups, C and O of one group. *Convolution* means cross-correlation, as in every deep-learning
+//! with groups, C and O of one group. The native recipes compute these products without writing X̂ down: they
+//! read each patch out of the image. *Convolution* means cross-correlation, as in every deep-learning
 //! library; `flip_kernel` gives the true one. Dilation 1 is none. Weights are `[O, C/g, kernel…]`. The
 //! memory layout is a value the caller gives, never a guess.
 //!
@@ -46,10 +48,10 @@ mod parallel;
 /// WHAT SHAPE: sizes, all checked.
 pub mod geometry;
 
-/// MATRICES: C ← A B + β C by the engine of the caller's choice.
+/// MATRICES: C ← A B + β C by the engine of the caller's choice, for unfolded patches.
 pub mod gemm;
 
-/// SIMD: instruction sets as tokens, and the machine's measured peak.
+/// SIMD: instruction sets as tokens, the native products, and the machine's measured peak.
 #[allow(unsafe_code)]
 pub mod kernel;
 

@@ -1,18 +1,18 @@
 //! The one parallel loop: tiles of an output, written by whichever thread is free.
 //!
 //! ```text
-//! for_each_tile(out [a, b, c], block, body):
+//! for_each_tile(out [a, b, …], block, body):
 //!     out no larger than block on every axis?  body(origin, out)
 //!     else: cut the axis with the most blocks at a multiple of its block length; do both halves
 //! ```
 //!
 //! Cutting is ndarray's `split_at`, so two tiles can never overlap and no `unsafe` is needed, however
-//! the rows of the tiles interleave in memory. Where the cuts fall depends on the shape alone, never
-//! on the number of threads: that is why results are bitwise the same for any pool.
+//! the rows of the tiles interleave in memory. Results are bitwise the same for any pool: a cut never falls
+//! inside a sum, and where the cuts of a sum itself matter they depend on the shape alone.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ndarray::{ArrayViewMut3, Axis};
+use ndarray::{ArrayViewMut, Axis, Dimension};
 
 use crate::error::Result;
 
@@ -41,16 +41,17 @@ pub(crate) fn threads_from(multiply_adds: u128, serial_below: u128) -> usize {
 /// Calls `body(origin, tile)` for every tile of `out`, at most `block` long on each axis.
 ///
 /// Tiles begin at multiples of `block`. With `parallel` they run on the rayon pool in force.
-pub(crate) fn for_each_tile<T, F>(
-    out: ArrayViewMut3<'_, T>,
-    block: [usize; 3],
+pub(crate) fn for_each_tile<T, D, F, const AXES: usize>(
+    out: ArrayViewMut<'_, T, D>,
+    block: [usize; AXES],
     parallel: bool,
     body: &F,
 ) where
     T: Send,
-    F: Fn([usize; 3], ArrayViewMut3<'_, T>) + Sync,
+    D: Dimension,
+    F: Fn([usize; AXES], ArrayViewMut<'_, T, D>) + Sync,
 {
-    let infallible = |origin, tile: ArrayViewMut3<'_, T>| {
+    let infallible = |origin, tile: ArrayViewMut<'_, T, D>| {
         body(origin, tile);
         Ok(())
     };
@@ -59,42 +60,48 @@ pub(crate) fn for_each_tile<T, F>(
 }
 
 /// [`for_each_tile`] with a body that can fail; the first error in the order of tiles is returned.
-pub(crate) fn try_for_each_tile<T, F>(
-    out: ArrayViewMut3<'_, T>,
-    block: [usize; 3],
+pub(crate) fn try_for_each_tile<T, D, F, const AXES: usize>(
+    out: ArrayViewMut<'_, T, D>,
+    block: [usize; AXES],
     parallel: bool,
     body: &F,
 ) -> Result<()>
 where
     T: Send,
-    F: Fn([usize; 3], ArrayViewMut3<'_, T>) -> Result<()> + Sync,
+    D: Dimension,
+    F: Fn([usize; AXES], ArrayViewMut<'_, T, D>) -> Result<()> + Sync,
 {
     if out.is_empty() {
         return Ok(());
     }
     split(
         out,
-        [0; 3],
+        [0; AXES],
         block.map(|length| length.max(1)),
         parallel,
         body,
     )
 }
 
-fn split<T, F>(
-    out: ArrayViewMut3<'_, T>,
-    origin: [usize; 3],
-    block: [usize; 3],
+fn split<T, D, F, const AXES: usize>(
+    out: ArrayViewMut<'_, T, D>,
+    origin: [usize; AXES],
+    block: [usize; AXES],
     parallel: bool,
     body: &F,
 ) -> Result<()>
 where
     T: Send,
-    F: Fn([usize; 3], ArrayViewMut3<'_, T>) -> Result<()> + Sync,
+    D: Dimension,
+    F: Fn([usize; AXES], ArrayViewMut<'_, T, D>) -> Result<()> + Sync,
 {
-    let blocks = [0, 1, 2].map(|axis| out.len_of(Axis(axis)).div_ceil(block[axis]));
+    let blocks: [usize; AXES] =
+        std::array::from_fn(|axis| out.len_of(Axis(axis)).div_ceil(block[axis]));
     // The outermost axis with the most blocks.
-    let axis = (0..3).rev().max_by_key(|&axis| blocks[axis]).unwrap_or(0);
+    let axis = (0..AXES)
+        .rev()
+        .max_by_key(|&axis| blocks[axis])
+        .unwrap_or(0);
     if blocks[axis] <= 1 {
         return body(origin, out);
     }

@@ -3,12 +3,21 @@
 //!
 //! Operands are small integers, so every sum is exact and every comparison is for equality.
 
+mod support;
+
+use std::collections::HashMap;
+
+use gemmconv::kernel::Isa;
 use gemmconv::{
-    ConvGeometry, ConvOptions, ConvPlan, Element, EngineKind, Epilogue, Layout, Padding,
-    PaddingMode, Pass, PlanOptions, RecipeKind, reference,
+    ConvGeometry, ConvOptions, ConvPlan, Element, EngineKind, Epilogue, Error, Explanation, Layout,
+    Padding, PaddingMode, Pass, PlanOptions, RecipeKind, reference,
 };
 use ndarray::{ArrayView, IxDyn};
 use rayon::ThreadPool;
+use support::takes;
+
+/// Scratch with which no recipe may complain of too little.
+const ENOUGH: usize = 64 << 10;
 
 const MODES: [PaddingMode; 5] = [
     PaddingMode::Zeros,
@@ -65,7 +74,7 @@ impl Case {
             input: layout.shape(random.usize(0..4), channels, &spatial),
             weight: [&[outputs, channels / groups], kernel.as_slice()].concat(),
             options,
-            scratch_limit: [16, 64, 300, 4096, 1 << 20][random.usize(0..5)],
+            scratch_limit: [16, 300, 4096, ENOUGH, 1 << 20][random.usize(0..5)],
             seed: random.u64(..),
         }
     }
@@ -85,7 +94,108 @@ struct Expected<T> {
     db: Vec<T>,
 }
 
-fn run<T: Element>(case: &Case, geometry: &ConvGeometry, pools: &[ThreadPool]) {
+/// What ran because it was asked for: (recipe of a pass, instruction set) → passes. The instruction set of an engine is not ours.
+#[derive(Default)]
+struct Tally(HashMap<(Pass, RecipeKind, &'static str), usize>);
+
+impl Tally {
+    fn add(&mut self, explanation: &Explanation) {
+        let recipe = &explanation.recipe;
+        let isa = recipe.blocks().map_or("any", |blocks| blocks.isa.name());
+        *self
+            .0
+            .entry((explanation.pass, recipe.kind(), isa))
+            .or_default() += 1;
+    }
+
+    /// Every native recipe ran `at_least` so often in every pass on every instruction set.
+    fn assert_all_ran(&self, at_least: &[(RecipeKind, usize)]) {
+        for (&(kind, least), isa) in at_least
+            .iter()
+            .flat_map(|pair| Isa::available().into_iter().map(move |isa| (pair, isa)))
+        {
+            for pass in Pass::ALL {
+                let ran = self.0.get(&(pass, kind, isa.name())).copied().unwrap_or(0);
+                assert!(
+                    ran >= least,
+                    "{kind} {pass} on {isa}: {ran} runs, {:?}",
+                    self.0
+                );
+            }
+        }
+    }
+}
+
+/// Every recipe with the engines that it knows, and the plan's own choice.
+fn candidates(case: &Case) -> Vec<(Option<RecipeKind>, EngineKind)> {
+    let mut candidates = Vec::new();
+    for recipe in RecipeKind::ALL {
+        // The naive recipe is the judge itself behind a plan: a part of the cases shows that the plan is right.
+        if recipe == RecipeKind::Naive && !case.seed.is_multiple_of(16) {
+            continue;
+        }
+        let mut engines = EngineKind::available();
+        if !recipe.uses_engine() {
+            // One of them runs the passes that a native recipe leaves to `unfold`.
+            engines = vec![engines[case.seed as usize / 7 % engines.len()]];
+        }
+        candidates.extend(engines.into_iter().map(|engine| (Some(recipe), engine)));
+    }
+    candidates.push((None, EngineKind::default()));
+    candidates
+}
+
+/// What a plan may not refuse, and the reason it must give where a pass falls to `unfold`.
+fn check_choice<T: Element>(
+    case: &Case,
+    plan: &ConvPlan<T>,
+    recipe: Option<RecipeKind>,
+    tally: &mut Tally,
+) {
+    for pass in Pass::ALL {
+        let explanation = plan.explain(pass);
+        if recipe.is_some() {
+            tally.add(&explanation);
+        }
+        let kind = explanation.recipe.kind();
+        let name = format!("{explanation} {case:?}");
+        assert!(
+            explanation.scratch_bytes <= case.scratch_limit.max(size_of::<T>()),
+            "{name}"
+        );
+        let asked = recipe.is_some_and(|recipe| recipe == kind);
+        assert_eq!(explanation.why.starts_with("asked for"), asked, "{name}");
+        let fell = kind == RecipeKind::Unfold && recipe != Some(kind);
+        if recipe.is_none() {
+            assert!(explanation.why.starts_with("estimated"), "{name}");
+        }
+        if !fell {
+            assert!(recipe.is_none() || asked, "{name}");
+        } else if recipe.is_none() && !explanation.why.contains("no ") {
+            // The choice between recipes that can all run.
+        } else if size_of::<T>() == size_of::<f32>() && case.scratch_limit >= ENOUGH {
+            // Padding that is a copy of pixels: a pixel's gradient comes from several places of the window.
+            let copies = !matches!(
+                case.options.padding_mode,
+                PaddingMode::Zeros | PaddingMode::Constant(_)
+            );
+            assert!(copies && pass == Pass::BackwardInput, "{name}");
+            assert!(
+                explanation
+                    .why
+                    .contains("the padding is read from the image"),
+                "{name}"
+            );
+        } else if recipe.is_none() && size_of::<T>() == size_of::<f64>() {
+            assert!(
+                explanation.why.contains("the elements are not f32"),
+                "{name}"
+            );
+        }
+    }
+}
+
+fn run<T: Element>(case: &Case, geometry: &ConvGeometry, pools: &[ThreadPool], tally: &mut Tally) {
     let mut random = fastrand::Rng::with_seed(case.seed);
     let x: Vec<T> = integers(&mut random, geometry.input_len());
     let w: Vec<T> = integers(&mut random, geometry.weight_len());
@@ -101,72 +211,68 @@ fn run<T: Element>(case: &Case, geometry: &ConvGeometry, pools: &[ThreadPool]) {
     reference::backward_input(geometry, &w, &dy, &mut expected.dx);
     reference::backward_weight(geometry, &x, &dy, &mut expected.dw);
     reference::backward_bias(geometry, &dy, &mut expected.db);
-    for recipe in RecipeKind::ALL {
-        // The naive recipe is the judge itself behind a plan: a part of the cases shows that the plan is right.
-        if recipe == RecipeKind::Naive && !case.seed.is_multiple_of(16) {
-            continue;
-        }
-        for engine in EngineKind::available() {
-            // The loops know neither engines nor threads.
-            let pools = if recipe == RecipeKind::Naive {
-                &pools[..1]
-            } else {
-                pools
-            };
-            for pool in pools {
-                let options = PlanOptions::new()
-                    .engine(engine)
-                    .recipe(recipe)
-                    .scratch_limit(case.scratch_limit)
-                    .serial_below(0);
-                let plan = ConvPlan::<T>::new(geometry, &options)
-                    .unwrap_or_else(|error| panic!("{error}: {case:?}"));
-                let weight = ArrayView::from_shape(IxDyn(&case.weight), &w).unwrap();
-                let weights = plan.prepare(&weight).unwrap();
-                let poisoned = |length: usize| vec![T::NAN; length];
-                let name = format!(
-                    "{recipe} {engine} {} threads {case:?}",
-                    pool.current_num_threads()
+    let sets = Isa::available();
+    // The case that comes next has the next instruction set.
+    let isa = sets[(case.seed % sets.len() as u64) as usize];
+    for (recipe, engine) in candidates(case) {
+        let options = PlanOptions {
+            recipe,
+            ..PlanOptions::new()
+                .engine(engine)
+                .isa(isa)
+                .scratch_limit(case.scratch_limit)
+                .serial_below(0)
+        };
+        let plan = match ConvPlan::<T>::new(geometry, &options) {
+            Ok(plan) => plan,
+            Err(Error::Unsupported { what, .. })
+                if recipe.is_some_and(|recipe| recipe.name() == what) =>
+            {
+                let able = recipe.is_some_and(|recipe| takes::<T>(recipe, geometry));
+                assert!(
+                    !able || case.scratch_limit < ENOUGH,
+                    "{what} was refused: {case:?}"
                 );
-                pool.install(|| {
-                    let scratch = |pass| {
-                        let lanes = plan.scratch_len(pass);
-                        assert!(
-                            plan.explain(pass).scratch_bytes
-                                <= case.scratch_limit.max(size_of::<T>()),
-                            "{name}"
-                        );
-                        poisoned(lanes)
-                    };
-                    let mut y = poisoned(expected.y.len());
-                    let epilogue = Epilogue::none().bias(&bias);
-                    plan.forward_with_scratch(
-                        &x,
-                        &weights,
-                        &epilogue,
-                        &mut y,
-                        &mut scratch(Pass::Forward),
-                    )
-                    .unwrap();
-                    assert_eq!(y, expected.y, "forward: {name}");
-                    let mut dx = poisoned(expected.dx.len());
-                    plan.backward_input_with_scratch(
-                        &dy,
-                        &weights,
-                        &mut dx,
-                        &mut scratch(Pass::BackwardInput),
-                    )
-                    .unwrap();
-                    assert_eq!(dx, expected.dx, "backward input: {name}");
-                    let (mut dw, mut db) =
-                        (poisoned(expected.dw.len()), poisoned(expected.db.len()));
-                    let mut work = scratch(Pass::BackwardWeight);
-                    plan.backward_weight_with_scratch(&x, &dy, &mut dw, Some(&mut db), &mut work)
-                        .unwrap();
-                    assert_eq!(dw, expected.dw, "backward weight: {name}");
-                    assert_eq!(db, expected.db, "backward bias: {name}");
-                });
+                continue;
             }
+            Err(error) => panic!("{error}: {case:?}"),
+        };
+        check_choice(case, &plan, recipe, tally);
+        let weight = ArrayView::from_shape(IxDyn(&case.weight), &w).unwrap();
+        let weights = plan.prepare(&weight).unwrap();
+        // The loops know no threads, and what the plan chooses has just run on all of them.
+        let other = case.seed as usize / 2 % pools.len();
+        let pools = match recipe {
+            Some(RecipeKind::Naive) => &pools[..1],
+            Some(_) => pools,
+            None => &pools[other..=other],
+        };
+        for pool in pools {
+            let name = || {
+                let threads = pool.current_num_threads();
+                format!("{recipe:?} {engine} {isa} {threads} threads {case:?}")
+            };
+            let poisoned = |length: usize| vec![T::NAN; length];
+            pool.install(|| {
+                let scratch = |pass| poisoned(plan.scratch_len(pass));
+                let mut y = poisoned(expected.y.len());
+                let epilogue = Epilogue::none().bias(&bias);
+                let mut work = scratch(Pass::Forward);
+                plan.forward_with_scratch(&x, &weights, &epilogue, &mut y, &mut work)
+                    .unwrap();
+                assert_eq!(y, expected.y, "forward: {}", name());
+                let mut dx = poisoned(expected.dx.len());
+                let mut work = scratch(Pass::BackwardInput);
+                plan.backward_input_with_scratch(&dy, &weights, &mut dx, &mut work)
+                    .unwrap();
+                assert_eq!(dx, expected.dx, "backward input: {}", name());
+                let (mut dw, mut db) = (poisoned(expected.dw.len()), poisoned(expected.db.len()));
+                let mut work = scratch(Pass::BackwardWeight);
+                plan.backward_weight_with_scratch(&x, &dy, &mut dw, Some(&mut db), &mut work)
+                    .unwrap();
+                assert_eq!(dw, expected.dw, "backward weight: {}", name());
+                assert_eq!(db, expected.db, "backward bias: {}", name());
+            });
         }
     }
 }
@@ -186,12 +292,13 @@ fn every_recipe_agrees_with_the_loops() {
     let pools = pools();
     let mut random = fastrand::Rng::with_seed(2026);
     let (mut checked, mut refused) = (0, 0);
+    let mut tally = Tally::default();
     while checked < 20_000 {
         let case = Case::random(&mut random);
         match ConvGeometry::new(&case.input, &case.weight, &case.options) {
             Ok(geometry) => {
-                run::<f32>(&case, &geometry, &pools);
-                run::<f64>(&case, &geometry, &pools);
+                run::<f32>(&case, &geometry, &pools, &mut tally);
+                run::<f64>(&case, &geometry, &pools, &mut tally);
                 checked += 1;
             }
             Err(_) => refused += 1,
@@ -201,29 +308,137 @@ fn every_recipe_agrees_with_the_loops() {
         refused < 2 * checked,
         "{refused} requests refused: the generator has gone astray"
     );
+    tally.assert_all_ran(&[
+        (RecipeKind::Direct, 1900),
+        (RecipeKind::Pointwise, 270),
+        (RecipeKind::Grouped, 720),
+    ]);
 }
 
 /// Sizes around the blocks of the tiles and of the engines, in two dimensions.
 #[test]
 fn sizes_around_every_threshold() {
     let pools = pools();
+    let mut tally = Tally::default();
+    let mut seed = 0;
     let options = |layout| ConvOptions::new().padding(1).layout(layout);
     for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
         for channels in [1, 15, 16, 17, 29] {
             for side in [1, 2, 13, 14, 15, 22, 23] {
                 for (batch, outputs) in [(1, 7), (2, 16), (3, 33)] {
+                    seed += 1;
                     let case = Case {
                         input: layout.shape(batch, channels, &[side, side]),
                         weight: vec![outputs, channels, 3, 3],
                         options: options(layout),
                         scratch_limit: 1 << 20,
-                        seed: (channels * side) as u64,
+                        seed,
                     };
                     let geometry =
                         ConvGeometry::new(&case.input, &case.weight, &case.options).unwrap();
-                    run::<f32>(&case, &geometry, &pools);
+                    run::<f32>(&case, &geometry, &pools, &mut tally);
                 }
             }
         }
+    }
+    tally.assert_all_ran(&[(RecipeKind::Direct, 60)]);
+}
+
+/// Depthwise layers of whole vectors, whose kernels slide along lines: kernels, strides, pads, and widths around
+/// the tiles of seven and eight.
+#[test]
+fn depthwise_lines() {
+    let pools = pools();
+    let mut tally = Tally::default();
+    let mut random = fastrand::Rng::with_seed(7);
+    for (rows, columns) in [(3, 3), (5, 5), (7, 7), (1, 3), (4, 5), (9, 7), (3, 2)] {
+        for (stride, width) in [1, 2].into_iter().flat_map(|stride| {
+            [1, 2, 5, 7, 8, 9, 14, 15, 16, 17, 22, 29].map(move |width| (stride, width))
+        }) {
+            let channels = [16, 32, 48, 24][random.usize(0..4)];
+            let height = random.usize(1..=19);
+            let mut pad = |taps: usize| (random.usize(0..=taps), random.usize(0..=taps));
+            let pads = [pad(rows), pad(columns)];
+            let options = ConvOptions::new()
+                .stride([stride, stride])
+                .padding(pads)
+                .groups(channels)
+                .layout(Layout::ChannelsLast)
+                .flip_kernel(random.bool());
+            let case = Case {
+                input: vec![random.usize(1..=2), height, width, channels],
+                weight: vec![channels, 1, rows, columns],
+                options,
+                scratch_limit: 1 << 20,
+                seed: random.u64(..),
+            };
+            // Kernels larger than the padded image are refused.
+            if let Ok(geometry) = ConvGeometry::new(&case.input, &case.weight, &case.options) {
+                run::<f32>(&case, &geometry, &pools, &mut tally);
+            }
+        }
+    }
+    tally.assert_all_ran(&[(RecipeKind::Grouped, 40)]);
+}
+
+/// Channels cut for threads, at every number of vectors; depth that is not there but strides or pads; windows as
+/// large as the image, whose sums need more room than their blocks.
+#[test]
+fn cuts_for_threads_and_corners_of_depthwise() {
+    let pools = [3, 4].map(|threads| {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap()
+    });
+    let mut tally = Tally::default();
+    let mut check = |input: Vec<usize>, weight: Vec<usize>, options: ConvOptions| {
+        // The seed chooses the instruction set.
+        for seed in 0..3 {
+            let case = Case {
+                input: input.clone(),
+                weight: weight.clone(),
+                options: options.clone(),
+                scratch_limit: 1 << 20,
+                seed,
+            };
+            let geometry = ConvGeometry::new(&case.input, &case.weight, &case.options).unwrap();
+            run::<f32>(&case, &geometry, &pools, &mut tally);
+        }
+    };
+    for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+        let options = ConvOptions::new().padding(1).layout(layout);
+        for vectors in 1..=16 {
+            let channels = 16 * vectors;
+            let shape = |channels| layout.shape(1, channels, &[5, 5]);
+            check(shape(4), vec![channels, 4, 3, 3], options.clone());
+            check(shape(channels), vec![4, channels, 3, 3], options.clone());
+            check(
+                shape(3),
+                vec![channels - 3, 3, 1, 1],
+                ConvOptions::new().layout(layout),
+            );
+        }
+    }
+    let last = ConvOptions::new().layout(Layout::ChannelsLast).groups(16);
+    for (side, kernel) in [(7, 7), (4, 3), (5, 5), (3, 3)] {
+        check(
+            vec![1, side, side, 16],
+            vec![16, 1, kernel, kernel],
+            last.clone(),
+        );
+    }
+    for (pads, stride) in [
+        ((1, 0), 3),
+        ((0, 1), 1),
+        ((0, 1), 3),
+        ((0, 0), 2),
+        ((1, 1), 2),
+    ] {
+        let options = last
+            .clone()
+            .stride([stride, 1, 1])
+            .padding([pads, (1, 1), (1, 1)]);
+        check(vec![2, 1, 6, 6, 16], vec![16, 1, 1, 3, 3], options);
     }
 }

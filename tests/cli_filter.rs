@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 
 mod common;
+mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -780,7 +781,8 @@ fn the_library_gives_the_exact_integers() {
             .padding(Padding::SameUpper)
             .padding_mode(padding_of(&name));
         let geometry = ConvGeometry::new(planes.shape(), weights.shape(), &options).unwrap();
-        for recipe in RecipeKind::ALL {
+        let taken = |recipe: &RecipeKind| support::takes::<f32>(*recipe, &geometry);
+        for recipe in RecipeKind::ALL.into_iter().filter(taken) {
             let plan = ConvPlan::new(&geometry, &PlanOptions::new().recipe(recipe)).unwrap();
             let prepared = plan.prepare(&weights).unwrap();
             let maps = plan.forward(&planes, &prepared, &Epilogue::none()).unwrap();

@@ -9,6 +9,8 @@
 //! * rayon allocates when a call enters its pool from outside, and when a thread's queue grows. Inside `install`,
 //!   after a warm-up, it does neither; so nothing is allowed for it.
 
+mod support;
+
 use std::alloc::{GlobalAlloc, Layout as Memory, System};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -19,6 +21,7 @@ use gemmconv::{
 };
 use ndarray::ArrayD;
 use rayon::ThreadPoolBuilder;
+use support::takes;
 
 /// Alignment from which a request is an engine's: vectors of numbers ask for 8 bytes at most.
 const PACKED: usize = 16;
@@ -172,21 +175,32 @@ fn transposed_passes<T: Element>(
     plan.backward_bias_into(&b.residual, &mut b.db)
 }
 
+fn taken<T: Element>(options: &PlanOptions, geometry: &ConvGeometry) -> bool {
+    options
+        .recipe
+        .is_none_or(|recipe| takes::<T>(recipe, geometry))
+}
+
 /// Runs all passes of a convolution and of a transposed one, and hands what they allocated to `report`.
 fn measure<T: Element>(
     name: &str,
-    input: &[usize],
+    (input, extent): (&[usize], usize),
     options: &PlanOptions,
     conv: &ConvOptions,
     report: &mut Report,
 ) {
     let layout = conv.layout;
     let (n, c, o, g) = (input[0], input[1], 12, conv.groups);
-    let kernel = vec![3; input.len() - 2];
+    let kernel = vec![extent; input.len() - 2];
     let shape = layout.shape(n, c, &input[2..]);
     let weight = [&[o, c / g], kernel.as_slice()].concat();
     let geometry = ConvGeometry::new(&shape, &weight, conv).unwrap();
+    if !taken::<T>(options, &geometry) {
+        return;
+    }
     let plan = ConvPlan::<T>::new(&geometry, options).unwrap();
+    let packs = |pass| plan.explain(pass).engine == Some("matrixmultiply");
+    report.engine_packs = Pass::ALL.into_iter().any(packs);
     let some = |shape: &[usize]| ArrayD::from_elem(shape, T::from_f64(0.5));
     let mut weights = plan.prepare(&some(&weight)).unwrap();
     let lengths = [
@@ -214,11 +228,13 @@ fn measure<T: Element>(
     let weight = [&[c, o / g], kernel.as_slice()].concat();
     let transposed = TransposedOptions::new()
         .stride(2)
-        .padding(1)
+        .padding(extent / 2)
         .groups(g)
         .layout(layout);
     let geometry = TransposedGeometry::new(&shape, &weight, &transposed).unwrap();
     let plan = TransposedPlan::<T>::new(&geometry, options).unwrap();
+    let packs = |pass| plan.explain(pass).engine == Some("matrixmultiply");
+    report.engine_packs = Pass::ALL.into_iter().any(packs);
     let weights = plan.prepare(&some(&weight)).unwrap();
     let lengths = [
         shape.iter().product(),
@@ -241,6 +257,8 @@ struct Report {
     failures: Vec<String>,
     measured: usize,
     packed: usize,
+    /// Whether the plan that is measured multiplies with the engine that packs.
+    engine_packs: bool,
 }
 
 impl Report {
@@ -253,16 +271,16 @@ impl Report {
     ) {
         self.measured += 1;
         self.packed += packed;
-        let recipe = options.recipe.unwrap();
+        let recipe = options
+            .recipe
+            .map_or("the plan's choice", |recipe| recipe.name());
         if own > 0 {
             let (engine, threads) = (options.engine, rayon::current_num_threads());
             self.failures.push(format!(
                 "{name}, {what}, {recipe}, {engine}, {threads} threads: {own} allocations"
             ));
         }
-        let engine_packs =
-            recipe != RecipeKind::Naive && options.engine == EngineKind::MatrixMultiply;
-        if packed > 0 && !engine_packs {
+        if packed > 0 && !self.engine_packs {
             self.failures.push(format!(
                 "{name}, {what}, {recipe}: {packed} packing buffers"
             ));
@@ -273,30 +291,38 @@ impl Report {
 /// Every layer, recipe and engine, on the pool in force.
 fn measure_all(report: &mut Report) {
     let same = ConvOptions::new().padding(1);
-    let layers: [(&str, &[usize], ConvOptions); 6] = [
-        ("3×3", &[2, 16, 24, 24], same.clone()),
-        ("3×3, small images", &[9, 16, 5, 5], same.clone()),
+    let layers: [(&str, &[usize], usize, ConvOptions); 7] = [
+        ("3×3", &[2, 16, 24, 24], 3, same.clone()),
+        ("3×3, small images", &[9, 16, 5, 5], 3, same.clone()),
+        ("1×1", &[2, 16, 9, 9], 1, ConvOptions::new()),
         (
             "groups, stride",
             &[2, 12, 17, 15],
+            3,
             same.clone().groups(4).stride(2),
         ),
-        ("flip", &[1, 4, 9, 9], same.clone().flip_kernel(true)),
-        ("rank 1", &[2, 8, 200], same.clone().dilation(2)),
-        ("rank 3", &[1, 4, 6, 7, 8], same),
+        ("flip", &[1, 4, 9, 9], 3, same.clone().flip_kernel(true)),
+        ("rank 1", &[2, 8, 200], 3, same.clone().dilation(2)),
+        ("rank 3", &[1, 4, 6, 7, 8], 3, same),
     ];
-    for (name, input, conv) in &layers {
+    for (name, input, extent, conv) in &layers {
         for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
             let conv = conv.clone().layout(layout);
             let name = format!("{name}, {}", layout.name());
-            for recipe in RecipeKind::ALL {
+            for recipe in RecipeKind::ALL.into_iter().map(Some).chain([None]) {
                 for engine in EngineKind::available() {
-                    let options = PlanOptions::new()
-                        .recipe(recipe)
-                        .engine(engine)
-                        .serial_below(0);
-                    measure::<f32>(&name, input, &options, &conv, report);
-                    measure::<f64>(&name, input, &options.scratch_limit(1 << 14), &conv, report);
+                    let options = PlanOptions {
+                        recipe,
+                        ..PlanOptions::new().engine(engine).serial_below(0)
+                    };
+                    measure::<f32>(&name, (input, *extent), &options, &conv, report);
+                    measure::<f64>(
+                        &name,
+                        (input, *extent),
+                        &options.scratch_limit(1 << 14),
+                        &conv,
+                        report,
+                    );
                 }
             }
         }
@@ -318,6 +344,7 @@ fn passes_with_scratch_allocate_nothing() {
         failures: Vec::new(),
         measured: 0,
         packed: 0,
+        engine_packs: false,
     };
     for threads in [1, 2] {
         let pool = ThreadPoolBuilder::new()
@@ -328,8 +355,11 @@ fn passes_with_scratch_allocate_nothing() {
     }
     assert!(report.failures.is_empty(), "{}", report.failures.join("\n"));
     assert!(report.packed > 0, "no product was ever packed");
+    // Loops, engines and the plan's choice: every layer in both types; direct: in f32; grouped: one layer in f32;
+    // pointwise: the one of one tap.
+    let plans = 3 * 7 * 2 + 7 + 1 + 1;
     assert_eq!(
         report.measured,
-        2 * 6 * 2 * RecipeKind::ALL.len() * EngineKind::available().len() * 2 * 3
+        2 * 2 * plans * EngineKind::available().len() * 3
     );
 }

@@ -170,7 +170,7 @@ impl Case {
                 b: vec![T::ZERO; geometry.output_channels()],
                 dy,
             };
-            for way in Way::all(&[1, 2]) {
+            for way in Way::on::<T>(&geometry, &[1, 2]) {
                 let answers = operands.conv(&geometry, way);
                 let got = match self.op {
                     Op::Forward | Op::Depthwise => from_layout(layout, &answers.y),
@@ -233,5 +233,5 @@ fn tensorflows_answers() {
     }
     // 39 cases, all but one with two ways to say their padding, and one that is refused.
     assert_eq!((refused, runs), (1, 77));
-    failures.finish(runs * LAYOUTS.len() * 2 * Way::all(&[1, 2]).len());
+    failures.finish(runs * LAYOUTS.len() * (Way::FEWEST + Way::FEWEST_F64));
 }

@@ -6,9 +6,12 @@
 
 use ndarray::{ArrayView3, ArrayViewMut3, Axis, s};
 
+use super::native::Finale;
+use super::plan::singles;
 use crate::element::Element;
 use crate::error::{Result, check_len};
 use crate::geometry::Layout;
+use crate::kernel::Map;
 use crate::parallel::try_for_each_tile;
 use crate::unfold::{planes, planes_mut};
 
@@ -94,6 +97,29 @@ impl<'a, T: Element> Epilogue<'a, T> {
             elements,
             self.residual.map_or(elements, <[T]>::len),
         )
+    }
+
+    /// The same for the native products.
+    pub(super) fn finale(&self) -> Result<Finale<'a>> {
+        let single = |value: T| value.to_f64() as f32;
+        Ok(Finale {
+            bias: self.bias.map(singles).transpose()?,
+            residual: self.residual.map(singles).transpose()?,
+            map: match self.activation {
+                Activation::Identity => Map::Identity,
+                Activation::Relu => Map::Clamp {
+                    low: 0.0,
+                    high: f32::INFINITY,
+                },
+                Activation::Clamp { low, high } => Map::Clamp {
+                    low: single(low),
+                    high: single(high),
+                },
+                Activation::LeakyRelu { slope } => Map::Leaky {
+                    slope: single(slope),
+                },
+            },
+        })
     }
 
     fn is_none(&self) -> bool {

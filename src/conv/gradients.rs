@@ -2,8 +2,9 @@
 
 use ndarray::{Array, ArrayRef, Dimension};
 
+use super::epilogue::Epilogue;
 use super::plan::{ConvPlan, array, in_standard};
-use super::weights::PreparedWeights;
+use super::weights::{Form, PreparedWeights};
 use super::{reference, sums};
 use crate::element::{Element, filled, standard};
 use crate::error::{Result, check_len, check_shape};
@@ -120,7 +121,11 @@ impl<T: Element> ConvPlan<T> {
             d_output.len(),
         )?;
         check_len("input gradient", self.geometry.input_len(), d_input.len())?;
-        let weights = weights.check(&self.geometry, self.form)?;
+        let none = Epilogue::none();
+        if let Some(done) = self.native_backward_input(d_output, weights, &none, d_input, scratch) {
+            return done;
+        }
+        let weights = self.weights(Pass::BackwardInput, weights)?;
         let Some(job) = self.job(Pass::BackwardInput) else {
             reference::backward_input(&self.geometry, weights, d_output, d_input);
             return Ok(());
@@ -214,6 +219,18 @@ impl<T: Element> ConvPlan<T> {
             self.geometry.weight_len(),
             d_weight.len(),
         )?;
+        let mut d_bias = d_bias;
+        if let Some(d_bias) = d_bias.as_deref() {
+            check_len(
+                "bias gradient",
+                self.geometry.output_channels(),
+                d_bias.len(),
+            )?;
+        }
+        let bias = d_bias.as_deref_mut();
+        if let Some(done) = self.native_backward_weight(x, d_output, d_weight, bias, scratch) {
+            return done;
+        }
         if let Some(d_bias) = d_bias {
             self.backward_bias_into(d_output, d_bias)?;
         }
@@ -223,11 +240,12 @@ impl<T: Element> ConvPlan<T> {
         };
         let _one_thread = self.engine_kind.one_thread();
         let (ordered, lanes) = self.lanes(Pass::BackwardWeight, scratch)?;
-        if self.form.is_given() {
+        let form = Form::rows(&self.geometry);
+        if form.is_given() {
             return job.backward_weight(x, d_output, d_weight, &lanes);
         }
         job.backward_weight(x, d_output, ordered, &lanes)?;
-        self.form.restore(&self.geometry, ordered, d_weight);
+        form.restore(&self.geometry, ordered, d_weight);
         Ok(())
     }
 

@@ -11,6 +11,7 @@ mod epilogue;
 mod functions;
 mod gradients;
 mod local;
+mod native;
 mod plan;
 pub mod reference;
 mod sums;

@@ -1,8 +1,11 @@
 //! [`ConvPlan`]: checks lengths, hands out scratch, runs the recipe.
 
+use std::sync::Arc;
+
 use ndarray::{Array, ArrayRef, Dimension, IxDyn};
 
 use super::epilogue::{Epilogue, epilogue_over};
+use super::native::{Correlation, OuterSum, Sweep};
 use super::reference;
 use super::unfold_gemm::Job;
 use super::weights::{Form, PreparedWeights};
@@ -11,12 +14,13 @@ use crate::error::{Error, Result, check_len, check_shape};
 use crate::gemm::{Engine, EngineKind};
 use crate::geometry::ConvGeometry;
 use crate::parallel::{Lanes, threads_from};
-use crate::plan::{Decision, Explanation, Pass, PlanOptions, Recipe, RecipeKind};
+use crate::plan::{Blocks, Decision, Explanation, Pass, PlanOptions, Recipe, RecipeKind};
 
 /// A convolution whose sizes are checked and whose recipe is chosen: immutable, shared freely by threads.
 ///
-/// Results are bitwise the same for every number of threads. With BLAS that holds as far as BLAS itself
-/// keeps it for one thread.
+/// Results are bitwise the same for every number of threads: each element is summed by one task, in an order that
+/// the geometry, the options and the instruction set give. With BLAS that holds as far as BLAS itself keeps it for
+/// one thread.
 ///
 /// ```
 /// use gemmconv::{Activation, ConvGeometry, ConvOptions, ConvPlan, Epilogue, PlanOptions};
@@ -40,9 +44,63 @@ pub struct ConvPlan<T: Element> {
     pub(super) decision: Decision,
     pub(super) engine_kind: EngineKind,
     engine: &'static dyn Engine<T>,
-    pub(super) form: Form,
-    forced: bool,
+    native: Arc<Native>,
     serial_below: u128,
+}
+
+/// The tables of the native recipes, and what the passes want of the weights.
+#[derive(Debug)]
+struct Native {
+    forward: Option<Sweep>,
+    backward_input: Option<Sweep>,
+    backward_weight: Option<WeightPass>,
+    /// Of the forward pass and of backward input.
+    forms: [Form; 2],
+}
+
+/// The native ways to the gradient of the weights.
+#[derive(Debug)]
+enum WeightPass {
+    Correlation(Correlation),
+    OuterSum(OuterSum),
+}
+
+impl WeightPass {
+    fn new(geometry: &ConvGeometry, blocks: &Blocks) -> Result<Self> {
+        Ok(if blocks.outer {
+            Self::OuterSum(OuterSum::new(geometry, blocks)?)
+        } else {
+            Self::Correlation(Correlation::new(geometry, blocks)?)
+        })
+    }
+}
+
+impl Native {
+    fn new(geometry: &ConvGeometry, decision: &Decision) -> Result<Self> {
+        let blocks = |pass| decision.recipe(pass).blocks();
+        let sweep = |pass| {
+            let blocks = blocks(pass);
+            blocks
+                .map(|blocks| Sweep::new(geometry, pass, blocks))
+                .transpose()
+        };
+        let (forward, backward_input) = (sweep(Pass::Forward)?, sweep(Pass::BackwardInput)?);
+        let form = |pass, sweep: &Option<Sweep>| {
+            let taps = sweep.as_ref().map(Sweep::taps);
+            Form::of(geometry, pass, decision.recipe(pass), taps)
+        };
+        Ok(Self {
+            forms: [
+                form(Pass::Forward, &forward),
+                form(Pass::BackwardInput, &backward_input),
+            ],
+            forward,
+            backward_input,
+            backward_weight: blocks(Pass::BackwardWeight)
+                .map(|blocks| WeightPass::new(geometry, blocks))
+                .transpose()?,
+        })
+    }
 }
 
 impl<T: Element> Clone for ConvPlan<T> {
@@ -50,6 +108,7 @@ impl<T: Element> Clone for ConvPlan<T> {
         Self {
             geometry: self.geometry.clone(),
             decision: self.decision.clone(),
+            native: self.native.clone(),
             ..*self
         }
     }
@@ -59,18 +118,18 @@ impl<T: Element> ConvPlan<T> {
     /// Plans `geometry`.
     ///
     /// # Errors
-    /// An engine that is not compiled in or whose integers are too small; more memory than the budget.
+    /// A forced recipe that cannot do the forward pass; an engine that is not compiled in, or whose integers are too
+    /// small where it is needed; more memory than the budget.
     pub fn new(geometry: &ConvGeometry, options: &PlanOptions) -> Result<Self> {
         let engine = options.engine.engine::<T>()?;
         let decision = Decision::new(geometry, options, engine)?;
-        let form = Form::of(geometry, decision.recipe(Pass::Forward).kind());
+        let native = Arc::new(Native::new(geometry, &decision)?);
         Ok(Self {
             geometry: geometry.clone(),
             decision,
             engine_kind: options.engine,
             engine,
-            form,
-            forced: options.recipe.is_some(),
+            native,
             serial_below: options.serial_below,
         })
     }
@@ -80,7 +139,7 @@ impl<T: Element> ConvPlan<T> {
         &self.geometry
     }
 
-    /// The recipe of the forward pass.
+    /// The recipe of the forward pass; the gradients may have others, see [`recipe_of`](Self::recipe_of).
     pub fn recipe(&self) -> RecipeKind {
         self.decision.recipe(Pass::Forward).kind()
     }
@@ -93,7 +152,7 @@ impl<T: Element> ConvPlan<T> {
     /// What will be done in one pass, and why.
     pub fn explain(&self, pass: Pass) -> Explanation {
         self.decision
-            .explain(&self.geometry, pass, self.engine_kind.name(), self.forced)
+            .explain(&self.geometry, pass, self.engine_kind.name())
     }
 
     /// Elements of scratch for `pass` on the rayon pool in force at this call.
@@ -127,16 +186,28 @@ impl<T: Element> ConvPlan<T> {
     }
 
     /// The threads that one pass may use now.
-    fn threads(&self) -> usize {
+    pub(super) fn threads(&self) -> usize {
         threads_from(self.geometry.operations() / 2, self.serial_below)
     }
 
-    /// Puts `weight`, `[O, C/g, kernel…]`, in the form this plan multiplies with.
+    /// Puts `weight`, `[O, C/g, kernel…]`, in the forms this plan multiplies with, forward and backward.
     ///
     /// # Errors
-    /// A weight of another shape than the geometry's.
+    /// A weight of another shape than the geometry's; no memory for the forms.
     pub fn prepare<D: Dimension>(&self, weight: &ArrayRef<T, D>) -> Result<PreparedWeights<T>> {
-        PreparedWeights::new(&self.geometry, self.form, weight)
+        PreparedWeights::new(&self.geometry, &self.native.forms, weight)
+    }
+
+    /// [`prepare`](Self::prepare) for one pass alone, which takes less memory and time.
+    ///
+    /// # Errors
+    /// Those of `prepare`.
+    pub fn prepare_for<D: Dimension>(
+        &self,
+        pass: Pass,
+        weight: &ArrayRef<T, D>,
+    ) -> Result<PreparedWeights<T>> {
+        PreparedWeights::new(&self.geometry, [self.form(pass)], weight)
     }
 
     /// Replaces prepared weights in place, as training does after each step.
@@ -148,8 +219,21 @@ impl<T: Element> ConvPlan<T> {
         prepared: &mut PreparedWeights<T>,
         weight: &ArrayRef<T, D>,
     ) -> Result<()> {
-        prepared.check(&self.geometry, self.form)?;
-        prepared.update(&self.geometry, weight)
+        prepared.update(&self.geometry, &self.native.forms, weight)
+    }
+
+    /// The form of the weights in `pass`.
+    fn form(&self, pass: Pass) -> &Form {
+        &self.native.forms[usize::from(pass == Pass::BackwardInput)]
+    }
+
+    /// `prepared` as `pass` reads it.
+    pub(super) fn weights<'w>(
+        &self,
+        pass: Pass,
+        prepared: &'w PreparedWeights<T>,
+    ) -> Result<&'w [T]> {
+        prepared.check(&self.geometry, self.form(pass))
     }
 
     /// Y = conv(X, W), then the epilogue. `x` has the geometry's input shape, any strides.
@@ -162,7 +246,7 @@ impl<T: Element> ConvPlan<T> {
         weights: &PreparedWeights<T>,
         epilogue: &Epilogue<'_, T>,
     ) -> Result<Array<T, D>> {
-        self.forward_raw(x, weights.check(&self.geometry, self.form)?, epilogue)
+        self.forward_raw(x, self.weights(Pass::Forward, weights)?, epilogue)
     }
 
     /// [`forward`](Self::forward) with weights already in order.
@@ -186,11 +270,11 @@ impl<T: Element> ConvPlan<T> {
         weight: &ArrayRef<T, D>,
         epilogue: &Epilogue<'_, T>,
     ) -> Result<Array<T, D>> {
-        if self.form.is_given() {
+        if self.form(Pass::Forward).is_given() {
             check_shape("weight", &self.geometry.weight_shape(), weight.shape())?;
             return self.forward_raw(x, &standard(weight)?, epilogue);
         }
-        self.forward(x, &self.prepare(weight)?, epilogue)
+        self.forward(x, &self.prepare_for(Pass::Forward, weight)?, epilogue)
     }
 
     /// [`forward`](Self::forward) into the caller's array.
@@ -226,7 +310,7 @@ impl<T: Element> ConvPlan<T> {
     ) -> Result<()> {
         self.run_forward(
             x,
-            weights.check(&self.geometry, self.form)?,
+            self.weights(Pass::Forward, weights)?,
             epilogue,
             y,
             scratch,
@@ -244,6 +328,9 @@ impl<T: Element> ConvPlan<T> {
         check_len("input", self.geometry.input_len(), x.len())?;
         check_len("output", self.geometry.output_len(), y.len())?;
         epilogue.check(self.geometry.output_channels(), y.len())?;
+        if let Some(sweep) = &self.native.forward {
+            return self.sweep(sweep, Pass::Forward, x, weights, epilogue, y, scratch);
+        }
         match self.job(Pass::Forward) {
             Some(job) => {
                 let _one_thread = self.engine_kind.one_thread();
@@ -263,25 +350,94 @@ impl<T: Element> ConvPlan<T> {
         }
     }
 
+    /// Runs a native pass. Lengths have been checked but for the scratch.
+    #[allow(clippy::too_many_arguments)]
+    fn sweep(
+        &self,
+        sweep: &Sweep,
+        pass: Pass,
+        x: &[T],
+        weights: &[T],
+        epilogue: &Epilogue<'_, T>,
+        y: &mut [T],
+        scratch: &mut [T],
+    ) -> Result<()> {
+        let (_, lanes) = self.lanes(pass, singles_mut(scratch)?)?;
+        sweep.run(
+            singles(x)?,
+            singles(weights)?,
+            epilogue.finale()?,
+            singles_mut(y)?,
+            &lanes,
+            self.threads(),
+        )
+    }
+
+    /// Backward input by a native recipe, with an epilogue of the input's shape; `None` where another runs.
+    pub(super) fn native_backward_input(
+        &self,
+        d_output: &[T],
+        weights: &PreparedWeights<T>,
+        epilogue: &Epilogue<'_, T>,
+        d_input: &mut [T],
+        scratch: &mut [T],
+    ) -> Option<Result<()>> {
+        let pass = Pass::BackwardInput;
+        let sweep = self.native.backward_input.as_ref()?;
+        let mut run = || {
+            let data = self.weights(pass, weights)?;
+            if weights.is_finite() {
+                return self.sweep(sweep, pass, d_output, data, epilogue, d_input, scratch);
+            }
+            self.lanes(pass, scratch)?;
+            let (dy, data, dx) = (singles(d_output)?, singles(data)?, singles_mut(d_input)?);
+            sweep.run_exact(dy, data, &epilogue.finale()?, dx);
+            Ok(())
+        };
+        Some(run())
+    }
+
+    /// Backward weight and bias by a native recipe; `None` where another runs.
+    pub(super) fn native_backward_weight(
+        &self,
+        x: &[T],
+        d_output: &[T],
+        d_weight: &mut [T],
+        d_bias: Option<&mut [T]>,
+        scratch: &mut [T],
+    ) -> Option<Result<()>> {
+        let pass = self.native.backward_weight.as_ref()?;
+        let run = || {
+            let (_, lanes) = self.lanes(Pass::BackwardWeight, singles_mut(scratch)?)?;
+            let (x, dy, dw) = (singles(x)?, singles(d_output)?, singles_mut(d_weight)?);
+            let db = d_bias.map(singles_mut).transpose()?;
+            match pass {
+                WeightPass::Correlation(sum) => sum.run(x, dy, dw, db, &lanes, self.threads()),
+                WeightPass::OuterSum(sum) => sum.run(x, dy, dw, db, &lanes, self.threads()),
+            }
+        };
+        Some(run())
+    }
+
     /// The tiled products of `pass`, unless the reference loops run.
     pub(super) fn job(&self, pass: Pass) -> Option<Job<'_, T>> {
         match self.decision.recipe(pass) {
-            Recipe::Naive => None,
             Recipe::Unfold(tiles) => Some(Job {
                 geometry: &self.geometry,
                 tiles,
                 engine: self.engine,
                 parallel: self.threads() > 1,
             }),
+            _ => None,
         }
     }
 
     /// `scratch` as the block that all threads share and the lanes that each has alone.
-    pub(super) fn lanes<'s>(
+    pub(super) fn lanes<'s, E>(
         &self,
         pass: Pass,
-        scratch: &'s mut [T],
-    ) -> Result<(&'s mut [T], Lanes<'s, T>)> {
+        scratch: &'s mut [E],
+    ) -> Result<(&'s mut [E], Lanes<'s, E>)> {
         let (shared, lane) = (self.shared_len(pass), self.decision.lane_len(pass));
         if scratch.len() < shared + lane {
             return Err(Error::BufferLength {
@@ -321,3 +477,18 @@ pub(super) fn in_standard<T: Element, D: Dimension>(
     }
     Ok(())
 }
+
+/// `values` as f32, which a native recipe computes with; no plan of another type has one.
+pub(super) fn singles<T: Element>(values: &[T]) -> Result<&[f32]> {
+    T::singles(values).ok_or(NOT_SINGLE)
+}
+
+/// [`singles`] to write to.
+pub(super) fn singles_mut<T: Element>(values: &mut [T]) -> Result<&mut [f32]> {
+    T::singles_mut(values).ok_or(NOT_SINGLE)
+}
+
+const NOT_SINGLE: Error = Error::Unsupported {
+    what: "a native recipe",
+    wanted: "elements other than f32",
+};

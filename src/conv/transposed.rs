@@ -137,6 +137,12 @@ impl<T: Element> TransposedPlan<T> {
         check_len("input", self.twin.geometry().output_len(), x.len())?;
         check_len("output", patch.input_len(), y.len())?;
         epilogue.check(patch.channels(), patch.input_len())?;
+        let native = self
+            .twin
+            .native_backward_input(x, weights, epilogue, y, scratch);
+        if let Some(done) = native {
+            return done;
+        }
         self.twin
             .backward_input_with_scratch(x, weights, y, scratch)?;
         let shape = [patch.batch(), patch.channels(), patch.pixels()];

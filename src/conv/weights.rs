@@ -1,83 +1,210 @@
-//! Weights in the order of the patches, made once and used for many images.
+//! Weights in the order of the products, made once and used for many images.
 //!
 //! ```text
 //! given     [O, C/g, kernel…]
-//! prepared  O × K, K = (c, taps) channels first, (taps, c) channels last; taps reversed where the kernel is flipped
+//! rows      O × K, K = (c, taps) channels first, (taps, c) channels last; taps reversed where the kernel is flipped
+//! panels    [group][phase][panel][term][width], terms (c, taps) or (taps, c); zeros beyond the last column
+//! grouped   [phase][panel][term][lane], a lane for every channel of the result
 //! ```
+//!
+//! The columns of panels are the channels of the result, the terms those of the source: O and C forward, C and O
+//! backward. The passes of one plan may want different forms; those that are equal are held once.
 
 use ndarray::{ArrayRef, Dimension};
 
 use crate::element::{Element, filled, standard};
-use crate::error::{Error, Result, check_shape};
+use crate::error::{Error, Result, check_shape, product};
 use crate::geometry::{ConvGeometry, Layout};
-use crate::plan::RecipeKind;
+use crate::kernel::{Isa, Left, Panels};
+use crate::plan::{Pass, Recipe};
 
 /// How prepared weights differ from the given ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Form {
-    taps_first: bool,
-    flipped: bool,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// For the loops and the engines.
+    Rows { taps_first: bool, flipped: bool },
+    /// For the native products.
+    Panels {
+        isa: Isa,
+        /// The shape of the weights does not tell how many there are.
+        groups: usize,
+        grouped: bool,
+        backward: bool,
+        channels_first: bool,
+        /// The taps of every phase.
+        taps: Vec<Vec<usize>>,
+    },
 }
 
 impl Form {
-    /// What `recipe` wants.
-    pub(super) fn of(geometry: &ConvGeometry, recipe: RecipeKind) -> Self {
-        match recipe {
+    /// As they are given.
+    const GIVEN: Self = Self::Rows {
+        taps_first: false,
+        flipped: false,
+    };
+
+    /// What `recipe` wants in `pass`; `taps` are those of its phases, where it is native.
+    pub(super) fn of(
+        geometry: &ConvGeometry,
+        pass: Pass,
+        recipe: &Recipe,
+        taps: Option<Vec<Vec<usize>>>,
+    ) -> Self {
+        let last = geometry.layout() == Layout::ChannelsLast;
+        match (recipe, recipe.blocks(), taps) {
+            (_, Some(blocks), Some(taps)) => Self::Panels {
+                isa: blocks.isa,
+                groups: geometry.groups(),
+                grouped: blocks.grouped,
+                backward: pass == Pass::BackwardInput,
+                channels_first: !last && !blocks.grouped,
+                taps,
+            },
+            (Recipe::Unfold(_), ..) => Self::rows(geometry),
             // The reference loops read weights as they are given.
-            RecipeKind::Naive => Self {
-                taps_first: false,
-                flipped: false,
-            },
-            RecipeKind::Unfold => Self {
-                taps_first: geometry.layout() == Layout::ChannelsLast && geometry.patch.taps() > 1,
-                flipped: geometry.flips_kernel() && geometry.patch.taps() > 1,
-            },
+            _ => Self::GIVEN,
+        }
+    }
+
+    /// What the engines want.
+    pub(super) fn rows(geometry: &ConvGeometry) -> Self {
+        let several = geometry.patch.taps() > 1;
+        Self::Rows {
+            taps_first: geometry.layout() == Layout::ChannelsLast && several,
+            flipped: geometry.flips_kernel() && several,
         }
     }
 
     /// Whether nothing changes.
     pub(super) fn is_given(&self) -> bool {
-        !self.taps_first && !self.flipped
+        *self == Self::GIVEN
     }
 
     fn name(&self) -> &'static str {
-        match (self.taps_first, self.flipped) {
-            (false, false) => "channels first",
-            (true, false) => "channels last",
-            (false, true) => "channels first, flipped",
-            (true, true) => "channels last, flipped",
+        match self {
+            Self::Rows {
+                taps_first,
+                flipped,
+            } => match (taps_first, flipped) {
+                (false, false) => "channels first",
+                (true, false) => "channels last",
+                (false, true) => "channels first, flipped",
+                (true, true) => "channels last, flipped",
+            },
+            Self::Panels {
+                grouped, backward, ..
+            } => match (grouped, backward) {
+                (false, false) => "panels",
+                (false, true) => "panels, backward",
+                (true, false) => "grouped panels",
+                (true, true) => "grouped panels, backward",
+            },
         }
     }
 
-    /// Calls `pair(given, prepared)` with both places of every weight.
+    /// The error where weights in the form `got` came instead.
+    fn mismatch(&self, got: Option<&Self>) -> Error {
+        let (expected, got) = (self.name(), got.map_or("nothing", Self::name));
+        Error::PreparedWeights {
+            expected,
+            got: if got == expected {
+                "another stride, layout, flip, number of groups or instruction set"
+            } else {
+                got
+            },
+        }
+    }
+
+    /// Elements of the prepared weights.
+    fn len(&self, geometry: &ConvGeometry) -> Result<usize> {
+        match self {
+            Self::Rows { .. } => Ok(geometry.weight_len()),
+            Self::Panels {
+                isa,
+                grouped,
+                backward,
+                taps,
+                ..
+            } => {
+                let roles = Roles::new(geometry, *backward);
+                let taps = taps.iter().map(Vec::len).sum::<usize>();
+                let (matrices, columns) = roles.matrices(*grouped);
+                let columns = Panels::new(*isa, left(*grouped), columns).columns();
+                product(
+                    "prepared weights",
+                    &[matrices, roles.sources * taps, columns],
+                )
+            }
+        }
+    }
+
+    /// Calls `pair(given, prepared)` with both places of every weight that the form holds.
     fn for_each_pair(&self, geometry: &ConvGeometry, mut pair: impl FnMut(usize, usize)) {
         let (channels, taps) = (geometry.channels_per_group(), geometry.patch.taps());
-        for o in 0..geometry.output_channels() {
-            for c in 0..channels {
-                for tap in 0..taps {
-                    // All axes reversed is the row-major order reversed.
-                    let to = if self.flipped { taps - 1 - tap } else { tap };
-                    let within = if self.taps_first {
-                        to * channels + c
-                    } else {
-                        c * taps + to
-                    };
-                    pair(
-                        (o * channels + c) * taps + tap,
-                        o * channels * taps + within,
-                    );
+        match self {
+            Self::Rows {
+                taps_first,
+                flipped,
+            } => {
+                for o in 0..geometry.output_channels() {
+                    for c in 0..channels {
+                        for tap in 0..taps {
+                            // All axes reversed is the row-major order reversed.
+                            let to = if *flipped { taps - 1 - tap } else { tap };
+                            let within = if *taps_first {
+                                to * channels + c
+                            } else {
+                                c * taps + to
+                            };
+                            pair(
+                                (o * channels + c) * taps + tap,
+                                o * channels * taps + within,
+                            );
+                        }
+                    }
+                }
+            }
+            Self::Panels {
+                isa,
+                grouped,
+                backward,
+                channels_first,
+                taps: phases,
+                ..
+            } => {
+                let roles = Roles::new(geometry, *backward);
+                let (matrices, columns) = roles.matrices(*grouped);
+                let panels = Panels::new(*isa, left(*grouped), columns);
+                let mut before = 0;
+                for matrix in 0..matrices {
+                    for phase in phases {
+                        let terms = roles.sources * phase.len();
+                        for (first, width) in panels.each() {
+                            for (index, &tap) in phase.iter().enumerate() {
+                                for source in 0..roles.sources {
+                                    let term = if *channels_first {
+                                        source * phase.len() + index
+                                    } else {
+                                        index * roles.sources + source
+                                    };
+                                    let to = before + first * terms + term * width;
+                                    for column in first..columns.min(first + width) {
+                                        let result = matrix * columns + column;
+                                        let from = roles.given(result, source) * taps + tap;
+                                        pair(from, to + column - first);
+                                    }
+                                }
+                            }
+                        }
+                        before += panels.columns() * terms;
+                    }
                 }
             }
         }
     }
 
-    /// `prepared` ← `given`.
-    pub(super) fn prepare<T: Element>(
-        &self,
-        geometry: &ConvGeometry,
-        given: &[T],
-        prepared: &mut [T],
-    ) {
+    /// `prepared` ← `given`; what belongs to no weight keeps its value.
+    fn prepare<T: Element>(&self, geometry: &ConvGeometry, given: &[T], prepared: &mut [T]) {
         if self.is_given() {
             return prepared.copy_from_slice(given);
         }
@@ -95,52 +222,184 @@ impl Form {
     }
 }
 
+fn left(grouped: bool) -> Left {
+    if grouped {
+        Left::Vectors { step: 0 }
+    } else {
+        Left::Scalars
+    }
+}
+
+/// Channels of the result and of the source of one group, and which of them are inputs.
+struct Roles {
+    groups: usize,
+    results: usize,
+    sources: usize,
+    backward: bool,
+}
+
+impl Roles {
+    fn new(geometry: &ConvGeometry, backward: bool) -> Self {
+        let (outputs, inputs) = (geometry.outputs_per_group(), geometry.channels_per_group());
+        let (results, sources) = if backward {
+            (inputs, outputs)
+        } else {
+            (outputs, inputs)
+        };
+        Self {
+            groups: geometry.groups(),
+            results,
+            sources,
+            backward,
+        }
+    }
+
+    /// How many matrices there are, and their columns.
+    fn matrices(&self, grouped: bool) -> (usize, usize) {
+        if grouped {
+            (1, self.groups * self.results)
+        } else {
+            (self.groups, self.results)
+        }
+    }
+
+    /// The place of a kernel in `[O, C/g]`, by its channel of the result and, in the group, of the source.
+    fn given(&self, result: usize, source: usize) -> usize {
+        if self.backward {
+            let group = result / self.results;
+            (group * self.sources + source) * self.results + result % self.results
+        } else {
+            result * self.sources + source
+        }
+    }
+}
+
+/// A vector whose elements begin with a cache line: an unaligned vector of weights is read from two.
+#[derive(Debug)]
+struct Aligned<T> {
+    data: Vec<T>,
+    begin: usize,
+    len: usize,
+}
+
+impl<T: Element> Aligned<T> {
+    fn zeros(len: usize) -> Result<Self> {
+        const LINE: usize = 64;
+        let data = filled(len + LINE / size_of::<T>(), T::ZERO)?;
+        let begin = data.as_ptr().align_offset(LINE).min(data.len() - len);
+        Ok(Self { data, begin, len })
+    }
+
+    fn as_slice(&self) -> &[T] {
+        &self.data[self.begin..self.begin + self.len]
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [T] {
+        &mut self.data[self.begin..self.begin + self.len]
+    }
+}
+
+impl<T: Element> Clone for Aligned<T> {
+    fn clone(&self) -> Self {
+        // Another allocation begins elsewhere in its cache line.
+        let mut data = vec![T::ZERO; self.data.len()];
+        let begin = data.as_ptr().align_offset(64).min(data.len() - self.len);
+        data[begin..begin + self.len].copy_from_slice(self.as_slice());
+        Self {
+            data,
+            begin,
+            len: self.len,
+        }
+    }
+}
+
 /// Weights in the form that a plan multiplies with, made by `prepare` and shared by any number of calls.
-#[derive(Clone, Debug)]
+///
+/// They serve every plan that wants the same form: other batch and image sizes, for instance.
+#[derive(Debug)]
 pub struct PreparedWeights<T> {
-    pub(super) data: Vec<T>,
+    forms: Vec<(Form, Aligned<T>)>,
     shape: Vec<usize>,
-    form: Form,
+    /// Whether no weight is infinite or NaN.
+    finite: bool,
+}
+
+impl<T: Element> Clone for PreparedWeights<T> {
+    fn clone(&self) -> Self {
+        Self {
+            forms: self.forms.clone(),
+            shape: self.shape.clone(),
+            finite: self.finite,
+        }
+    }
 }
 
 impl<T: Element> PreparedWeights<T> {
-    /// Prepares `weight`, `[O, C/g, kernel…]`, any strides.
-    pub(super) fn new<D: Dimension>(
+    /// Prepares `weight`, `[O, C/g, kernel…]`, any strides, in each of `forms` once.
+    pub(super) fn new<'f, D: Dimension>(
         geometry: &ConvGeometry,
-        form: Form,
+        forms: impl IntoIterator<Item = &'f Form>,
         weight: &ArrayRef<T, D>,
     ) -> Result<Self> {
+        check_weight("weight", geometry, weight.shape())?;
         let mut prepared = Self {
-            data: filled(geometry.weight_len(), T::ZERO)?,
+            forms: Vec::new(),
             shape: geometry.weight_shape(),
-            form,
+            finite: true,
         };
-        prepared.update(geometry, weight)?;
+        for form in forms {
+            if prepared.forms.iter().all(|(held, _)| held != form) {
+                let data = Aligned::zeros(form.len(geometry)?)?;
+                prepared.forms.push((form.clone(), data));
+            }
+        }
+        prepared.fill(geometry, weight)?;
         Ok(prepared)
     }
 
     /// Prepares other weights of the same shape in place; allocates nothing where they are in standard layout.
+    /// Every form held must be one of `forms`.
     pub(super) fn update<D: Dimension>(
+        &mut self,
+        geometry: &ConvGeometry,
+        forms: &[Form; 2],
+        weight: &ArrayRef<T, D>,
+    ) -> Result<()> {
+        check_weight("weight", geometry, weight.shape())?;
+        check_weight("prepared weight", geometry, &self.shape)?;
+        if let Some((other, _)) = self.forms.iter().find(|(held, _)| !forms.contains(held)) {
+            return Err(forms[0].mismatch(Some(other)));
+        }
+        self.fill(geometry, weight)
+    }
+
+    /// The shape has been checked, and the forms are those of the geometry.
+    fn fill<D: Dimension>(
         &mut self,
         geometry: &ConvGeometry,
         weight: &ArrayRef<T, D>,
     ) -> Result<()> {
-        check_weight("weight", geometry, weight.shape())?;
         let weight = standard(weight)?;
-        self.form.prepare(geometry, &weight, &mut self.data);
+        self.finite = weight.iter().all(|weight| weight.to_f64().is_finite());
+        for (form, data) in &mut self.forms {
+            form.prepare(geometry, &weight, data.as_mut_slice());
+        }
         Ok(())
     }
 
-    /// The data, if these weights were prepared for such a geometry and form.
-    pub(super) fn check(&self, geometry: &ConvGeometry, form: Form) -> Result<&[T]> {
+    /// The data in one form, if these weights were prepared for such a geometry and form.
+    pub(super) fn check(&self, geometry: &ConvGeometry, form: &Form) -> Result<&[T]> {
         check_weight("prepared weight", geometry, &self.shape)?;
-        if self.form != form {
-            return Err(Error::PreparedWeights {
-                expected: form.name(),
-                got: self.form.name(),
-            });
-        }
-        Ok(&self.data)
+        let found = self.forms.iter().find(|(held, _)| held == form);
+        let Some((_, data)) = found else {
+            return Err(form.mismatch(self.forms.first().map(|(held, _)| held)));
+        };
+        Ok(data.as_slice())
+    }
+
+    /// Whether no weight is infinite or NaN.
+    pub(super) fn is_finite(&self) -> bool {
+        self.finite
     }
 
     /// The shape of the weights, `[O, C/g, kernel…]`.

@@ -49,7 +49,7 @@ pub trait Engine<T: Element>: fmt::Debug + Send + Sync {
     ) -> Result<()>;
 }
 
-/// Which engine multiplies.
+/// Which engine multiplies: unfolded patches, and locally connected layers. The native recipes need none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EngineKind {
     /// The `matrixmultiply` crate: always there.

@@ -12,6 +12,7 @@ mod patch;
 mod per_axis;
 mod pool;
 mod receptive;
+mod sweep;
 mod transposed;
 mod window;
 
@@ -24,6 +25,7 @@ pub use per_axis::PerAxis;
 pub(crate) use pool::spatial_rank;
 pub use pool::{PoolGeometry, PoolOptions};
 pub use receptive::{ReceptiveField, receptive_field};
+pub(crate) use sweep::SweepAxis;
 pub use transposed::{TransposedGeometry, TransposedOptions};
 pub use window::Divisor;
 pub(crate) use window::{Taps, WindowAxis};

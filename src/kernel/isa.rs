@@ -9,6 +9,7 @@
 //! The fields are private to this file and the only constructors ask the CPU.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 /// The CPU has AVX-512F.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,6 +60,38 @@ impl Isa {
             (Some(token), _) => Self::Avx512(token),
             (None, Some(token)) => Self::Avx2Fma(token),
             (None, None) => Self::Portable,
+        }
+    }
+
+    /// The widest that this CPU has and the variable `GEMMCONV_ISA` (`avx512`, `avx2`, `portable`) allows.
+    ///
+    /// The variable is read once. A name that it does not know, or a set that the CPU lacks, changes nothing.
+    pub fn selected() -> Self {
+        static SELECTED: OnceLock<Isa> = OnceLock::new();
+        *SELECTED.get_or_init(|| {
+            let wanted = std::env::var("GEMMCONV_ISA").unwrap_or_default();
+            let found = Self::available()
+                .into_iter()
+                .find(|isa| isa.name() == wanted);
+            found.unwrap_or_else(Self::detect)
+        })
+    }
+
+    /// The name, as the variable `GEMMCONV_ISA` has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Avx512(_) => "avx512",
+            Self::Avx2Fma(_) => "avx2",
+            Self::Portable => "portable",
+        }
+    }
+
+    /// Numbers of type f32 in a vector.
+    pub(crate) fn lanes(&self) -> usize {
+        match self {
+            Self::Avx512(_) => 16,
+            Self::Avx2Fma(_) => 8,
+            Self::Portable => 4,
         }
     }
 

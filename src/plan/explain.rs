@@ -38,7 +38,6 @@ impl Decision {
         geometry: &ConvGeometry,
         pass: Pass,
         engine: &'static str,
-        forced: bool,
     ) -> Explanation {
         let recipe = self.recipe(pass).clone();
         let bytes = self.element_bytes as u128;
@@ -49,7 +48,7 @@ impl Decision {
             + geometry.output_len() as u128;
         Explanation {
             pass,
-            why: why(geometry, &recipe, forced),
+            why: why(geometry, &recipe, &self.reasons[pass as usize]),
             engine: recipe.kind().uses_engine().then_some(engine),
             product: match pass {
                 Pass::Forward => (o, columns, k),
@@ -68,31 +67,42 @@ impl Decision {
     }
 }
 
-fn why(geometry: &ConvGeometry, recipe: &Recipe, forced: bool) -> String {
-    let choice = if forced {
-        "asked for"
-    } else {
-        "handles every geometry"
-    };
-    let Recipe::Unfold(tiles) = recipe else {
-        return format!("{choice}: the reference loops");
-    };
-    let patches = match tiles.patches {
-        Patches::Image => {
-            "one tap, stride 1 and no padding make the image its own patch matrix".to_owned()
+fn why(geometry: &ConvGeometry, recipe: &Recipe, reason: &str) -> String {
+    let how = match recipe {
+        Recipe::Naive => "the reference loops".to_owned(),
+        Recipe::Unfold(tiles) => {
+            let patches = match tiles.patches {
+                Patches::Image => {
+                    "one tap, stride 1 and no padding make the image its own patch matrix"
+                        .to_owned()
+                }
+                Patches::Tile => format!(
+                    "patches are unfolded {} × {} at a time",
+                    tiles.rows, tiles.columns
+                ),
+            };
+            let shared = match geometry.layout() {
+                Layout::ChannelsFirst if tiles.images > 1 => {
+                    format!("; {} small images share a product", tiles.images)
+                }
+                _ => String::new(),
+            };
+            format!("{patches}{shared}")
         }
-        Patches::Tile => format!(
-            "patches are unfolded {} × {} at a time",
-            tiles.rows, tiles.columns
-        ),
-    };
-    let shared = match geometry.layout() {
-        Layout::ChannelsFirst if tiles.images > 1 => {
-            format!("; {} small images share a product", tiles.images)
+        Recipe::Direct(blocks) | Recipe::Pointwise(blocks) | Recipe::Grouped(blocks) => {
+            let [planes, rows, columns] = blocks.lengths;
+            let source = if blocks.packed {
+                "through copies of what they read, where padding or layout need one"
+            } else {
+                "from the source itself"
+            };
+            format!(
+                "blocks of {} × {planes} × {rows} × {columns} positions {source}, {}",
+                blocks.images, blocks.isa
+            )
         }
-        _ => String::new(),
     };
-    format!("{choice}: {patches}{shared}")
+    format!("{reason}: {how}")
 }
 
 impl fmt::Display for Explanation {

@@ -1,9 +1,12 @@
 //! WHICH WAY: from sizes to a printable decision. Nothing runs here and no buffer is allocated.
 //!
 //! ```text
-//! geometry + options ─► Recipe per pass { naive | unfold(tiles) } ─► scratch lengths, explanation
+//! geometry + options ─► Recipe per pass { direct, pointwise, grouped (blocks) | unfold (tiles) | naive }
+//!                    ─► scratch lengths, explanation
 //! ```
 
+mod blocks;
+mod cost;
 mod explain;
 mod recipe;
 mod tiles;
@@ -15,10 +18,14 @@ use crate::element::Element;
 use crate::error::{Error, Result, product, sum};
 use crate::gemm::{Engine, EngineKind};
 use crate::geometry::ConvGeometry;
+use crate::kernel::Isa;
 use crate::parallel::SERIAL_BELOW;
 
+pub use blocks::Blocks;
+pub(crate) use blocks::{ALIGN, is_thinned, sweep_axes};
 pub use explain::Explanation;
 pub use recipe::{Patches, Recipe, RecipeKind, Tiles};
+pub(crate) use tiles::{SHORT_BLOCK, sums_are_short};
 
 /// Scratch that one thread may use where the caller says nothing: 1 MiB, half of a common L2 cache,
 /// and exactly `matrixmultiply`'s own block of 256 × 1024 floats.
@@ -72,13 +79,18 @@ impl FromStr for Pass {
 /// How a plan is to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanOptions {
-    /// Which engine multiplies.
+    /// Which engine multiplies unfolded patches; the native recipes multiply by themselves.
     pub engine: EngineKind,
-    /// A recipe to use whatever the geometry; `None` lets the plan choose.
+    /// A recipe to use; `None` lets the plan choose for each pass. A plan whose forward pass it cannot do is refused;
+    /// a gradient that it cannot do is left to [`RecipeKind::Unfold`], and the explanation says so.
     pub recipe: Option<RecipeKind>,
+    /// The instruction set of the native recipes; by default [`Isa::selected`], the widest that the CPU has unless the
+    /// variable `GEMMCONV_ISA` says otherwise. Bits of results depend on it.
+    pub isa: Isa,
     /// Most bytes of scratch a thread; 1 MiB by default.
     pub scratch_limit: usize,
-    /// Most bytes of input, output, weights and one thread's scratch together; 64 GiB by default.
+    /// Most bytes of input, output, weights and one thread's scratch together; 64 GiB by default. The prepared forms of
+    /// the weights are not counted.
     pub memory_budget: usize,
     /// Multiply-adds of a pass below which one thread does it all; 2²⁰ by default.
     pub serial_below: u128,
@@ -89,6 +101,7 @@ impl Default for PlanOptions {
         Self {
             engine: EngineKind::default(),
             recipe: None,
+            isa: Isa::selected(),
             scratch_limit: DEFAULT_SCRATCH_LIMIT,
             memory_budget: DEFAULT_MEMORY_BUDGET,
             serial_below: SERIAL_BELOW,
@@ -97,18 +110,24 @@ impl Default for PlanOptions {
 }
 
 impl PlanOptions {
-    /// The default engine, the plan's own choice of recipe, 1 MiB of scratch a thread, 64 GiB in all.
+    /// The plan's own choice of recipes, the default engine, the CPU's instruction set, 1 MiB of scratch a thread,
+    /// 64 GiB in all.
     pub fn new() -> Self {
         Self::default()
     }
-    /// Sets the engine.
+    /// Sets the engine that multiplies unfolded patches.
     pub fn engine(mut self, engine: EngineKind) -> Self {
         self.engine = engine;
         self
     }
-    /// Forces a recipe.
+    /// Forces a recipe, see [`PlanOptions::recipe`](Self#structfield.recipe).
     pub fn recipe(mut self, recipe: RecipeKind) -> Self {
         self.recipe = Some(recipe);
+        self
+    }
+    /// Sets the instruction set of the native recipes.
+    pub fn isa(mut self, isa: Isa) -> Self {
+        self.isa = isa;
         self
     }
     /// Sets the most bytes of scratch a thread may use.
@@ -128,10 +147,11 @@ impl PlanOptions {
     }
 }
 
-/// The decision for one geometry: a recipe for every pass.
+/// The decision for one geometry: a recipe for every pass, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decision {
     recipes: [Recipe; 3],
+    reasons: [String; 3],
     /// Elements that hold a weight gradient until its order is restored.
     reordered: usize,
     element_bytes: usize,
@@ -141,29 +161,48 @@ impl Decision {
     /// Chooses the recipes of `geometry` for elements of type `T`.
     ///
     /// # Errors
-    /// Sizes that the engine's integers cannot hold; more memory than the budget.
+    /// A recipe that cannot do the forward pass of this geometry; sizes that the engine's integers cannot hold;
+    /// more memory than the budget.
     pub(crate) fn new<T: Element>(
         geometry: &ConvGeometry,
         options: &PlanOptions,
         engine: &dyn Engine<T>,
     ) -> Result<Self> {
-        let kind = options.recipe.unwrap_or(RecipeKind::Unfold);
-        let limit = options.scratch_limit / size_of::<T>();
-        let recipes = Pass::ALL.map(|pass| match kind {
-            RecipeKind::Naive => Recipe::Naive,
-            RecipeKind::Unfold => Recipe::Unfold(Tiles::new(geometry, pass, limit)),
-        });
+        let mut reasons = [const { String::new() }; 3];
+        let mut recipes = [const { Recipe::Naive }; 3];
+        for (index, &pass) in Pass::ALL.iter().enumerate() {
+            (recipes[index], reasons[index]) = match options.recipe {
+                None => cost::choose::<T>(geometry, pass, options),
+                Some(kind) => match cost::recipe::<T>(kind, geometry, pass, options) {
+                    Ok(recipe) => (recipe, "asked for".to_owned()),
+                    Err(wanted) if pass == Pass::Forward => {
+                        return Err(Error::Unsupported {
+                            what: kind.name(),
+                            wanted,
+                        });
+                    }
+                    Err(why) => {
+                        let why = format!("no {kind}: {why}");
+                        (cost::unfold::<T>(geometry, pass, options), why)
+                    }
+                },
+            };
+        }
+        let reorders = geometry.reorders_weights()
+            && recipes[Pass::BackwardWeight as usize].kind() == RecipeKind::Unfold;
         let decision = Self {
             recipes,
-            reordered: match kind {
-                RecipeKind::Unfold if geometry.reorders_weights() => geometry.weight_len(),
-                _ => 0,
-            },
+            reasons,
+            reordered: if reorders { geometry.weight_len() } else { 0 },
             element_bytes: size_of::<T>(),
         };
         // The budget first, so that a request beyond both is refused alike by every engine.
         decision.check_budget(geometry, options)?;
-        if kind == RecipeKind::Unfold {
+        if decision
+            .recipes
+            .iter()
+            .any(|recipe| recipe.kind().uses_engine())
+        {
             decision.check_engine(geometry, engine)?;
         }
         Ok(decision)
@@ -176,10 +215,7 @@ impl Decision {
 
     /// Elements of scratch that one thread needs in `pass`.
     pub(crate) fn lane_len(&self, pass: Pass) -> usize {
-        match self.recipe(pass) {
-            Recipe::Naive => 0,
-            Recipe::Unfold(tiles) => tiles.scratch_len(),
-        }
+        self.recipe(pass).scratch_len()
     }
 
     /// Elements of scratch that all threads share in `pass`.
@@ -198,8 +234,8 @@ impl Decision {
         engine: &dyn Engine<T>,
     ) -> Result<()> {
         let columns = self.recipes.iter().map(|recipe| match recipe {
-            Recipe::Naive => 0,
             Recipe::Unfold(tiles) => tiles.columns,
+            _ => 0,
         });
         let sizes = [
             geometry.positions(),

@@ -3,30 +3,50 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::Blocks;
+
 /// A way to compute a convolution, without its numbers.
+///
+/// `Direct`, `Pointwise` and `Grouped` are the native recipes: f32 alone, no engine, no patch matrix. Each pass of a
+/// plan has its own recipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RecipeKind {
     /// The reference loops.
     Naive,
-    /// Patches unfolded tile by tile, an engine's product, and fold.
+    /// Patches unfolded tile by tile, an engine's product, and fold: every geometry, f32 and f64.
     Unfold,
+    /// Native products that read patches out of the image; the lanes of a vector are channels of the result.
+    Direct,
+    /// The same for kernels of one tap, where patches are pixels.
+    Pointwise,
+    /// Native products whose lanes are the channels of several groups: depthwise and small groups.
+    Grouped,
 }
 
 impl RecipeKind {
     /// All recipes.
-    pub const ALL: [Self; 2] = [Self::Naive, Self::Unfold];
+    pub const ALL: [Self; 5] = [
+        Self::Naive,
+        Self::Unfold,
+        Self::Direct,
+        Self::Pointwise,
+        Self::Grouped,
+    ];
 
     /// The name, as [`FromStr`] reads it.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Naive => "naive",
             Self::Unfold => "unfold",
+            Self::Direct => "direct",
+            Self::Pointwise => "pointwise",
+            Self::Grouped => "grouped",
         }
     }
 
     /// Whether an engine takes part.
     pub fn uses_engine(&self) -> bool {
-        *self != Self::Naive
+        *self == Self::Unfold
     }
 }
 
@@ -55,6 +75,12 @@ pub enum Recipe {
     Naive,
     /// Patches unfolded tile by tile, an engine's product, and fold.
     Unfold(Tiles),
+    /// Native products that read patches out of the image.
+    Direct(Blocks),
+    /// The same for kernels of one tap.
+    Pointwise(Blocks),
+    /// Native products whose lanes are the channels of several groups.
+    Grouped(Blocks),
 }
 
 impl Recipe {
@@ -63,6 +89,28 @@ impl Recipe {
         match self {
             Self::Naive => RecipeKind::Naive,
             Self::Unfold(_) => RecipeKind::Unfold,
+            Self::Direct(_) => RecipeKind::Direct,
+            Self::Pointwise(_) => RecipeKind::Pointwise,
+            Self::Grouped(_) => RecipeKind::Grouped,
+        }
+    }
+
+    /// The blocks of a native recipe.
+    pub fn blocks(&self) -> Option<&Blocks> {
+        match self {
+            Self::Naive | Self::Unfold(_) => None,
+            Self::Direct(blocks) | Self::Pointwise(blocks) | Self::Grouped(blocks) => Some(blocks),
+        }
+    }
+
+    /// Elements of scratch that one thread needs.
+    pub fn scratch_len(&self) -> usize {
+        match self {
+            Self::Naive => 0,
+            Self::Unfold(tiles) => tiles.scratch_len(),
+            Self::Direct(blocks) | Self::Pointwise(blocks) | Self::Grouped(blocks) => {
+                blocks.scratch_len()
+            }
         }
     }
 }

@@ -46,10 +46,10 @@ const STAGED_OUTPUTS: usize = 256;
 const SHORT_SUMS: RangeInclusive<usize> = 200..=512;
 
 /// Columns of a tile of a short weight gradient.
-const SHORT_BLOCK: usize = 48;
+pub(crate) const SHORT_BLOCK: usize = 48;
 
 /// Whether the terms of the weight gradient are summed in short blocks.
-fn sums_are_short(geometry: &ConvGeometry) -> bool {
+pub(crate) fn sums_are_short(geometry: &ConvGeometry) -> bool {
     SHORT_SUMS.contains(&geometry.positions().saturating_mul(geometry.batch()))
 }
 

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use gemmconv::kernel::Isa;
 use gemmconv::{
     Axis, ConvGeometry, ConvOptions, ConvPlan, Element, Epilogue, Error, Layout, LocalPlan,
     Padding, PaddingMode, Pass, PatchGeometry, PerAxis, PlanOptions, RecipeKind,
@@ -79,11 +80,17 @@ fn padding(random: &mut Random, rank: usize) -> Padding {
 }
 
 fn plan_options(random: &mut Random) -> PlanOptions {
-    PlanOptions::new()
-        .recipe(random.choose(&RecipeKind::ALL))
-        .scratch_limit(random.choose(&NUMBERS))
-        .memory_budget(1 << 16)
-        .serial_below(random.choose(&[0, u128::MAX]))
+    let (forced, limit) = (random.choose(&RecipeKind::ALL), random.choose(&NUMBERS));
+    let recipe = random.choose(&[None, None, Some(forced)]);
+    let limit = random.choose(&[limit, 1 << 12, 1 << 20]);
+    PlanOptions {
+        recipe,
+        ..PlanOptions::new()
+            .isa(random.choose(&Isa::available()))
+            .scratch_limit(limit)
+            .memory_budget(1 << 16)
+            .serial_below(random.choose(&[0, u128::MAX]))
+    }
 }
 
 /// Plans `geometry` and, where it is small, runs everything on zeros.
@@ -150,7 +157,10 @@ fn convolution(random: &mut Random) -> Result<bool, Error> {
     if let Ok(fewer) = fewer {
         let _ = run::<f32>(&fewer, &chosen)?;
     }
-    run::<f64>(&geometry, &chosen)
+    match random.choose(&[true, false]) {
+        true => run::<f32>(&geometry, &chosen),
+        false => run::<f64>(&geometry, &chosen),
+    }
 }
 
 /// One random request of a transposed convolution.

@@ -78,7 +78,7 @@ fn a_forced_recipe_of_a_local_layer() {
     );
 }
 
-/// Channels last, the weight gradient is reordered in scratch that all threads share: the budget and the
+/// Channels last, the weight gradient of an engine is reordered in scratch that all threads share: the budget and the
 /// explanation count it.
 #[test]
 fn shared_scratch_is_counted() {
@@ -92,7 +92,9 @@ fn shared_scratch_is_counted() {
     ] {
         let plan = ConvPlan::<f32>::new(
             &geometry(layout),
-            &PlanOptions::new().serial_below(u128::MAX),
+            &PlanOptions::new()
+                .recipe(RecipeKind::Unfold)
+                .serial_below(u128::MAX),
         )
         .unwrap();
         let explanation = plan.explain(Pass::BackwardWeight);

@@ -1,6 +1,6 @@
 //! |d| ≤ K · u · Σ |x| |w|: the bound for a sum of K products in any order, u half a unit in the last place of one.
 
-use gemmconv::{ConvOptions, Element, Layout, RecipeKind, TransposedGeometry, TransposedOptions};
+use gemmconv::{ConvOptions, Element, Layout, TransposedGeometry, TransposedOptions};
 use ndarray::Dimension;
 
 use crate::support::{Answers, Failures, LAYOUTS, Operands, Random, Way};
@@ -46,8 +46,7 @@ fn check_rounding<T: Element>(
 #[test]
 fn rounding_stays_below_the_general_bound() {
     let mut failures = Failures::new();
-    let exactly = Way::all(&[1])[0];
-    assert_eq!(exactly.recipe, RecipeKind::Naive);
+    let exactly = Way::LOOPS;
     for case in LAYOUTS.into_iter().flat_map(long_sums) {
         let geometry = case.geometry();
         let operands = Operands::<f32>::reals(15, &geometry);
@@ -63,7 +62,7 @@ fn rounding_stays_below_the_general_bound() {
             positions,
             positions,
         ];
-        for way in Way::all(&[1, 2]) {
+        for way in Way::on::<f32>(&geometry, &[1, 2]) {
             let name = format!("{case:?} ({way})");
             check_rounding(
                 &mut failures,
@@ -75,14 +74,14 @@ fn rounding_stays_below_the_general_bound() {
             );
         }
     }
-    failures.finish(5 * 2 * 3 * 4);
+    failures.finish(5 * 2 * Way::FEWEST * 4);
 }
 
 /// In the transposed convolution the sum of y is the one of the twin's dx, and that of dx the one of its y.
 #[test]
 fn rounding_of_transposed_convolutions_stays_below_the_general_bound() {
     let mut failures = Failures::new();
-    let exactly = Way::all(&[1])[0];
+    let exactly = Way::LOOPS;
     for layout in LAYOUTS {
         let options = TransposedOptions::new().stride(2).padding(1).layout(layout);
         let geometry =
@@ -98,7 +97,7 @@ fn rounding_of_transposed_convolutions_stays_below_the_general_bound() {
         let exact = wide.transposed(&geometry, exactly);
         let sizes = wide.map(f64::abs).transposed(&geometry, exactly);
         let terms = [256 * 4 + 1, 128 * 16, 2 * 25, 2 * 100];
-        for way in Way::all(&[1, 2]) {
+        for way in Way::on::<f32>(geometry.twin(), &[1, 2]) {
             let name = format!("{} ({way})", layout.name());
             check_rounding(
                 &mut failures,
@@ -110,5 +109,5 @@ fn rounding_of_transposed_convolutions_stays_below_the_general_bound() {
             );
         }
     }
-    failures.finish(2 * 3 * 4);
+    failures.finish(2 * Way::FEWEST * 4);
 }

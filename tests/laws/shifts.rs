@@ -51,7 +51,7 @@ fn shifting_the_image_shifts_the_result() {
             } else {
                 1
             };
-            for way in Way::all(&[1, 2]) {
+            for way in Way::on::<f32>(&geometry, &[1, 2]) {
                 let y = operands.conv(&geometry, way).y;
                 for (axis, by) in (first_axis..first_axis + input.len() - 2)
                     .flat_map(|axis| [(axis, 1), (axis, 3)])
@@ -87,9 +87,8 @@ fn a_delta_kernel_copies_the_image() {
         let geometry = case.geometry();
         let operands = Operands::<f64>::integers(5, &geometry);
         let image = from_layout(layout, &operands.x);
-        for (tap, way) in
-            (0..9).flat_map(|tap| Way::all(&[1, 2]).into_iter().map(move |way| (tap, way)))
-        {
+        let ways = Way::on::<f32>(&geometry, &[1, 2]);
+        for (tap, way) in (0..9).flat_map(|tap| ways.iter().map(move |&way| (tap, way))) {
             let taps = [tap / 3, tap % 3];
             let mut delta = operands.clone();
             delta.b.fill(0.0);
@@ -158,7 +157,7 @@ fn layouts_are_told_apart_where_all_sizes_are_equal() {
                     &expected,
                 );
                 let geometry = ConvGeometry::new(x.shape(), w.shape(), &options).unwrap();
-                for way in Way::all(&[1, 2]) {
+                for way in Way::on::<f32>(&geometry, &[1, 2]) {
                     let operands = Operands {
                         x: x.clone(),
                         w: w.clone(),
@@ -183,27 +182,23 @@ fn layouts_are_told_apart_where_all_sizes_are_equal() {
 fn a_flip_is_a_reversed_kernel() {
     let mut cases = table();
     cases.retain(|case| case.options.flip_kernel);
-    on(
-        &cases,
-        &Way::all(&[1, 2]),
-        |failures, name, case, geometry, way| {
-            let operands = Operands::<f64>::integers(6, geometry);
-            let flipped = operands.conv(geometry, way);
-            let plain = Case {
-                options: case.options.clone().flip_kernel(false),
-                ..case.clone()
-            };
-            let other = Operands {
-                w: reversed(&operands.w),
-                ..operands
-            };
-            let mut plain = other.conv(&plain.geometry(), way);
-            plain.dw = reversed(&plain.dw);
-            for ((what, got), (_, expected)) in flipped.named().into_iter().zip(plain.named()) {
-                failures.equal(&format!("{name}: {what}"), got, expected);
-            }
-        },
-    );
+    on::<f32>(&cases, &[1, 2], |failures, name, case, geometry, way| {
+        let operands = Operands::<f64>::integers(6, geometry);
+        let flipped = operands.conv(geometry, way);
+        let plain = Case {
+            options: case.options.clone().flip_kernel(false),
+            ..case.clone()
+        };
+        let other = Operands {
+            w: reversed(&operands.w),
+            ..operands
+        };
+        let mut plain = other.conv(&plain.geometry(), way);
+        plain.dw = reversed(&plain.dw);
+        for ((what, got), (_, expected)) in flipped.named().into_iter().zip(plain.named()) {
+            failures.equal(&format!("{name}: {what}"), got, expected);
+        }
+    });
 }
 
 /// A kernel with zeros between its taps, as dilation puts them there.
@@ -248,7 +243,7 @@ fn dilation_is_a_kernel_with_zeros_between_its_taps() {
                 ..operands.clone()
             };
             let other = Case::new(input, plain.w.shape(), options).geometry();
-            for way in Way::all(&[1, 2]) {
+            for way in Way::on::<f32>(&geometry, &[1, 2]) {
                 let (got, expected) = (operands.conv(&geometry, way), plain.conv(&other, way));
                 let name = format!("{dilated:?} ({way})");
                 failures.equal(&format!("{name}: y"), &got.y, &expected.y);
@@ -294,6 +289,12 @@ fn groups_are_separate_convolutions() {
             };
             let alone = case.options.clone().groups(1);
             let alone = ConvGeometry::new(separate.x.shape(), separate.w.shape(), &alone).unwrap();
+            // Small groups have a recipe that one group has not.
+            let way = if way.takes::<f32>(&alone) {
+                way
+            } else {
+                Way::LOOPS
+            };
             let expected = separate.conv(&alone, way);
             let got = Answers {
                 y: of(&whole.y, channels),

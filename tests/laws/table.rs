@@ -1,6 +1,6 @@
 //! The convolutions that every law is tried on.
 
-use gemmconv::{ConvGeometry, ConvOptions, Padding, PaddingMode};
+use gemmconv::{ConvGeometry, ConvOptions, Element, Padding, PaddingMode};
 use ndarray::{ArrayD, Axis};
 
 use crate::support::{Failures, LAYOUTS, Way};
@@ -104,22 +104,24 @@ pub fn table() -> Vec<Case> {
     table
 }
 
-/// Runs `law` on every case of the table by every way on one and two threads.
+/// Runs `law` on every case of the table by every way of f32 on one and two threads.
 pub fn everywhere(law: impl Fn(&mut Failures, &str, &Case, &ConvGeometry, Way)) {
-    on(&table(), &Way::all(&[1, 2]), law);
+    on::<f32>(&table(), &[1, 2], law);
 }
 
-/// Runs `law` on each of `cases` by each of `ways`; it must check something on each.
-pub fn on(
+/// Runs `law` on each of `cases` by every way that takes it in `T`; it must check something on each.
+pub fn on<T: Element>(
     cases: &[Case],
-    ways: &[Way],
+    threads: &[usize],
     law: impl Fn(&mut Failures, &str, &Case, &ConvGeometry, Way),
 ) {
     let mut failures = Failures::new();
+    let mut runs = 0;
     for case in cases {
         let geometry = case.geometry();
-        for &way in ways {
+        for way in Way::on::<T>(&geometry, threads) {
             let before = failures.checks();
+            runs += 1;
             law(
                 &mut failures,
                 &format!("{case:?} ({way})"),
@@ -133,7 +135,12 @@ pub fn on(
             );
         }
     }
-    failures.finish(cases.len() * ways.len());
+    assert!(
+        runs >= cases.len() * 3,
+        "{runs} runs of {} cases",
+        cases.len()
+    );
+    failures.finish(runs);
 }
 
 /// What stands in constant padding adds to y without being a part of x.

@@ -231,7 +231,7 @@ fn a_transposed_convolution_is_the_adjoint_and_the_zero_inserted_form() {
                 &from_layout(layout, &one.unwrap()),
                 &expected,
             );
-            for way in Way::all(&[1, 2]) {
+            for way in Way::on::<f32>(geometry.twin(), &[1, 2]) {
                 let name = format!("{case:?}, {} ({way})", layout.name());
                 let answers = operands.transposed(&geometry, way);
                 failures.equal(&name, &from_layout(layout, &answers.y), &expected);
@@ -267,5 +267,5 @@ fn a_transposed_convolution_is_the_adjoint_and_the_zero_inserted_form() {
             }
         }
     }
-    failures.finish(TRANSPOSED.len() * 2 * 3 * 5);
+    failures.finish(TRANSPOSED.len() * 2 * Way::FEWEST * 5);
 }

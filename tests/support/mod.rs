@@ -1,17 +1,19 @@
 //! What the tests of the convolution share: a report of all failures, operands, layouts, and every way to plan.
 
 // Every test file compiles this module for itself and uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
-use std::fmt;
+mod ways;
+
 use std::sync::OnceLock;
 
 use gemmconv::{
-    ConvGeometry, ConvPlan, Element, EngineKind, Epilogue, Layout, PlanOptions, RecipeKind,
-    TransposedGeometry, TransposedPlan, Wanted,
+    ConvGeometry, ConvPlan, Element, Epilogue, Layout, TransposedGeometry, TransposedPlan, Wanted,
 };
 use ndarray::{ArrayD, Dimension, IxDyn};
 use rayon::{ThreadPool, ThreadPoolBuilder};
+
+pub use ways::{Way, takes};
 
 /// Failures of a table, all reported together, and how many checks there were.
 #[derive(Default)]
@@ -107,58 +109,6 @@ impl Failures {
     }
 }
 
-/// A recipe, an engine and a number of threads.
-#[derive(Clone, Copy, Debug)]
-pub struct Way {
-    pub recipe: RecipeKind,
-    pub engine: EngineKind,
-    pub threads: usize,
-}
-
-impl Way {
-    /// Every recipe on every engine with each number of threads; the loops know neither engines nor threads.
-    pub fn all(threads: &[usize]) -> Vec<Self> {
-        let mut ways = Vec::new();
-        for recipe in RecipeKind::ALL {
-            let (engines, threads) = match recipe {
-                RecipeKind::Naive => (vec![EngineKind::MatrixMultiply], &threads[..1]),
-                _ => (EngineKind::available(), threads),
-            };
-            for engine in engines {
-                ways.extend(threads.iter().map(|&threads| Self {
-                    recipe,
-                    engine,
-                    threads,
-                }));
-            }
-        }
-        ways
-    }
-
-    /// Options that force this way, and threads however small the work.
-    pub fn options(&self) -> PlanOptions {
-        PlanOptions::new()
-            .recipe(self.recipe)
-            .engine(self.engine)
-            .serial_below(0)
-    }
-
-    /// Runs `work` with this way's threads.
-    pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        pool(self.threads).install(work)
-    }
-}
-
-impl fmt::Display for Way {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{}, {}, {} threads",
-            self.recipe, self.engine, self.threads
-        )
-    }
-}
-
 /// The pool of 1, 2 or 3 threads.
 pub fn pool(threads: usize) -> &'static ThreadPool {
     static POOLS: [OnceLock<ThreadPool>; 3] = [const { OnceLock::new() }; 3];
@@ -221,10 +171,31 @@ impl<T: Element> Operands<T> {
         }
     }
 
-    /// The convolution and its gradients.
+    /// The same numbers in f32, where that changes none of them and no sum is rounded.
+    fn in_f32(&self) -> Operands<f32> {
+        assert_eq!(T::NAME, f64::NAME, "no way of f32 stands in for another");
+        let single = self.map(|value| value.to_f64() as f32);
+        let all = single
+            .x
+            .iter()
+            .chain(&single.w)
+            .chain(&single.b)
+            .chain(&single.dy);
+        assert!(
+            all.into_iter()
+                .all(|value| value.fract() == 0.0 && value.abs() < 1e4),
+            "f32 stands in for f64 on small integers only"
+        );
+        single
+    }
+
+    /// The convolution and its gradients. Integers of f64 go through f32 where the way knows that alone.
     pub fn conv(&self, geometry: &ConvGeometry, way: Way) -> Answers<T> {
+        if !way.takes::<T>(geometry) {
+            return self.in_f32().conv(geometry, way).convert();
+        }
         let plan = ConvPlan::new(geometry, &way.options()).unwrap();
-        assert_eq!(plan.recipe(), way.recipe);
+        assert!(way.recipe.is_none_or(|recipe| plan.recipe() == recipe));
         let weights = plan.prepare(&self.w).unwrap();
         let epilogue = Epilogue::none().bias(&self.b);
         way.run(|| {
@@ -240,8 +211,11 @@ impl<T: Element> Operands<T> {
         })
     }
 
-    /// The transposed convolution and its gradients.
+    /// The transposed convolution and its gradients, as `conv`.
     pub fn transposed(&self, geometry: &TransposedGeometry, way: Way) -> Answers<T> {
+        if !way.takes::<T>(geometry.twin()) {
+            return self.in_f32().transposed(geometry, way).convert();
+        }
         let plan = TransposedPlan::new(geometry, &way.options()).unwrap();
         let weights = plan.prepare(&self.w).unwrap();
         let epilogue = Epilogue::none().bias(&self.b);
@@ -268,6 +242,13 @@ impl<T: Element> Answers<T> {
             ("dw", &self.dw),
             ("db", &self.db),
         ]
+    }
+
+    fn convert<U: Element>(&self) -> Answers<U> {
+        let [y, dx, dw, db] = self
+            .named()
+            .map(|(_, array)| array.mapv(|value| U::from_f64(value.to_f64())));
+        Answers { y, dx, dw, db }
     }
 }
 

@@ -1,0 +1,566 @@
+//! Forward and backward input: a result summed over windows of a source.
+//!
+//! ```text
+//! for each block of the result (in parallel):
+//!     a ← the window of the block                                  copied, or the source itself
+//!     for each phase:                                              forward has one
+//!         result[positions of the phase] ← finish( a[rows + terms] · weights of the phase )
+//!
+//! rows[position]  = distance of its window in a       terms[channel, tap] = distance in the window
+//! weights         [group][phase][panel][term][width]; grouped [phase][panel][term][lane]
+//! ```
+
+use ndarray::{ArrayView3, ArrayViewMut3, ArrayViewMut4, Axis, s};
+
+use super::aligned;
+use super::pack::{Place, Source, Strides};
+use crate::error::{Error, Result};
+use crate::geometry::{ConvGeometry, Layout};
+use crate::kernel::{Finish, Left, MOST_LANES, Map, Panels, Product, Slide, offsets};
+use crate::parallel::{Lanes, try_for_each_tile};
+use crate::plan::{Blocks, Pass, is_thinned, sweep_axes};
+use crate::unfold::planes;
+
+/// Lines of one task of a depthwise pass: neighbours read the same rows.
+const SLIDE_ROWS: usize = 16;
+
+/// What happens to every element last.
+#[derive(Clone, Copy)]
+pub(in crate::conv) struct Finale<'a> {
+    pub(in crate::conv) bias: Option<&'a [f32]>,
+    pub(in crate::conv) residual: Option<&'a [f32]>,
+    pub(in crate::conv) map: Map,
+}
+
+/// The positions of the result that share their taps.
+#[derive(Clone, Debug)]
+pub(super) struct Phase {
+    first: [usize; 3],
+    /// Places in the kernel, in the order of the terms.
+    pub(super) taps: Vec<usize>,
+    pub(super) terms: Vec<u32>,
+    /// Rows of a whole block where there is one phase, else of one line.
+    rows: Vec<u32>,
+    /// Terms of the phases before.
+    pub(super) before: usize,
+}
+
+/// A pass that reads windows.
+#[derive(Clone, Debug)]
+pub(in crate::conv) struct Sweep {
+    pub(super) source: Source,
+    pub(super) blocks: Blocks,
+    pub(super) batch: usize,
+    pub(super) groups: usize,
+    /// Channels of the result and of the source in one group.
+    pub(super) results: usize,
+    pub(super) sources: usize,
+    strides: Strides,
+    pub(super) phases: Vec<Phase>,
+    /// From one position of a phase to the next.
+    pub(super) steps: [usize; 3],
+}
+
+impl Sweep {
+    /// The sweep of `pass`, forward or backward input.
+    ///
+    /// # Errors
+    /// A geometry that has no sweep; offsets beyond 32 bits.
+    pub(in crate::conv) fn new(
+        geometry: &ConvGeometry,
+        pass: Pass,
+        blocks: &Blocks,
+    ) -> Result<Self> {
+        let unsupported = |wanted| Error::Unsupported {
+            what: "native products",
+            wanted,
+        };
+        let axes = sweep_axes(geometry, pass).map_err(unsupported)?;
+        let (channels, results) = match pass {
+            Pass::BackwardInput => (geometry.output_channels(), geometry.channels_per_group()),
+            _ => (geometry.input_channels(), geometry.outputs_per_group()),
+        };
+        let source = Source {
+            layout: geometry.layout(),
+            mode: match pass {
+                Pass::BackwardInput => Default::default(),
+                _ => geometry.patch.mode,
+            },
+            axes,
+            channels,
+        };
+        let strides = if blocks.packed {
+            source.packed_strides(blocks)
+        } else {
+            source.strides()
+        };
+        let steps = [0, 1, 2].map(|axis| source.axes[axis].phases.len());
+        let mut sweep = Self {
+            source,
+            blocks: *blocks,
+            batch: geometry.batch(),
+            groups: geometry.groups(),
+            results,
+            sources: channels / geometry.groups(),
+            strides,
+            phases: Vec::new(),
+            steps,
+        };
+        sweep.set_phases(geometry)?;
+        Ok(sweep)
+    }
+
+    fn set_phases(&mut self, geometry: &ConvGeometry) -> Result<()> {
+        let kernel = [0, 1, 2].map(|axis| geometry.patch.axes[axis].kernel);
+        let last = geometry.patch.taps() - 1;
+        let mut before = 0;
+        let [planes, rows, columns] = self.steps;
+        for index in 0..planes * rows * columns {
+            let first = [
+                index / columns / rows,
+                index / columns % rows,
+                index % columns,
+            ];
+            let mut taps = Vec::new();
+            let mut places = Vec::new();
+            let of = |axis: usize| &self.source.axes[axis].phases[first[axis]];
+            for z in of(0) {
+                for y in of(1) {
+                    for x in of(2) {
+                        let tap = (z.kernel * kernel[1] + y.kernel) * kernel[2] + x.kernel;
+                        taps.push(if geometry.flips_kernel() {
+                            last - tap
+                        } else {
+                            tap
+                        });
+                        let at = [z.at, y.at, x.at];
+                        places.push((0..3).map(|axis| at[axis] * self.strides.axes[axis]).sum());
+                    }
+                }
+            }
+            let rows = self.rows(first);
+            let phase = Phase {
+                first,
+                terms: offsets(
+                    term_order(self.channels_first(), self.sources, &places)
+                        .map(|(channel, _, place)| channel * self.strides.channel + place),
+                )?,
+                taps,
+                rows: offsets(rows.into_iter())?,
+                before,
+            };
+            before += phase.terms.len();
+            self.phases.push(phase);
+        }
+        Ok(())
+    }
+
+    /// Whether the terms of a product count channels first, taps last.
+    pub(super) fn channels_first(&self) -> bool {
+        self.source.layout == Layout::ChannelsFirst && !self.blocks.grouped
+    }
+
+    /// Where the windows of the positions of a block begin, relative to the window of the block.
+    fn rows(&self, first: [usize; 3]) -> Vec<usize> {
+        let step = |axis: usize| {
+            let sweep = &self.source.axes[axis];
+            let thinned = is_thinned(sweep) && self.blocks.packed;
+            if thinned { 1 } else { sweep.step }
+        };
+        let lengths = [0, 1, 2]
+            .map(|axis| self.source.axes[axis].positions(first[axis], self.blocks.lengths[axis]));
+        let at = |axis: usize, j: usize| j * step(axis) * self.strides.axes[axis];
+        if self.phases_in_all() > 1 {
+            return (0..lengths[2]).map(|j| at(2, j)).collect();
+        }
+        let mut rows = Vec::new();
+        for image in 0..self.blocks.images {
+            for z in 0..lengths[0] {
+                for y in 0..lengths[1] {
+                    for x in 0..lengths[2] {
+                        let pixel = at(0, z) + at(1, y) + at(2, x);
+                        rows.push(image * self.strides.image + pixel);
+                    }
+                }
+            }
+        }
+        rows
+    }
+
+    fn phases_in_all(&self) -> usize {
+        self.steps.iter().product()
+    }
+
+    /// The taps of every phase, in the order of the weights.
+    pub(in crate::conv) fn taps(&self) -> Vec<Vec<usize>> {
+        self.phases.iter().map(|phase| phase.taps.clone()).collect()
+    }
+
+    pub(super) fn left(&self) -> Left {
+        if self.blocks.grouped {
+            let step = if self.blocks.plain {
+                self.blocks.isa.lanes()
+            } else {
+                0
+            };
+            Left::Vectors { step }
+        } else {
+            Left::Scalars
+        }
+    }
+
+    /// `y` ← finale(sums over the windows of `x`). Lengths have been checked.
+    pub(in crate::conv) fn run(
+        &self,
+        x: &[f32],
+        weights: &[f32],
+        finale: Finale<'_>,
+        y: &mut [f32],
+        lanes: &Lanes<'_, f32>,
+        threads: usize,
+    ) -> Result<()> {
+        let all = [0, 1, 2].map(|axis| self.source.axes[axis].result);
+        let shape = [self.batch, self.groups * self.results, all.iter().product()];
+        if self.slides(&finale) {
+            return self.slide(x, weights, finale, y, threads);
+        }
+        let (runs, run) = self.blocks.runs(all);
+        let y = in_runs(self.source.layout, [shape[0], shape[1], runs, run], y)?;
+        let residual = finale
+            .residual
+            .map(|residual| planes(self.source.layout, shape, residual))
+            .transpose()?;
+        let positions: usize = self.blocks.lengths.iter().product();
+        let blocks = shape[0].div_ceil(self.blocks.images) * runs * run.div_ceil(positions.max(1));
+        let block = [
+            self.blocks.images,
+            self.channels_per_task(blocks, threads),
+            1,
+            positions,
+        ];
+        try_for_each_tile(
+            y,
+            block,
+            threads > 1,
+            &|[image, channel, index, position], tile| {
+                let mut tile = tile.index_axis_move(Axis(2), 0);
+                let position = index * run + position;
+                let (images, channels, count) = tile.dim();
+                let place = Place::new(image, images, position, count, all);
+                let residual = residual.as_ref().map(|residual| {
+                    residual.slice(s![
+                        image..image + images,
+                        channel..channel + channels,
+                        position..position + count
+                    ])
+                });
+                let bias = finale.bias.map(|bias| &bias[channel..channel + channels]);
+                lanes.with(|scratch| {
+                    let scratch = aligned(scratch);
+                    if self.blocks.grouped {
+                        let lanes = self.blocks.isa.lanes();
+                        let step = if self.blocks.plain { channels } else { lanes };
+                        for first in (0..channels).step_by(step) {
+                            let some = first..(first + step).min(channels);
+                            let part = Part {
+                                bias: bias.map(|bias| &bias[some.clone()]),
+                                residual: residual
+                                    .as_ref()
+                                    .map(|residual| residual.slice(s![.., some.clone(), ..])),
+                                map: finale.map,
+                            };
+                            let tile = tile.slice_mut(s![.., some, ..]);
+                            self.block(x, weights, &place, channel + first, tile, part, scratch);
+                        }
+                    } else {
+                        let part = Part {
+                            bias,
+                            residual,
+                            map: finale.map,
+                        };
+                        self.block(x, weights, &place, channel, tile.view_mut(), part, scratch);
+                    }
+                });
+                Ok(())
+            },
+        )
+    }
+
+    /// Whether a depthwise pass can run along the lines of the source itself, without a copy for the padding.
+    fn slides(&self, finale: &Finale<'_>) -> bool {
+        self.blocks.plain
+            && self
+                .phases
+                .iter()
+                .all(|phase| self.source.slide_axes(phase.first).is_some())
+            && finale.residual.is_none()
+            && !matches!(finale.map, Map::Leaky { .. })
+    }
+
+    /// A depthwise pass along lines.
+    fn slide(
+        &self,
+        x: &[f32],
+        weights: &[f32],
+        finale: Finale<'_>,
+        y: &mut [f32],
+        threads: usize,
+    ) -> Result<()> {
+        let [_, rows, columns] = &self.source.axes;
+        let channels = self.source.channels;
+        let line = columns.result * channels;
+        let got = y.len();
+        let y = ArrayViewMut3::from_shape([self.batch, rows.result, line], y);
+        let y = y.map_err(|_| Error::BufferLength {
+            what: "result",
+            expected: self.batch * rows.result * line,
+            got,
+        })?;
+        let bounds = match finale.map {
+            Map::Clamp { low, high } => Some((low, high)),
+            _ => None,
+        };
+        let columns_in_all = columns.result;
+        let fair = (self.batch * rows.result).div_ceil(2 * threads);
+        let block = [1, SLIDE_ROWS.min(fair), line];
+        try_for_each_tile(y, block, threads > 1, &|[image, first, _], mut tile| {
+            let (rows_here, [_, down, right]) = (tile.len_of(Axis(1)), self.steps);
+            // Rows are cut, columns are not: a tile is one run of memory.
+            let Some(out) = tile.as_slice_mut() else {
+                return Ok(());
+            };
+            for phase in &self.phases {
+                let Some([rows, columns]) = self.source.slide_axes(phase.first) else {
+                    continue;
+                };
+                let slide = Slide {
+                    x: &x[image * self.source.image_len()..],
+                    weights: &weights[channels * phase.before..],
+                    channels,
+                    rows,
+                    columns,
+                    bias: finale.bias,
+                    bounds,
+                };
+                // The first row of the tile that belongs to the phase.
+                let above = (phase.first[1] + down - first % down) % down;
+                let counts = [
+                    rows_here.saturating_sub(above).div_ceil(down),
+                    self.source.axes[2].positions(phase.first[2], columns_in_all),
+                ];
+                let begin = above * line + phase.first[2] * channels;
+                if counts[0] > 0 && counts[1] > 0 {
+                    let steps = [down * line, right * channels];
+                    slide.run(
+                        self.blocks.isa,
+                        &mut out[begin..],
+                        (first + above) / down,
+                        counts,
+                        steps,
+                    );
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Channels of the result of one task: all that read the same window, unless threads would find nothing to do.
+    fn channels_per_task(&self, blocks: usize, threads: usize) -> usize {
+        let all = self.groups * self.results;
+        let most = if self.blocks.plain && self.blocks.packed {
+            self.blocks.channels
+        } else if self.blocks.grouped {
+            all
+        } else {
+            self.results
+        };
+        let tasks = blocks * (all / most.max(1));
+        let wanted = 2 * threads;
+        if threads < 2 || tasks >= wanted || (!self.blocks.grouped && self.groups > 1) {
+            return most;
+        }
+        let fair = most.div_ceil(wanted.div_ceil(tasks.max(1)));
+        Panels::new(self.blocks.isa, self.left(), most)
+            .cut(fair)
+            .min(most)
+    }
+
+    /// One block of the result, channels `channel..` of it.
+    #[allow(clippy::too_many_arguments)]
+    fn block(
+        &self,
+        x: &[f32],
+        weights: &[f32],
+        place: &Place,
+        channel: usize,
+        mut tile: ArrayViewMut3<'_, f32>,
+        part: Part<'_>,
+        scratch: &mut [f32],
+    ) {
+        let group = channel / self.results;
+        let first = group * self.sources;
+        let a: &[f32] = if !self.blocks.packed {
+            &x[self.source.direct(place, first)..]
+        } else {
+            let window = &mut scratch[..self.blocks.window_len()];
+            if self.blocks.plain {
+                let channels = channel..channel + tile.len_of(Axis(1));
+                self.source.pack(x, place, channels, &self.blocks, window);
+            } else if self.blocks.grouped {
+                let mut lanes = [0; MOST_LANES];
+                let count = tile.len_of(Axis(1));
+                for (lane, from) in lanes.iter_mut().enumerate().take(count) {
+                    *from = (channel + lane) / self.results * self.sources;
+                }
+                let shape = [self.sources, self.blocks.pitch()];
+                self.source
+                    .pack_lanes(x, place, &lanes[..count], &self.blocks, shape, window);
+            } else {
+                let channels = first..first + self.sources;
+                self.source.pack(x, place, channels, &self.blocks, window);
+            }
+            window
+        };
+        let (columns, column) = if self.blocks.grouped {
+            (self.groups * self.results, channel)
+        } else {
+            (self.results, channel - group * self.results)
+        };
+        let padded = Panels::new(self.blocks.isa, self.left(), columns).columns();
+        let terms: usize = self.phases.iter().map(|phase| phase.terms.len()).sum();
+        for phase in &self.phases {
+            let group = if self.blocks.grouped { 0 } else { group };
+            let product = Product {
+                left: self.left(),
+                a,
+                rows: &phase.rows,
+                terms: &phase.terms,
+                b: &weights[padded * (group * terms + phase.before)..]
+                    [..padded * phase.terms.len()],
+                columns,
+                first: column,
+            };
+            if self.phases.len() == 1 {
+                self.whole(&product, tile.view_mut(), part);
+            } else {
+                self.lines(&product, phase, place, &mut tile, part);
+            }
+        }
+    }
+
+    /// All positions of a tile in one product, or one for each image.
+    fn whole(&self, product: &Product<'_>, mut tile: ArrayViewMut3<'_, f32>, part: Part<'_>) {
+        // Channels last, the images of a block follow each other.
+        let mut residual = part.residual;
+        let merged = tile.merge_axes(Axis(0), Axis(2));
+        if let (true, Some(residual)) = (merged, &mut residual) {
+            residual.merge_axes(Axis(0), Axis(2));
+        }
+        let positions = tile.len_of(Axis(2));
+        for (image, tile) in tile.axis_iter_mut(Axis(0)).enumerate() {
+            let product = Product {
+                rows: &product.rows[image * positions..(image + 1) * positions],
+                ..*product
+            };
+            let finish = Finish {
+                accumulate: false,
+                bias: part.bias,
+                residual: residual
+                    .as_ref()
+                    .map(|residual| residual.index_axis(Axis(0), image).reversed_axes()),
+                map: part.map,
+            };
+            product.run(self.blocks.isa, tile.reversed_axes(), &finish);
+        }
+    }
+
+    /// The positions of one phase, line by line.
+    fn lines(
+        &self,
+        product: &Product<'_>,
+        phase: &Phase,
+        place: &Place,
+        tile: &mut ArrayViewMut3<'_, f32>,
+        part: Part<'_>,
+    ) {
+        let counts = [0, 1, 2]
+            .map(|axis| self.source.axes[axis].positions(phase.first[axis], place.lengths[axis]));
+        if counts[2] == 0 {
+            return;
+        }
+        let [_, rows, columns] = place.lengths;
+        for image in 0..place.images {
+            for z in 0..counts[0] {
+                for y in 0..counts[1] {
+                    let plane = phase.first[0] + z * self.steps[0];
+                    let row = phase.first[1] + y * self.steps[1];
+                    let begin = (plane * rows + row) * columns + phase.first[2];
+                    let end = (plane * rows + row + 1) * columns;
+                    let line = s![image, .., begin..end;self.steps[2]];
+                    let at = image * self.strides.image
+                        + z * self.source.axes[0].step * self.strides.axes[0]
+                        + y * self.source.axes[1].step * self.strides.axes[1];
+                    let product = Product {
+                        a: &product.a[at..],
+                        rows: &product.rows[..counts[2]],
+                        ..*product
+                    };
+                    let finish = Finish {
+                        accumulate: false,
+                        bias: part.bias,
+                        residual: part
+                            .residual
+                            .map(|residual| residual.slice_move(line).reversed_axes()),
+                        map: part.map,
+                    };
+                    let tile = tile.slice_mut(line);
+                    product.run(self.blocks.isa, tile.reversed_axes(), &finish);
+                }
+            }
+        }
+    }
+}
+
+/// What is added to a part of the result, and its last function.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    bias: Option<&'a [f32]>,
+    residual: Option<ArrayView3<'a, f32>>,
+    map: Map,
+}
+
+/// A batch as `[images, channels, runs, positions of a run]`.
+fn in_runs(
+    layout: Layout,
+    [images, channels, runs, run]: [usize; 4],
+    data: &mut [f32],
+) -> Result<ArrayViewMut4<'_, f32>> {
+    let got = data.len();
+    let view = match layout {
+        Layout::ChannelsFirst => ArrayViewMut4::from_shape([images, channels, runs, run], data),
+        Layout::ChannelsLast => ArrayViewMut4::from_shape([images, runs, run, channels], data)
+            .map(|view| view.permuted_axes([0, 3, 1, 2])),
+    };
+    view.map_err(|_| Error::BufferLength {
+        what: "result",
+        expected: images * channels * runs * run,
+        got,
+    })
+}
+
+/// The terms of a product in order, as (channel, index of the tap, its place).
+pub(super) fn term_order(
+    channels_first: bool,
+    channels: usize,
+    places: &[usize],
+) -> impl Iterator<Item = (usize, usize, usize)> {
+    let taps = places.len();
+    (0..channels * taps).map(move |term| {
+        let (channel, tap) = if channels_first {
+            (term / taps, term % taps)
+        } else {
+            (term % channels, term / channels)
+        };
+        (channel, tap, places[tap])
+    })
+}

@@ -1,0 +1,929 @@
+//! The one product behind every native recipe: its left factor is read out of an image by offsets.
+//!
+//! ```text
+//! out[i, j] ← finish( Σ_t  A[rows[i] + terms[t] (+ j)] · B[t, j] )        i: rows, j: columns, t: terms
+//!
+//! Left::Scalars    A holds one number a row and term, which meets every column     (a dense product)
+//! Left::Vectors    A holds one number a row, term and column                       (depthwise, small groups)
+//!
+//! B is packed in panels:  [panel][term][width], zeros beyond the last column
+//!
+//! for each panel:  for each tile of ROWS rows:
+//!     acc ← 0
+//!     for t in terms:  for i in tile:  acc[i] += A[rows[i] + terms[t]] · B[t]        in registers
+//!     out tile ← finish(acc)
+//! ```
+//!
+//! Forward, rows are output positions and terms patch elements; for the weight's gradient it is the other way
+//! round. Stride, dilation, rank and layout are in the offsets alone.
+//!
+//! Deviations made for speed:
+//! 1. A panel is up to four vectors wide, a tile as many rows as the registers then hold.
+//! 2. Rows are cut into tiles of even height: a short last tile would leave the multiply-add units waiting.
+//! 3. Sums longer than [`SUM`] are made of partial sums of at most that length, which also bounds their rounding.
+//!    All tiles of a strip of rows read one piece of B before they go on to the next, which is asked for meanwhile.
+//! 4. A tile goes straight out where columns are contiguous and whole vectors; else through a small buffer, and
+//!    transposed from there if rows are contiguous.
+
+use std::mem::MaybeUninit;
+
+use ndarray::{ArrayView2, ArrayViewMut2};
+
+use super::Isa;
+use super::portable::Portable;
+use super::simd::Simd;
+use crate::error::{Error, Result};
+
+/// Terms summed in registers before they join the tile. Passing the tile through the buffer costs about a
+/// fiftieth of the time of so many terms. Twice as many miss 1.3e-6 · |sum| + 1e-5 in sums of 585 numbers of size 1.
+const SUM: usize = 256;
+
+/// Numbers of B that are asked for ahead of their use: 1 KiB, where panels stream from L2.
+const AHEAD: usize = 256;
+
+/// Rows whose partial sums are kept together: a piece of B is read for all of them while it is near.
+const STRIP: usize = 60;
+
+/// Places in a slice, counted from a base that varies.
+pub(crate) fn offsets(places: impl Iterator<Item = usize>) -> Result<Vec<u32>> {
+    places
+        .map(|place| u32::try_from(place).map_err(|_| Error::Overflow { what: "offset" }))
+        .collect()
+}
+
+/// How the left factor meets the columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// One number for all columns.
+    Scalars,
+    /// A number for every column; the panel after this one reads `step` further on.
+    Vectors { step: usize },
+}
+
+/// The factors of a product.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Product<'a> {
+    pub(crate) left: Left,
+    pub(crate) a: &'a [f32],
+    /// See [`offsets`].
+    pub(crate) rows: &'a [u32],
+    pub(crate) terms: &'a [u32],
+    /// B in panels, see [`Panels`], and its columns.
+    pub(crate) b: &'a [f32],
+    pub(crate) columns: usize,
+    /// The first column wanted, a multiple of [`Panels::width`]; `out` has as many as are wanted.
+    pub(crate) first: usize,
+}
+
+/// A function of one number, applied last. NaN stays NaN.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Map {
+    Identity,
+    Clamp { low: f32, high: f32 },
+    Leaky { slope: f32 },
+}
+
+impl Map {
+    /// The function at `x`.
+    #[inline(always)]
+    pub(crate) fn apply(self, x: f32) -> f32 {
+        match self {
+            Self::Clamp { low, high } => {
+                let x = if x < low { low } else { x };
+                if x > high { high } else { x }
+            }
+            Self::Leaky { slope } if x < 0.0 => slope * x,
+            _ => x,
+        }
+    }
+}
+
+/// What happens to a sum on its way out: `map(sum + bias[j] + residual[i, j])`, or `out + sum`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Finish<'a> {
+    /// Add to what is there, instead of replacing it.
+    pub(crate) accumulate: bool,
+    /// A number a column.
+    pub(crate) bias: Option<&'a [f32]>,
+    /// Of the shape of `out`.
+    pub(crate) residual: Option<ArrayView2<'a, f32>>,
+    pub(crate) map: Map,
+}
+
+impl Finish<'_> {
+    /// The plain sum.
+    pub(crate) const NONE: Self = Finish {
+        accumulate: false,
+        bias: None,
+        residual: None,
+        map: Map::Identity,
+    };
+}
+
+/// How a matrix of some columns is cut into panels: wide ones, then narrower ones.
+///
+/// ```text
+/// widths in vectors, AVX-512    4 … 4 | 4 … 4 3 | 4 … 4 3 3 | 4 … 4 3 3 3       1, 2 and 3 2 where that is all
+/// others                        2 … 2 | 2 … 2 1
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Panels {
+    lanes: usize,
+    /// Vectors of the wide panels, and how many of those there are.
+    wide: (usize, usize),
+    /// The same for the panels after them.
+    narrow: (usize, usize),
+}
+
+impl Panels {
+    pub(crate) fn new(isa: Isa, left: Left, columns: usize) -> Self {
+        let lanes = isa.lanes();
+        let vectors = columns.div_ceil(lanes).max(1);
+        let (wide, narrow) = match (left, isa) {
+            (Left::Vectors { .. }, _) => ((1, vectors), (1, 0)),
+            (Left::Scalars, Isa::Avx512(_)) => {
+                match (vectors, vectors.next_multiple_of(4) - vectors) {
+                    (1 | 2, _) => ((vectors, 1), (1, 0)),
+                    (5, _) => ((3, 1), (2, 1)),
+                    (_, threes) => ((4, (vectors - 3 * threes) / 4), (3, threes)),
+                }
+            }
+            (Left::Scalars, _) => ((2, vectors / 2), (1, vectors % 2)),
+        };
+        Self {
+            lanes,
+            wide,
+            narrow,
+        }
+    }
+
+    /// Columns of all panels, with the padding.
+    pub(crate) fn columns(&self) -> usize {
+        (self.wide.0 * self.wide.1 + self.narrow.0 * self.narrow.1) * self.lanes
+    }
+
+    /// Whether a panel begins with `column`, or none is left.
+    fn begins(&self, column: usize) -> bool {
+        column >= self.columns() || self.each().any(|(first, _)| first == column)
+    }
+
+    /// The shortest length of at least `least` columns whose multiples all begin with a panel.
+    pub(crate) fn cut(&self, least: usize) -> usize {
+        let all = self.columns();
+        let even = |&length: &usize| (0..all).step_by(length).all(|first| self.begins(first));
+        let ends = self.each().map(|(first, width)| first + width);
+        ends.filter(|&end| end >= least).find(even).unwrap_or(all)
+    }
+
+    /// The first column and the width of every panel.
+    pub(crate) fn each(self) -> impl Iterator<Item = (usize, usize)> {
+        let (wide, lanes) = (self.wide, self.lanes);
+        (0..wide.1 + self.narrow.1).map(move |panel| match panel.checked_sub(wide.1) {
+            None => (panel * wide.0 * lanes, wide.0 * lanes),
+            Some(after) => (
+                (wide.1 * wide.0 + after * self.narrow.0) * lanes,
+                self.narrow.0 * lanes,
+            ),
+        })
+    }
+}
+
+/// A product whose every index has been checked, as pointers.
+struct Job<'a> {
+    left: Left,
+    a: *const f32,
+    rows: &'a [u32],
+    terms: &'a [u32],
+    b: *const f32,
+    panels: Panels,
+    /// The columns of B that are wanted.
+    first: usize,
+    columns: usize,
+    out: *mut f32,
+    /// Distances between rows and between columns of `out`.
+    strides: [isize; 2],
+    residual: Option<(*const f32, [isize; 2])>,
+    accumulate: bool,
+    bias: Option<&'a [f32]>,
+    map: Map,
+}
+
+impl Product<'_> {
+    /// out (rows × columns) ← finish(A · B).
+    ///
+    /// # Panics
+    /// Where a length does not fit: a bug in this crate.
+    pub(crate) fn run(&self, isa: Isa, mut out: ArrayViewMut2<'_, f32>, finish: &Finish<'_>) {
+        let (rows, columns) = out.dim();
+        assert_eq!(rows, self.rows.len(), "rows of a product");
+        if rows == 0 || columns == 0 {
+            return;
+        }
+        let panels = Panels::new(isa, self.left, self.columns);
+        let end = self.first + columns;
+        assert!(
+            panels.begins(self.first)
+                && end <= self.columns
+                && (end == self.columns || panels.begins(end)),
+            "columns {}..{} of {}",
+            self.first,
+            self.first + columns,
+            self.columns
+        );
+        assert!(
+            self.b.len() >= panels.columns() * self.terms.len(),
+            "panels of a product"
+        );
+        let largest = |offsets: &[u32]| offsets.iter().copied().max().unwrap_or(0) as usize;
+        let beyond = match self.left {
+            Left::Scalars => 1,
+            // Panel p reads its columns `step` · p further on.
+            Left::Vectors { step } => {
+                let last = (columns - 1) / isa.lanes();
+                let before = if last > 0 {
+                    (last - 1) * step + isa.lanes()
+                } else {
+                    0
+                };
+                before.max(last * step + columns - last * isa.lanes())
+            }
+        };
+        let reach = largest(self.rows) + largest(self.terms) + beyond;
+        assert!(
+            self.terms.is_empty() || reach <= self.a.len(),
+            "a product reads element {reach} of {}",
+            self.a.len()
+        );
+        if let Some(bias) = finish.bias {
+            assert!(bias.len() >= columns, "bias of a product");
+        }
+        if let Some(residual) = &finish.residual {
+            assert_eq!(residual.dim(), out.dim(), "residual of a product");
+        }
+        let job = Job {
+            left: self.left,
+            a: self.a.as_ptr(),
+            rows: self.rows,
+            terms: self.terms,
+            b: self.b.as_ptr(),
+            panels,
+            first: self.first,
+            columns,
+            strides: [out.strides()[0], out.strides()[1]],
+            out: out.as_mut_ptr(),
+            residual: finish
+                .residual
+                .as_ref()
+                .map(|view| (view.as_ptr(), [view.strides()[0], view.strides()[1]])),
+            accumulate: finish.accumulate,
+            bias: finish.bias,
+            map: finish.map,
+        };
+        // SAFETY: the tokens prove the instruction sets. The assertions above prove every index: A is read at a
+        // row's offset plus a term's plus at most `beyond`, of which the largest sum lies inside; B has every
+        // panel whole; `out` and the residual are views of rows × columns elements, reached by their own strides.
+        unsafe {
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512(token) => avx512(token, &job),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2Fma(token) => avx2(token, &job),
+                _ => job.run(Portable),
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn avx512(token: super::Avx512, job: &Job<'_>) {
+    // SAFETY: the caller's.
+    unsafe { job.run(token) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2(token: super::Avx2Fma, job: &Job<'_>) {
+    // SAFETY: the caller's.
+    unsafe { job.run(token) }
+}
+
+/// Rows on their way out: rows × width of the panel.
+#[repr(align(64))]
+struct Strip {
+    _rows: [f32; STRIP * 64],
+}
+
+/// `total` in even pieces, as (begin, length).
+fn pieces(total: usize, count: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut begin = 0;
+    (0..count).map(move |index| {
+        let length = (total - begin).div_ceil(count - index);
+        begin += length;
+        (begin - length, length)
+    })
+}
+
+impl Job<'_> {
+    /// # Safety
+    /// The indices are checked, and the CPU has `S`.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self, s: S) {
+        let mut strip = MaybeUninit::<Strip>::uninit();
+        let buffer: *mut f32 = strip.as_mut_ptr().cast();
+        let end = self.first + self.columns;
+        let panels = self.panels.each();
+        // Even pieces: the longest decides how much is rounded.
+        let sum = self
+            .terms
+            .len()
+            .div_ceil(self.terms.len().div_ceil(SUM).max(1))
+            .max(1);
+        for (panel, width) in panels.filter(|&(panel, _)| (self.first..end).contains(&panel)) {
+            let column = panel - self.first;
+            let columns = width.min(self.columns - column);
+            let most = match self.left {
+                Left::Scalars => S::ROWS[width / S::LANES - 1],
+                Left::Vectors { .. } => STRIP,
+            };
+            // Where the sum is one piece, a tile may leave as soon as it is done, and straight if it is whole vectors.
+            let (strip, straight) = if self.terms.len() > SUM {
+                (STRIP, false)
+            } else {
+                (most, self.is_plain() && columns == width)
+            };
+            let strips = self.rows.len().div_ceil(strip);
+            let mut row = 0;
+            for index in 0..strips {
+                let rows = (self.rows.len() - row).div_ceil(strips - index);
+                let tiles = rows.div_ceil(most);
+                for term in (0..self.terms.len().max(1)).step_by(sum) {
+                    let terms = &self.terms[term..self.terms.len().min(term + sum)];
+                    for (index, (top, height)) in pieces(rows, tiles).enumerate() {
+                        // SAFETY: see `Product::run`; the strip has room for STRIP rows of the widest panel.
+                        unsafe {
+                            let b = self.b.add(panel * self.terms.len() + term * width);
+                            // A share of the next piece of B, which so comes nearer while this one works.
+                            let share = index % (width / S::LANES) * S::LANES;
+                            let tile = Tile {
+                                a: self.a,
+                                rows: self.rows.as_ptr().add(row + top),
+                                terms,
+                                b,
+                                next: b.wrapping_add(terms.len() * width + share),
+                                exit: if straight {
+                                    self.straight(row + top, column)
+                                } else {
+                                    Exit {
+                                        to: buffer.add(top * width),
+                                        across: width as isize,
+                                        add: term > 0,
+                                        bias: std::ptr::null(),
+                                        bounds: None,
+                                    }
+                                },
+                            };
+                            match self.left {
+                                Left::Scalars => tile.scalars(s, height, width / S::LANES),
+                                Left::Vectors { step } => {
+                                    let a = self.a.add(column / S::LANES * step);
+                                    Tile { a, ..tile }.vectors(s, height, columns);
+                                }
+                            }
+                        }
+                    }
+                }
+                for (top, height) in pieces(rows, if straight { 0 } else { tiles }) {
+                    // SAFETY: the loops above have written these rows.
+                    unsafe {
+                        let buffer = buffer.add(top * width);
+                        self.finish(s, buffer, [height, width], [row + top, column], columns);
+                    }
+                }
+                row += rows;
+            }
+        }
+    }
+
+    /// Whether whole vectors can go straight out of a tile.
+    fn is_plain(&self) -> bool {
+        self.strides[1] == 1 && self.residual.is_none() && !matches!(self.map, Map::Leaky { .. })
+    }
+
+    /// The way straight out from row `row` and column `column` on.
+    ///
+    /// # Safety
+    /// As `run`.
+    unsafe fn straight(&self, row: usize, column: usize) -> Exit {
+        // SAFETY: the row and the column lie in `out`, and the bias has as many numbers as it has columns.
+        unsafe {
+            Exit {
+                to: self.out.offset(row as isize * self.strides[0]).add(column),
+                across: self.strides[0],
+                add: self.accumulate,
+                bias: self
+                    .bias
+                    .map_or(std::ptr::null(), |bias| bias.as_ptr().add(column)),
+                bounds: match self.map {
+                    Map::Clamp { low, high } => Some((low, high)),
+                    _ => None,
+                },
+            }
+        }
+    }
+
+    /// Writes a tile of `height` × `columns`, which begins at `origin`, out of the buffer (rows `width` apart).
+    ///
+    /// # Safety
+    /// As `run`.
+    #[inline(always)]
+    unsafe fn finish<S: Simd>(
+        &self,
+        s: S,
+        buffer: *const f32,
+        [height, width]: [usize; 2],
+        origin: [usize; 2],
+        columns: usize,
+    ) {
+        let at =
+            |[across, along]: [isize; 2]| origin[0] as isize * across + origin[1] as isize * along;
+        // SAFETY: the tile lies inside `out` and inside the residual, which has its shape.
+        let (out, residual) = unsafe {
+            (
+                self.out.offset(at(self.strides)),
+                self.residual
+                    .map(|(from, strides)| (from.offset(at(strides)), strides)),
+            )
+        };
+        let [across, along] = self.strides;
+        let alike = residual.is_none_or(|(_, strides)| strides == self.strides);
+        let residual_at = residual.map(|(from, _)| from);
+        let bias = self.bias.map(|bias| &bias[origin[1]..origin[1] + columns]);
+        // SAFETY: no more than `columns` columns and `height` rows are touched, by the strides of each view.
+        unsafe {
+            if along == 1 && alike {
+                for lane in (0..columns).step_by(S::LANES) {
+                    let count = S::LANES.min(columns - lane);
+                    let bias = match bias {
+                        Some(bias) => s.load_first(bias.as_ptr().add(lane), count),
+                        None => s.zero(),
+                    };
+                    for i in 0..height {
+                        let v = s.add(s.load(buffer.add(i * width + lane)), bias);
+                        let place = i as isize * across + lane as isize;
+                        self.put(s, v, out, residual_at, place, count);
+                    }
+                }
+            } else if across == 1 && alike {
+                for lane in (0..columns).step_by(S::LANES) {
+                    for top in (0..height).step_by(S::LANES) {
+                        let mut square = s.square();
+                        for (i, v) in square.as_mut().iter_mut().enumerate() {
+                            if top + i < height {
+                                *v = s.load(buffer.add((top + i) * width + lane));
+                            }
+                        }
+                        s.transpose(&mut square);
+                        for (j, &v) in square.as_mut().iter().enumerate() {
+                            if lane + j < columns {
+                                let bias = bias.map_or(0.0, |bias| bias[lane + j]);
+                                let v = s.add(v, s.splat(bias));
+                                let place = (lane + j) as isize * along + top as isize;
+                                let count = S::LANES.min(height - top);
+                                self.put(s, v, out, residual_at, place, count);
+                            }
+                        }
+                    }
+                }
+            } else {
+                for i in 0..height {
+                    for j in 0..columns {
+                        let to = out.offset(i as isize * across + j as isize * along);
+                        let mut v = *buffer.add(i * width + j) + bias.map_or(0.0, |bias| bias[j]);
+                        if self.accumulate {
+                            v += *to;
+                        }
+                        if let Some((from, [across, along])) = residual {
+                            v += *from.offset(i as isize * across + j as isize * along);
+                        }
+                        *to = self.map.apply(v);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The last steps of `count` neighbouring numbers, which belong to `out + place`.
+    ///
+    /// # Safety
+    /// As `run`; so many numbers may be written there, and read from the residual.
+    #[inline(always)]
+    unsafe fn put<S: Simd>(
+        &self,
+        s: S,
+        mut v: S::V,
+        out: *mut f32,
+        residual: Option<*const f32>,
+        place: isize,
+        count: usize,
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            let to = out.offset(place);
+            if self.accumulate {
+                v = s.add(v, s.load_first(to, count));
+            }
+            if let Some(residual) = residual {
+                v = s.add(v, s.load_first(residual.offset(place), count));
+            }
+            let v = match self.map {
+                Map::Identity => v,
+                Map::Clamp { low, high } => s.at_most(s.splat(high), s.at_least(s.splat(low), v)),
+                Map::Leaky { slope } => s.leaky(s.splat(slope), v),
+            };
+            s.store_first(to, v, count);
+        }
+    }
+}
+
+/// What a tile reads, and where it goes.
+struct Tile<'a> {
+    a: *const f32,
+    rows: *const u32,
+    terms: &'a [u32],
+    b: *const f32,
+    /// What of B is used next, as far as this tile asks for it.
+    next: *const f32,
+    exit: Exit,
+}
+
+/// Where the rows of a tile go: to the buffer, or straight out if they need nothing but a bias and bounds.
+#[derive(Clone, Copy)]
+struct Exit {
+    to: *mut f32,
+    /// From one row to the next.
+    across: isize,
+    /// Whether to add to what is there.
+    add: bool,
+    /// A number a column, or null.
+    bias: *const f32,
+    bounds: Option<(f32, f32)>,
+}
+
+impl Exit {
+    /// Row `i`, the vector from column `column` on.
+    ///
+    /// # Safety
+    /// The place is there, and the CPU has `S`.
+    #[inline(always)]
+    unsafe fn put<S: Simd>(&self, s: S, i: usize, column: usize, mut v: S::V) {
+        // SAFETY: the caller's.
+        unsafe {
+            let to = self.to.offset(i as isize * self.across).add(column);
+            if self.add {
+                v = s.add(v, s.load(to));
+            }
+            if !self.bias.is_null() {
+                v = s.add(v, s.load(self.bias.add(column)));
+            }
+            if let Some((low, high)) = self.bounds {
+                v = s.at_most(s.splat(high), s.at_least(s.splat(low), v));
+            }
+            s.store(to, v);
+        }
+    }
+}
+
+impl Tile<'_> {
+    /// `height` rows × `vectors` vectors, each row a number.
+    ///
+    /// # Safety
+    /// Every place it reads or writes is there, and the CPU has `S`.
+    #[inline(always)]
+    unsafe fn scalars<S: Simd>(&self, s: S, height: usize, vectors: usize) {
+        macro_rules! heights {
+            ($($rows:literal)*) => {
+                // SAFETY: the caller's.
+                unsafe {
+                    match (height, vectors) {
+                        $(
+                            ($rows, 1) if $rows <= S::ROWS[0] => self.numbers::<S, $rows, 1>(s),
+                            ($rows, 2) if $rows <= S::ROWS[1] => self.numbers::<S, $rows, 2>(s),
+                            ($rows, 3) if $rows <= S::ROWS[2] => self.numbers::<S, $rows, 3>(s),
+                            ($rows, 4) if $rows <= S::ROWS[3] => self.numbers::<S, $rows, 4>(s),
+                        )*
+                        _ => unreachable!("a tile of {height} rows of {vectors} vectors"),
+                    }
+                }
+            };
+        }
+        heights!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+    }
+
+    /// # Safety
+    /// As `scalars`.
+    #[inline(always)]
+    unsafe fn numbers<S: Simd, const ROWS: usize, const VECTORS: usize>(&self, s: S) {
+        // SAFETY: the caller's.
+        unsafe {
+            let mut acc = [[s.zero(); VECTORS]; ROWS];
+            let rows: [usize; ROWS] = std::array::from_fn(|i| *self.rows.add(i) as usize);
+            let (mut b, mut next) = (self.b, self.next);
+            for &term in self.terms {
+                let a = self.a.add(term as usize);
+                let v: [S::V; VECTORS] = std::array::from_fn(|j| s.load(b.add(j * S::LANES)));
+                for j in 0..VECTORS {
+                    s.prefetch(b.wrapping_add(AHEAD + j * S::LANES));
+                }
+                s.prefetch_far(next);
+                next = next.wrapping_add(VECTORS * S::LANES);
+                for i in 0..ROWS {
+                    s.step(a, rows[i], &v, &mut acc[i]);
+                }
+                b = b.add(VECTORS * S::LANES);
+            }
+            for (i, row) in acc.iter().enumerate() {
+                for (j, &v) in row.iter().enumerate() {
+                    self.exit.put(s, i, j * S::LANES, v);
+                }
+            }
+        }
+    }
+
+    /// `height` rows × one vector, each row a vector of which `columns` lanes are read.
+    ///
+    /// # Safety
+    /// As `scalars`.
+    #[inline(always)]
+    unsafe fn vectors<S: Simd>(&self, s: S, height: usize, columns: usize) {
+        let mut row = 0;
+        // SAFETY: the caller's; `row` stays below `height`.
+        unsafe {
+            if columns < S::LANES {
+                while row < height {
+                    self.part(s, row, columns);
+                    row += 1;
+                }
+                return;
+            }
+            // Few terms make short tiles: no choice is made for each.
+            while row + 8 <= height {
+                self.whole::<S, 8>(s, row);
+                row += 8;
+            }
+            if row + 4 <= height {
+                self.whole::<S, 4>(s, row);
+                row += 4;
+            }
+            if row + 2 <= height {
+                self.whole::<S, 2>(s, row);
+                row += 2;
+            }
+            if row < height {
+                self.whole::<S, 1>(s, row);
+            }
+        }
+    }
+
+    /// Rows `first..first + ROWS`: eight hide the latency of a multiply-add.
+    ///
+    /// # Safety
+    /// As `scalars`.
+    #[inline(always)]
+    unsafe fn whole<S: Simd, const ROWS: usize>(&self, s: S, first: usize) {
+        // SAFETY: the caller's.
+        unsafe {
+            let mut acc = [s.zero(); ROWS];
+            let rows: [usize; ROWS] = std::array::from_fn(|i| *self.rows.add(first + i) as usize);
+            let mut b = self.b;
+            for &term in self.terms {
+                let a = self.a.add(term as usize);
+                let v = s.load(b);
+                for i in 0..ROWS {
+                    acc[i] = s.fma(s.load(a.add(rows[i])), v, acc[i]);
+                }
+                b = b.add(S::LANES);
+            }
+            for (i, &v) in acc.iter().enumerate() {
+                self.exit.put(s, first + i, 0, v);
+            }
+        }
+    }
+
+    /// Row `i` of a panel with fewer columns than lanes: nothing beyond them is read.
+    ///
+    /// # Safety
+    /// As `scalars`.
+    #[inline(always)]
+    unsafe fn part<S: Simd>(&self, s: S, i: usize, columns: usize) {
+        // SAFETY: the caller's.
+        unsafe {
+            let a = self.a.add(*self.rows.add(i) as usize);
+            let mut acc = s.zero();
+            for (index, &term) in self.terms.iter().enumerate() {
+                let v = s.load_first(a.add(term as usize), columns);
+                acc = s.fma(v, s.load(self.b.add(index * S::LANES)), acc);
+            }
+            self.exit.put(s, i, 0, acc);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array2, s};
+
+    /// A small integer that depends on its arguments.
+    fn number(seed: usize) -> f32 {
+        (seed.wrapping_mul(2_654_435_761) >> 7) as f32 % 5.0 - 2.0
+    }
+
+    struct Case {
+        isa: Isa,
+        left: Left,
+        rows: usize,
+        terms: usize,
+        columns: usize,
+        finish: usize,
+    }
+
+    /// One product by the kernel and by its definition, whole numbers throughout.
+    fn check(case: &Case) {
+        let lanes = case.isa.lanes();
+        let (step, reach) = match case.left {
+            Left::Scalars => (0, 1),
+            Left::Vectors { step } => (step, case.columns + lanes),
+        };
+        let rows: Vec<u32> = (0..case.rows as u32).map(|row| row * 3 % 41).collect();
+        let terms: Vec<u32> = (0..case.terms as u32).map(|term| term * 7 % 53).collect();
+        let a: Vec<f32> = (0..41 + 53 + reach).map(number).collect();
+        let panels = Panels::new(case.isa, case.left, case.columns);
+        let mut b = vec![0.0; panels.columns() * case.terms];
+        let weight = |term: usize, column: usize| number(term * 131 + column + 9);
+        for (first, width) in panels.each() {
+            for term in 0..case.terms {
+                for column in first..case.columns.min(first + width) {
+                    b[first * case.terms + term * width + column - first] = weight(term, column);
+                }
+            }
+        }
+        let bias: Vec<f32> = (0..case.columns).map(|column| number(column + 5)).collect();
+        let residual =
+            Array2::from_shape_fn((case.rows, case.columns), |(i, j)| number(i * 17 + j));
+        let finish = Finish {
+            accumulate: case.finish == 1,
+            bias: (case.finish >= 2).then_some(&bias),
+            residual: (case.finish >= 3).then_some(residual.view()),
+            map: match case.finish {
+                0 | 1 => Map::Identity,
+                2 | 3 => Map::Clamp {
+                    low: 0.0,
+                    high: 6.0,
+                },
+                _ => Map::Leaky { slope: 0.5 },
+            },
+        };
+        let product = Product {
+            left: case.left,
+            a: &a,
+            rows: &rows,
+            terms: &terms,
+            b: &b,
+            columns: case.columns,
+            first: 0,
+        };
+        let expected = |i: usize, j: usize| {
+            let lane = match case.left {
+                Left::Scalars => 0,
+                Left::Vectors { .. } => j / lanes * step + j % lanes,
+            };
+            let sum: f32 = (0..case.terms)
+                .map(|term| a[(rows[i] + terms[term]) as usize + lane] * weight(term, j))
+                .sum();
+            let sum = sum
+                + if finish.accumulate { 3.0 } else { 0.0 }
+                + finish.bias.map_or(0.0, |bias| bias[j])
+                + finish.residual.map_or(0.0, |residual| residual[[i, j]]);
+            match finish.map {
+                Map::Identity => sum,
+                Map::Clamp { low, high } => sum.clamp(low, high),
+                Map::Leaky { slope } => sum.max(slope * sum),
+            }
+        };
+        // Rows contiguous, columns contiguous, neither; nothing beside the view may change.
+        for (padding, transposed) in [([0, 3], false), ([2, 0], true), ([1, 1], false)] {
+            let both = usize::from(padding == [1, 1]) + 1;
+            let mut memory = Array2::from_elem(
+                if transposed {
+                    (case.columns + padding[1], case.rows + padding[0])
+                } else {
+                    (
+                        (case.rows + padding[0]) * both,
+                        (case.columns + padding[1]) * both,
+                    )
+                },
+                3.0,
+            );
+            let mut whole = if transposed {
+                memory.view_mut().reversed_axes()
+            } else {
+                memory.slice_mut(s![..;both, ..;both])
+            };
+            let out = whole.slice_mut(s![..case.rows, ..case.columns]);
+            product.run(case.isa, out, &finish);
+            for ((i, j), &got) in whole.indexed_iter() {
+                let inside = i < case.rows && j < case.columns;
+                let expected = if inside { expected(i, j) } else { 3.0 };
+                assert_eq!(
+                    got, expected,
+                    "{} {:?} {} × {} × {}, finish {}, at {i}, {j}",
+                    case.isa, case.left, case.rows, case.terms, case.columns, case.finish
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn products_around_every_edge_agree_with_their_definition() {
+        for isa in Isa::available() {
+            let lanes = isa.lanes();
+            for left in [
+                Left::Scalars,
+                Left::Vectors { step: lanes },
+                Left::Vectors { step: 1 },
+            ] {
+                for columns in [
+                    1,
+                    lanes - 1,
+                    lanes,
+                    lanes + 1,
+                    3 * lanes,
+                    5 * lanes - 1,
+                    9 * lanes,
+                ] {
+                    for rows in [1, 5, 6, 7, 9, 10, 14, 15, 61] {
+                        for (finish, terms) in
+                            [(0, 0), (1, 1), (2, 9), (3, 3), (4, 2), (0, 600), (1, 300)]
+                        {
+                            check(&Case {
+                                isa,
+                                left,
+                                rows,
+                                terms,
+                                columns,
+                                finish,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_of_the_columns_is_a_part_of_the_product() {
+        for isa in Isa::available() {
+            let panels = Panels::new(isa, Left::Scalars, 200);
+            let b: Vec<f32> = (0..panels.columns() * 3).map(number).collect();
+            let product = Product {
+                left: Left::Scalars,
+                a: &[1.0, 2.0, 3.0, 4.0],
+                rows: &[0, 1],
+                terms: &[0, 1, 2],
+                b: &b,
+                columns: 200,
+                first: 0,
+            };
+            let mut whole = Array2::zeros((2, 200));
+            product.run(isa, whole.view_mut(), &Finish::NONE);
+            for least in [1, 40, 70, 150] {
+                let cut = panels.cut(least);
+                for first in (0..200).step_by(cut) {
+                    let mut part = Array2::zeros((2, cut.min(200 - first)));
+                    Product { first, ..product }.run(isa, part.view_mut(), &Finish::NONE);
+                    assert_eq!(part, whole.slice(s![.., first..first + part.ncols()]));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn panels_hold_every_column_once() {
+        for isa in Isa::available() {
+            for left in [Left::Scalars, Left::Vectors { step: 0 }] {
+                for columns in 1..300 {
+                    let panels = Panels::new(isa, left, columns);
+                    let mut next = 0;
+                    for (first, width) in panels.each() {
+                        assert_eq!(first, next);
+                        assert!(first < columns && width <= 4 * isa.lanes());
+                        next += width;
+                    }
+                    assert_eq!(next, panels.columns());
+                    assert!(next >= columns && next < columns + isa.lanes());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Vectors of f32: the few operations that the kernels are written in, once for every instruction set.
+//!
+//! Every method is inlined into a function with the set's `#[target_feature]` (see `product.rs`); on its
+//! own it would be a call.
+
+/// An instruction set as a value, and what its vectors can do.
+///
+/// # Safety
+/// Every method may be used only where the CPU has the set. A value of an implementing type is made from
+/// a token, which is the proof; the methods that take pointers need those valid for what they read or write.
+#[allow(clippy::missing_safety_doc)]
+pub(super) trait Simd: Copy {
+    /// One vector.
+    type V: Copy;
+    /// LANES vectors.
+    type Square: AsMut<[Self::V]>;
+    /// Numbers in a vector.
+    const LANES: usize;
+    /// Most rows of a tile of one vector a row, of two, three, four: accumulators, the vectors of B and a broadcast
+    /// fit the registers. 0 where there is no such tile.
+    const ROWS: [usize; 4];
+
+    unsafe fn zero(self) -> Self::V;
+    unsafe fn splat(self, value: f32) -> Self::V;
+    /// The number at `from` in every lane.
+    unsafe fn broadcast(self, from: *const f32) -> Self::V;
+    unsafe fn load(self, from: *const f32) -> Self::V;
+    unsafe fn store(self, to: *mut f32, v: Self::V);
+    /// The first `count` ≤ LANES numbers, and zeros.
+    unsafe fn load_first(self, from: *const f32, count: usize) -> Self::V;
+    /// Writes the first `count` ≤ LANES numbers.
+    unsafe fn store_first(self, to: *mut f32, v: Self::V, count: usize);
+    /// a · b + c
+    unsafe fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// Asks for the cache line at `from`, which need not exist.
+    unsafe fn prefetch(self, from: *const f32);
+    /// The same, into the second level.
+    unsafe fn prefetch_far(self, from: *const f32);
+    /// acc[j] += (the number at `a + row`) · b[j]: one row of a tile, one term.
+    #[inline(always)]
+    unsafe fn step<const N: usize>(
+        self,
+        a: *const f32,
+        row: usize,
+        b: &[Self::V; N],
+        acc: &mut [Self::V; N],
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            let scalar = self.broadcast(a.add(row));
+            for j in 0..N {
+                acc[j] = self.fma(scalar, b[j], acc[j]);
+            }
+        }
+    }
+    unsafe fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// x where x ≥ low or x is NaN, else low.
+    unsafe fn at_least(self, low: Self::V, x: Self::V) -> Self::V;
+    /// x where x ≤ high or x is NaN, else high.
+    unsafe fn at_most(self, high: Self::V, x: Self::V) -> Self::V;
+    /// slope · x where x < 0, else x.
+    unsafe fn leaky(self, slope: Self::V, x: Self::V) -> Self::V;
+    /// Lane i becomes lane picks[i].
+    unsafe fn pick(self, v: Self::V, picks: &[u32; 16]) -> Self::V;
+    /// LANES vectors of zeros.
+    unsafe fn square(self) -> Self::Square;
+    /// Rows become columns.
+    unsafe fn transpose(self, square: &mut Self::Square);
+}

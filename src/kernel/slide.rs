@@ -1,0 +1,302 @@
+//! Depthwise lines: vectors of channels slide along a line of pixels, and each pixel is read once for all its taps.
+//!
+//! ```text
+//! out[y, i, c] ← bounds( bias[c] + Σ_r Σ_k  x[y · stride + r − pad, i · stride + k − pad, c] · w[r, k, c] )
+//!
+//! for each tile of TILE columns:  for each chunk of channels:          their pixels stay in L1 from row to row
+//!     for each row y:  for each vector of channels:
+//!         acc ← bias
+//!         for each r:  w ← its WIDTH vectors
+//!             for each pixel j under the tile:  v ← x[row r, j];  acc[i] += v · w[k]  for all i · stride + k = j
+//!         out ← bounds(acc)
+//! ```
+//!
+//! Pixels beyond the edges are zeros that take part (an infinite weight over them gives NaN) but are not read:
+//! nothing is copied for the padding.
+
+use super::Isa;
+use super::portable::Portable;
+use super::simd::Simd;
+
+/// Bytes of the pixels under a tile that should stay in L1: half of 48 KiB.
+const NEAR: usize = 24 << 10;
+
+/// One axis: elements of the image, taps, stride, and how far before the image the first output begins to read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SlideAxis {
+    pub(crate) source: usize,
+    pub(crate) taps: usize,
+    pub(crate) stride: usize,
+    pub(crate) pad: isize,
+}
+
+/// Rows of a depthwise result, channels last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slide<'a> {
+    /// One image, `[row][column][channel]`.
+    pub(crate) x: &'a [f32],
+    /// `[vector of channels][tap][lane]`.
+    pub(crate) weights: &'a [f32],
+    /// A multiple of the lanes.
+    pub(crate) channels: usize,
+    pub(crate) rows: SlideAxis,
+    pub(crate) columns: SlideAxis,
+    /// A number a channel.
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) bounds: Option<(f32, f32)>,
+}
+
+impl Slide<'_> {
+    /// Whether there is a loop for so many taps in a row and such a stride.
+    pub(crate) fn fits(taps: usize, stride: usize) -> bool {
+        matches!((taps, stride), (1..=5 | 7, 1) | (3 | 5 | 7, 2))
+    }
+
+    /// Writes `rows` × `columns` outputs of which the first is that of row `first`; rows and columns of `out` lie
+    /// `steps` numbers apart.
+    ///
+    /// # Panics
+    /// Where a length does not fit: a bug in this crate.
+    pub(crate) fn run(
+        &self,
+        isa: Isa,
+        out: &mut [f32],
+        first: usize,
+        [rows, columns]: [usize; 2],
+        steps: [usize; 2],
+    ) {
+        if rows == 0 || columns == 0 {
+            return;
+        }
+        let end = (rows - 1) * steps[0] + (columns - 1) * steps[1] + self.channels;
+        assert!(
+            self.channels.is_multiple_of(isa.lanes()) && end <= out.len(),
+            "the outputs of lines"
+        );
+        assert!(
+            Self::fits(self.columns.taps, self.columns.stride),
+            "taps of a line"
+        );
+        assert!(
+            self.x.len() >= self.rows.source * self.columns.source * self.channels,
+            "the image of a line"
+        );
+        assert!(
+            self.weights.len() >= self.rows.taps * self.columns.taps * self.channels,
+            "weights of a line"
+        );
+        assert!(
+            self.bias.is_none_or(|bias| bias.len() >= self.channels),
+            "bias of a line"
+        );
+        let block = Block {
+            out: out.as_mut_ptr(),
+            first,
+            rows,
+            columns,
+            steps,
+        };
+        // SAFETY: the tokens prove the instruction sets. The assertions above prove every pixel, every weight and
+        // every output; pixels outside the image are not read.
+        unsafe {
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512(token) => avx512(token, self, &block),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2Fma(token) => avx2(token, self, &block),
+                _ => self.block(Portable, &block),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As checked by `run`, and the CPU has `S`.
+    #[inline(always)]
+    unsafe fn block<S: Simd>(&self, s: S, block: &Block) {
+        // SAFETY: the caller's.
+        unsafe {
+            match (self.columns.taps, self.columns.stride) {
+                (1, _) => self.tiles::<S, 1, 1>(s, block),
+                (2, _) => self.tiles::<S, 2, 1>(s, block),
+                (4, _) => self.tiles::<S, 4, 1>(s, block),
+                (3, 1) => self.tiles::<S, 3, 1>(s, block),
+                (3, _) => self.tiles::<S, 3, 2>(s, block),
+                (5, 1) => self.tiles::<S, 5, 1>(s, block),
+                (5, _) => self.tiles::<S, 5, 2>(s, block),
+                (_, 1) => self.tiles::<S, 7, 1>(s, block),
+                (_, _) => self.tiles::<S, 7, 2>(s, block),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As `block`.
+    #[inline(always)]
+    unsafe fn tiles<S: Simd, const WIDTH: usize, const STRIDE: usize>(&self, s: S, block: &Block) {
+        let mut column = 0;
+        while column < block.columns {
+            // The widths of common images are multiples of seven.
+            let left = block.columns - column;
+            let tile = if left.is_multiple_of(7) || (left > 7 && left < 14) {
+                7
+            } else if left >= 8 {
+                8
+            } else if left >= 4 {
+                4
+            } else {
+                1
+            };
+            let first = (column * STRIDE) as isize - self.columns.pad;
+            let last = first + ((tile - 1) * STRIDE + WIDTH) as isize;
+            let inside = first >= 0 && last <= self.columns.source as isize;
+            // SAFETY: `tile` columns are left.
+            unsafe {
+                match (tile, inside) {
+                    (8, true) => self.tile::<S, WIDTH, STRIDE, 8, true>(s, block, column),
+                    (8, false) => self.tile::<S, WIDTH, STRIDE, 8, false>(s, block, column),
+                    (7, true) => self.tile::<S, WIDTH, STRIDE, 7, true>(s, block, column),
+                    (7, false) => self.tile::<S, WIDTH, STRIDE, 7, false>(s, block, column),
+                    (4, _) => self.tile::<S, WIDTH, STRIDE, 4, false>(s, block, column),
+                    _ => self.tile::<S, WIDTH, STRIDE, 1, false>(s, block, column),
+                }
+            }
+            column += tile;
+        }
+    }
+
+    /// The columns of one tile in all rows.
+    ///
+    /// # Safety
+    /// As `block`; with `INSIDE` every pixel under the tile lies in its row.
+    #[inline(always)]
+    unsafe fn tile<
+        S: Simd,
+        const WIDTH: usize,
+        const STRIDE: usize,
+        const TILE: usize,
+        const INSIDE: bool,
+    >(
+        &self,
+        s: S,
+        block: &Block,
+        column: usize,
+    ) {
+        let under = (TILE - 1) * STRIDE + WIDTH;
+        let near = NEAR / size_of::<f32>() / (under * self.rows.taps);
+        let chunk = (near / S::LANES).max(1) * S::LANES;
+        let line = self.columns.source * self.channels;
+        let first = (column * STRIDE) as isize - self.columns.pad;
+        for begin in (0..self.channels).step_by(chunk) {
+            for row in 0..block.rows {
+                let top = ((block.first + row) * self.rows.stride) as isize - self.rows.pad;
+                for channel in (begin..self.channels.min(begin + chunk)).step_by(S::LANES) {
+                    // SAFETY: pixels are read only where they lie in the image.
+                    unsafe {
+                        let bias = match self.bias {
+                            Some(bias) => s.load(bias.as_ptr().add(channel)),
+                            None => s.zero(),
+                        };
+                        let mut acc = [bias; TILE];
+                        // The rows that the next row of the result reads first, wherever they are. With stride 1
+                        // there is one, and asking for it costs more than it brings.
+                        for next in 0..if STRIDE > 1 { STRIDE } else { 0 } {
+                            let at = top + (self.rows.taps + next) as isize;
+                            let at = at * line as isize + channel as isize;
+                            let pixels = self.x.as_ptr().wrapping_offset(at);
+                            for j in 0..TILE * STRIDE {
+                                let at = (first + j as isize) * self.channels as isize;
+                                s.prefetch_far(pixels.wrapping_offset(at));
+                            }
+                        }
+                        for tap in 0..self.rows.taps {
+                            let weights = channel * self.rows.taps + tap * S::LANES;
+                            let weights = self.weights.as_ptr().add(weights * WIDTH);
+                            let w: [S::V; WIDTH] =
+                                std::array::from_fn(|k| s.load(weights.add(k * S::LANES)));
+                            let at = top + tap as isize;
+                            let there = (0..self.rows.source as isize).contains(&at);
+                            let at = if there {
+                                at as usize * line + channel
+                            } else {
+                                0
+                            };
+                            let pixels = self.x.as_ptr().add(at);
+                            if INSIDE && there {
+                                slide::<S, WIDTH, STRIDE, TILE>(s, &mut acc, &w, |j| {
+                                    let at = (first + j as isize) as usize;
+                                    s.load(pixels.add(at * self.channels))
+                                });
+                            } else {
+                                slide::<S, WIDTH, STRIDE, TILE>(s, &mut acc, &w, |j| {
+                                    let at = first + j as isize;
+                                    if there && (0..self.columns.source as isize).contains(&at) {
+                                        s.load(pixels.add(at as usize * self.channels))
+                                    } else {
+                                        s.zero()
+                                    }
+                                });
+                            }
+                        }
+                        let out = row * block.steps[0] + column * block.steps[1] + channel;
+                        let out = block.out.add(out);
+                        for (i, &v) in acc.iter().enumerate() {
+                            let v = match self.bounds {
+                                Some((low, high)) => {
+                                    s.at_most(s.splat(high), s.at_least(s.splat(low), v))
+                                }
+                                None => v,
+                            };
+                            s.store(out.add(i * block.steps[1]), v);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// acc[i] += x[j] · w[k] for all i · STRIDE + k = j.
+///
+/// # Safety
+/// The CPU has `S`.
+#[inline(always)]
+unsafe fn slide<S: Simd, const WIDTH: usize, const STRIDE: usize, const TILE: usize>(
+    s: S,
+    acc: &mut [S::V; TILE],
+    w: &[S::V; WIDTH],
+    pixel: impl Fn(usize) -> S::V,
+) {
+    for j in 0..(TILE - 1) * STRIDE + WIDTH {
+        let v = pixel(j);
+        for (k, &w) in w.iter().enumerate() {
+            if j >= k && (j - k).is_multiple_of(STRIDE) && (j - k) / STRIDE < TILE {
+                let i = (j - k) / STRIDE;
+                // SAFETY: the caller's.
+                acc[i] = unsafe { s.fma(v, w, acc[i]) };
+            }
+        }
+    }
+}
+
+/// Rows of the result, of which the first is number `first`.
+struct Block {
+    out: *mut f32,
+    first: usize,
+    rows: usize,
+    columns: usize,
+    steps: [usize; 2],
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn avx512(token: super::Avx512, slide: &Slide<'_>, block: &Block) {
+    // SAFETY: the caller's.
+    unsafe { slide.block(token, block) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2(token: super::Avx2Fma, slide: &Slide<'_>, block: &Block) {
+    // SAFETY: the caller's.
+    unsafe { slide.block(token, block) }
+}

@@ -1,0 +1,14 @@
+//! The native recipes by themselves: every instruction set that this CPU has, at the edges of tiles and vectors, on
+//! slices that lie anywhere, with every epilogue.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod edges;
+mod epilogue;
+mod isa;
+mod layer;
+mod slices;
+mod special;
+mod sums;
+mod weights;
