@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::isa::Avx2Fma;
-use super::simd::Simd;
+use super::simd::{Apart, Simd};
 
 /// A window into this gives the mask of the first lanes.
 static MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -23,6 +23,15 @@ impl Simd for Avx2Fma {
     // 12 accumulators, two vectors, one broadcast: 15 of 16 registers.
     const ROWS: [usize; 4] = [6, 6, 0, 0];
 
+    #[inline(always)]
+    unsafe fn apart(self, work: impl Apart) {
+        #[target_feature(enable = "avx2,fma")]
+        #[inline(never)]
+        unsafe fn run(s: Avx2Fma, work: impl Apart) {
+            unsafe { work.run(s) }
+        }
+        unsafe { run(self, work) }
+    }
     #[inline(always)]
     unsafe fn zero(self) -> __m256 {
         unsafe { _mm256_setzero_ps() }

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::isa::Avx512;
-use super::simd::Simd;
+use super::simd::{Apart, Simd};
 
 /// The first `count` lanes.
 #[inline(always)]
@@ -105,6 +105,15 @@ impl Simd for Avx512 {
     // 28 accumulators, two vectors, one broadcast: 31 of 32 registers; 27 + 3 + 1 as well; 24 + 4 + 1.
     const ROWS: [usize; 4] = [14, 14, 9, 6];
 
+    #[inline(always)]
+    unsafe fn apart(self, work: impl Apart) {
+        #[target_feature(enable = "avx512f")]
+        #[inline(never)]
+        unsafe fn run(s: Avx512, work: impl Apart) {
+            unsafe { work.run(s) }
+        }
+        unsafe { run(self, work) }
+    }
     #[inline(always)]
     unsafe fn zero(self) -> __m512 {
         unsafe { _mm512_setzero_ps() }

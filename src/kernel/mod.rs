@@ -21,6 +21,6 @@ mod slide_weight;
 pub use isa::{Avx2Fma, Avx512, Isa};
 pub(crate) use moves::{AS_THEY_ARE, Lie, MOST_LANES, copy_pixels, to_lanes};
 pub use peak::peak_gflops;
-pub(crate) use product::{Finish, Left, Map, Panels, Product, offsets};
+pub(crate) use product::{Finish, Left, Map, Panels, Product, SUM, offsets};
 pub(crate) use slide::{Slide, SlideAxis};
 pub(crate) use slide_weight::SlideWeight;

@@ -1,6 +1,6 @@
 //! Plain Rust: arrays of four numbers, which the compiler keeps in whatever vectors the target has.
 
-use super::simd::Simd;
+use super::simd::{Apart, Simd};
 
 /// The instruction set that is always there.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,14 @@ impl Simd for Portable {
     // Eight accumulators of 128 bits leave room in the 16 registers of SSE2.
     const ROWS: [usize; 4] = [4, 4, 0, 0];
 
+    #[inline(always)]
+    unsafe fn apart(self, work: impl Apart) {
+        #[inline(never)]
+        unsafe fn run(s: Portable, work: impl Apart) {
+            unsafe { work.run(s) }
+        }
+        unsafe { run(self, work) }
+    }
     #[inline(always)]
     unsafe fn zero(self) -> Self::V {
         [0.0; LANES]

@@ -20,9 +20,10 @@
 //! Deviations made for speed:
 //! 1. A panel is up to four vectors wide, a tile as many rows as the registers then hold.
 //! 2. Rows are cut into tiles of even height: a short last tile would leave the multiply-add units waiting.
-//! 3. Sums longer than [`SUM`] are made of partial sums of at most that length, which also bounds their rounding.
-//!    All tiles of a strip of rows read one piece of B before they go on to the next, which is asked for meanwhile.
-//! 4. A tile goes straight out where columns are contiguous and whole vectors; else through a small buffer, and
+//! 3. Sums are made of partial sums of at most [`SUM`] terms, which bounds their rounding. Where a panel is longer
+//!    than [`PIECE`] terms, all tiles read one piece of it before they go on to the next.
+//! 4. Each size of tile is a function of its own: inlined together, their loops lack registers.
+//! 5. A tile goes straight out where columns are contiguous and whole vectors; else through a small buffer, and
 //!    transposed from there if rows are contiguous.
 
 use std::mem::MaybeUninit;
@@ -31,17 +32,23 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::Isa;
 use super::portable::Portable;
-use super::simd::Simd;
+use super::simd::{Apart, Simd};
 use crate::error::{Error, Result};
 
-/// Terms summed in registers before they join the tile. Passing the tile through the buffer costs about a
-/// fiftieth of the time of so many terms. Twice as many miss 1.3e-6 · |sum| + 1e-5 in sums of 585 numbers of size 1.
-const SUM: usize = 256;
+/// Terms summed in registers before they join the sums in memory, which costs about a fiftieth of the time of so many
+/// terms. Twice as many miss 1.3e-6 · |sum| + 1e-5 in sums of 585 numbers of size 1.
+pub(crate) const SUM: usize = 256;
 
-/// Numbers of B that are asked for ahead of their use: 1 KiB, where panels stream from L2.
-const AHEAD: usize = 256;
+/// Terms of a piece of B that all rows meet before the next one: 288 KiB of the widest panel, which stay in L2.
+const PIECE: usize = 1152;
 
-/// Rows whose partial sums are kept together: a piece of B is read for all of them while it is near.
+/// Numbers of B that are asked for ahead of their use: 2 KiB, where panels stream from L2.
+const AHEAD: usize = 512;
+
+/// Numbers in a cache line.
+const LINE: usize = 16;
+
+/// Rows whose sums over a piece are kept together where they cannot stay in the result.
 const STRIP: usize = 60;
 
 /// Places in a slice, counted from a base that varies.
@@ -71,6 +78,8 @@ pub(crate) struct Product<'a> {
     /// B in panels, see [`Panels`], and its columns.
     pub(crate) b: &'a [f32],
     pub(crate) columns: usize,
+    /// Most terms that are summed before they join the rest, no more than [`SUM`].
+    pub(crate) turn: usize,
     /// The first column wanted, a multiple of [`Panels::width`]; `out` has as many as are wanted.
     pub(crate) first: usize,
 }
@@ -194,6 +203,7 @@ struct Job<'a> {
     a: *const f32,
     rows: &'a [u32],
     terms: &'a [u32],
+    turn: usize,
     b: *const f32,
     panels: Panels,
     /// The columns of B that are wanted.
@@ -265,6 +275,7 @@ impl Product<'_> {
             a: self.a.as_ptr(),
             rows: self.rows,
             terms: self.terms,
+            turn: self.turn.clamp(1, SUM),
             b: self.b.as_ptr(),
             panels,
             first: self.first,
@@ -330,15 +341,18 @@ impl Job<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, s: S) {
         let mut strip = MaybeUninit::<Strip>::uninit();
+        let mut sums = MaybeUninit::<Strip>::uninit();
         let buffer: *mut f32 = strip.as_mut_ptr().cast();
         let end = self.first + self.columns;
         let panels = self.panels.each();
+        let count = self.terms.len().max(1);
         // Even pieces: the longest decides how much is rounded.
-        let sum = self
-            .terms
-            .len()
-            .div_ceil(self.terms.len().div_ceil(SUM).max(1))
-            .max(1);
+        let even = |most: usize| count.div_ceil(count.div_ceil(most));
+        let turn = even(self.turn);
+        let piece = match self.left {
+            Left::Scalars => even(PIECE),
+            Left::Vectors { .. } => turn,
+        };
         for (panel, width) in panels.filter(|&(panel, _)| (self.first..end).contains(&panel)) {
             let column = panel - self.first;
             let columns = width.min(self.columns - column);
@@ -346,33 +360,33 @@ impl Job<'_> {
                 Left::Scalars => S::ROWS[width / S::LANES - 1],
                 Left::Vectors { .. } => STRIP,
             };
-            // Where the sum is one piece, a tile may leave as soon as it is done, and straight if it is whole vectors.
-            let (strip, straight) = if self.terms.len() > SUM {
-                (STRIP, false)
+            let straight = self.is_plain() && columns == width;
+            let strip = if count > piece {
+                if straight { self.rows.len() } else { STRIP }
             } else {
-                (most, self.is_plain() && columns == width)
+                most
             };
             let strips = self.rows.len().div_ceil(strip);
             let mut row = 0;
             for index in 0..strips {
                 let rows = (self.rows.len() - row).div_ceil(strips - index);
                 let tiles = rows.div_ceil(most);
-                for term in (0..self.terms.len().max(1)).step_by(sum) {
-                    let terms = &self.terms[term..self.terms.len().min(term + sum)];
-                    for (index, (top, height)) in pieces(rows, tiles).enumerate() {
+                for term in (0..count).step_by(piece) {
+                    let terms = &self.terms[term..self.terms.len().min(term + piece)];
+                    let last = term + piece >= count;
+                    for (top, height) in pieces(rows, tiles) {
                         // SAFETY: see `Product::run`; the strip has room for STRIP rows of the widest panel.
                         unsafe {
                             let b = self.b.add(panel * self.terms.len() + term * width);
-                            // A share of the next piece of B, which so comes nearer while this one works.
-                            let share = index % (width / S::LANES) * S::LANES;
                             let tile = Tile {
                                 a: self.a,
                                 rows: self.rows.as_ptr().add(row + top),
                                 terms,
                                 b,
-                                next: b.wrapping_add(terms.len() * width + share),
+                                turn,
+                                sums: sums.as_mut_ptr().cast(),
                                 exit: if straight {
-                                    self.straight(row + top, column)
+                                    self.straight([row + top, column], term > 0, last)
                                 } else {
                                     Exit {
                                         to: buffer.add(top * width),
@@ -410,22 +424,23 @@ impl Job<'_> {
         self.strides[1] == 1 && self.residual.is_none() && !matches!(self.map, Map::Leaky { .. })
     }
 
-    /// The way straight out from row `row` and column `column` on.
+    /// The way straight out from a row and a column on, for the first or a later piece of the sums, the last or not.
     ///
     /// # Safety
     /// As `run`.
-    unsafe fn straight(&self, row: usize, column: usize) -> Exit {
+    unsafe fn straight(&self, [row, column]: [usize; 2], later: bool, last: bool) -> Exit {
         // SAFETY: the row and the column lie in `out`, and the bias has as many numbers as it has columns.
         unsafe {
             Exit {
                 to: self.out.offset(row as isize * self.strides[0]).add(column),
                 across: self.strides[0],
-                add: self.accumulate,
-                bias: self
-                    .bias
-                    .map_or(std::ptr::null(), |bias| bias.as_ptr().add(column)),
+                add: later || self.accumulate,
+                bias: match self.bias {
+                    Some(bias) if last => bias.as_ptr().add(column),
+                    _ => std::ptr::null(),
+                },
                 bounds: match self.map {
-                    Map::Clamp { low, high } => Some((low, high)),
+                    Map::Clamp { low, high } if last => Some((low, high)),
                     _ => None,
                 },
             }
@@ -552,8 +567,9 @@ struct Tile<'a> {
     rows: *const u32,
     terms: &'a [u32],
     b: *const f32,
-    /// What of B is used next, as far as this tile asks for it.
-    next: *const f32,
+    /// Most terms that are summed before they join `sums`, which has room for the tile.
+    turn: usize,
+    sums: *mut f32,
     exit: Exit,
 }
 
@@ -625,29 +641,7 @@ impl Tile<'_> {
     #[inline(always)]
     unsafe fn numbers<S: Simd, const ROWS: usize, const VECTORS: usize>(&self, s: S) {
         // SAFETY: the caller's.
-        unsafe {
-            let mut acc = [[s.zero(); VECTORS]; ROWS];
-            let rows: [usize; ROWS] = std::array::from_fn(|i| *self.rows.add(i) as usize);
-            let (mut b, mut next) = (self.b, self.next);
-            for &term in self.terms {
-                let a = self.a.add(term as usize);
-                let v: [S::V; VECTORS] = std::array::from_fn(|j| s.load(b.add(j * S::LANES)));
-                for j in 0..VECTORS {
-                    s.prefetch(b.wrapping_add(AHEAD + j * S::LANES));
-                }
-                s.prefetch_far(next);
-                next = next.wrapping_add(VECTORS * S::LANES);
-                for i in 0..ROWS {
-                    s.step(a, rows[i], &v, &mut acc[i]);
-                }
-                b = b.add(VECTORS * S::LANES);
-            }
-            for (i, row) in acc.iter().enumerate() {
-                for (j, &v) in row.iter().enumerate() {
-                    self.exit.put(s, i, j * S::LANES, v);
-                }
-            }
-        }
+        unsafe { s.apart(Numbers::<ROWS, VECTORS>(self)) }
     }
 
     /// `height` rows × one vector, each row a vector of which `columns` lanes are read.
@@ -729,6 +723,91 @@ impl Tile<'_> {
     }
 }
 
+/// A tile of numbers, as a function of its own: its loop needs all registers.
+struct Numbers<'a, const ROWS: usize, const VECTORS: usize>(&'a Tile<'a>);
+
+impl<const ROWS: usize, const VECTORS: usize> Apart for Numbers<'_, ROWS, VECTORS> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self, s: S) {
+        let tile = self.0;
+        // SAFETY: that of `Tile::scalars`.
+        unsafe {
+            let mut acc = [[s.zero(); VECTORS]; ROWS];
+            let rows: [usize; ROWS] = std::array::from_fn(|i| *tile.rows.add(i) as usize);
+            let mut b = tile.b;
+            let sums = |i: usize, j: usize| tile.sums.add((i * VECTORS + j) * S::LANES);
+            let mut rest = tile.terms;
+            loop {
+                let (terms, after) = rest.split_at(rest.len().min(tile.turn));
+                for &term in terms {
+                    let a = tile.a.add(term as usize);
+                    let v: [S::V; VECTORS] = std::array::from_fn(|j| s.load(b.add(j * S::LANES)));
+                    for j in 0..VECTORS {
+                        s.prefetch(b.wrapping_add(AHEAD + j * S::LANES));
+                    }
+                    for i in 0..ROWS {
+                        s.step(a, rows[i], &v, &mut acc[i]);
+                    }
+                    b = b.add(VECTORS * S::LANES);
+                }
+                if rest.len() < tile.terms.len() {
+                    for (i, row) in acc.iter_mut().enumerate() {
+                        for (j, v) in row.iter_mut().enumerate() {
+                            *v = s.add(s.load(sums(i, j)), *v);
+                        }
+                    }
+                }
+                rest = after;
+                if rest.is_empty() {
+                    break;
+                }
+                for (i, row) in acc.iter_mut().enumerate() {
+                    for (j, v) in row.iter_mut().enumerate() {
+                        s.store(sums(i, j), *v);
+                        *v = s.zero();
+                    }
+                }
+            }
+            // The next tile begins where this one did.
+            for line in (0..AHEAD).step_by(LINE) {
+                s.prefetch(tile.b.wrapping_add(line));
+            }
+            let exit = &tile.exit;
+            let at = |i: usize, j: usize| {
+                let row = exit.to.offset(i as isize * exit.across);
+                row.add(j * S::LANES)
+            };
+            // One loop for each step, so that every sum stays in its register.
+            if exit.add {
+                for (i, row) in acc.iter_mut().enumerate() {
+                    for (j, v) in row.iter_mut().enumerate() {
+                        *v = s.add(*v, s.load(at(i, j)));
+                    }
+                }
+            }
+            if !exit.bias.is_null() {
+                for j in 0..VECTORS {
+                    let bias = s.load(exit.bias.add(j * S::LANES));
+                    for row in &mut acc {
+                        row[j] = s.add(row[j], bias);
+                    }
+                }
+            }
+            if let Some((low, high)) = exit.bounds {
+                let (low, high) = (s.splat(low), s.splat(high));
+                for v in acc.as_flattened_mut() {
+                    *v = s.at_most(high, s.at_least(low, *v));
+                }
+            }
+            for (i, row) in acc.iter().enumerate() {
+                for (j, &v) in row.iter().enumerate() {
+                    s.store(at(i, j), v);
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -791,6 +870,7 @@ mod tests {
             terms: &terms,
             b: &b,
             columns: case.columns,
+            turn: SUM,
             first: 0,
         };
         let expected = |i: usize, j: usize| {
@@ -863,9 +943,19 @@ mod tests {
                     9 * lanes,
                 ] {
                     for rows in [1, 5, 6, 7, 9, 10, 14, 15, 61] {
-                        for (finish, terms) in
-                            [(0, 0), (1, 1), (2, 9), (3, 3), (4, 2), (0, 600), (1, 300)]
-                        {
+                        for (finish, terms) in [
+                            (0, 0),
+                            (1, 1),
+                            (2, 9),
+                            (3, 3),
+                            (4, 2),
+                            (0, 600),
+                            (1, 300),
+                            (2, 2500),
+                        ] {
+                            if terms > 1000 && (rows, columns % lanes) != (61, 0) {
+                                continue;
+                            }
                             check(&Case {
                                 isa,
                                 left,
@@ -893,6 +983,7 @@ mod tests {
                 terms: &[0, 1, 2],
                 b: &b,
                 columns: 200,
+                turn: SUM,
                 first: 0,
             };
             let mut whole = Array2::zeros((2, 200));

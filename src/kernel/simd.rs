@@ -3,6 +3,13 @@
 //! Every method is inlined into a function with the set's `#[target_feature]` (see `product.rs`); on its
 //! own it would be a call.
 
+/// Work that is worth a function of its own, whose registers nothing else needs.
+pub(super) trait Apart {
+    /// # Safety
+    /// The CPU has `S`, and what the work itself asks for holds.
+    unsafe fn run<S: Simd>(self, s: S);
+}
+
 /// An instruction set as a value, and what its vectors can do.
 ///
 /// # Safety
@@ -20,6 +27,8 @@ pub(super) trait Simd: Copy {
     /// fit the registers. 0 where there is no such tile.
     const ROWS: [usize; 4];
 
+    /// Runs `work` as a function with the set's features that is not inlined.
+    unsafe fn apart(self, work: impl Apart);
     unsafe fn zero(self) -> Self::V;
     unsafe fn splat(self, value: f32) -> Self::V;
     /// The number at `from` in every lane.

@@ -22,8 +22,8 @@ use super::sweep::term_order;
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{
-    AS_THEY_ARE, Finish, Left, Lie, MOST_LANES, Panels, Product, SlideAxis, SlideWeight, offsets,
-    to_lanes,
+    AS_THEY_ARE, Finish, Left, Lie, MOST_LANES, Panels, Product, SUM, SlideAxis, SlideWeight,
+    offsets, to_lanes,
 };
 use crate::parallel::{Lanes, try_for_each_tile};
 use crate::plan::{ALIGN, Blocks, Pass, SHORT_BLOCK, is_thinned, sums_are_short, sweep_axes};
@@ -45,8 +45,8 @@ pub(in crate::conv) struct Correlation {
     rows: Vec<u32>,
     /// Where the window of each position of a block begins.
     terms: Vec<u32>,
-    /// Terms of one product.
-    together: usize,
+    /// Terms that are summed before they join the rest.
+    turn: usize,
     /// As many zeros as terms: the places of the 1 that the bias is summed with.
     ones: Vec<u32>,
 }
@@ -114,10 +114,10 @@ impl Correlation {
             rows: offsets(rows)?,
             ones: vec![0; blocks.positions()],
             terms: offsets(terms)?,
-            together: if sums_are_short(geometry) {
+            turn: if sums_are_short(geometry) {
                 SHORT_BLOCK
             } else {
-                blocks.positions().max(1)
+                SUM
             },
             blocks: *blocks,
             batch: geometry.batch(),
@@ -320,25 +320,24 @@ impl Correlation {
                         panel,
                     );
                     let terms = images * count;
-                    let mut part = tile
+                    let part = tile
                         .slice_mut(s![column..column + columns, ..])
                         .reversed_axes();
-                    for (index, some) in self.terms[..terms].chunks(self.together).enumerate() {
-                        let product = Product {
-                            left,
-                            a: if self.blocks.plain { &a[column..] } else { a },
-                            rows: &self.rows[..rows],
-                            terms: some,
-                            b: &panel[index * self.together * width..],
-                            columns,
-                            first: 0,
-                        };
-                        let finish = Finish {
-                            accumulate: accumulate || index > 0,
-                            ..Finish::NONE
-                        };
-                        product.run(self.blocks.isa, part.view_mut(), &finish);
-                    }
+                    let product = Product {
+                        left,
+                        a: if self.blocks.plain { &a[column..] } else { a },
+                        rows: &self.rows[..rows],
+                        terms: &self.terms[..terms],
+                        turn: self.turn,
+                        b: panel,
+                        columns,
+                        first: 0,
+                    };
+                    let finish = Finish {
+                        accumulate,
+                        ..Finish::NONE
+                    };
+                    product.run(self.blocks.isa, part, &finish);
                     if channel == 0 {
                         self.add_bias(db, output + column, columns, panel, terms);
                     }
@@ -368,6 +367,7 @@ impl Correlation {
             a: &[1.0],
             rows: &[0],
             terms: &self.ones[..terms],
+            turn: SUM,
             b: panel,
             columns,
             first: 0,

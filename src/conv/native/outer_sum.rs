@@ -23,7 +23,8 @@ use super::pack::{Place, Source};
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{
-    AS_THEY_ARE, Finish, Left, Lie, MOST_LANES, Panels, Product, copy_pixels, offsets, to_lanes,
+    AS_THEY_ARE, Finish, Left, Lie, MOST_LANES, Panels, Product, SUM, copy_pixels, offsets,
+    to_lanes,
 };
 use crate::parallel::{Lanes, try_for_each_tile};
 use crate::plan::{Blocks, Pass, sweep_axes};
@@ -169,6 +170,7 @@ impl OuterSum {
                         terms,
                         b: panel,
                         columns,
+                        turn: SUM,
                         first: 0,
                     };
                     let finish = Finish {
@@ -307,6 +309,7 @@ impl OuterSum {
                             terms,
                             b: &self.ones,
                             columns: db.len(),
+                            turn: SUM,
                             first: 0,
                         };
                         let finish = Finish {

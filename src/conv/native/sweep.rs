@@ -16,7 +16,7 @@ use super::aligned;
 use super::pack::{Place, Source, Strides};
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, Layout};
-use crate::kernel::{Finish, Left, MOST_LANES, Map, Panels, Product, Slide, offsets};
+use crate::kernel::{Finish, Left, MOST_LANES, Map, Panels, Product, SUM, Slide, offsets};
 use crate::parallel::{Lanes, try_for_each_tile};
 use crate::plan::{Blocks, Pass, is_thinned, sweep_axes};
 use crate::unfold::planes;
@@ -438,6 +438,7 @@ impl Sweep {
                 b: &weights[padded * (group * terms + phase.before)..]
                     [..padded * phase.terms.len()],
                 columns,
+                turn: SUM,
                 first: column,
             };
             if self.phases.len() == 1 {
