@@ -6,7 +6,9 @@
 //! portable everything else                  what the compiler makes of plain loops
 //! ```
 //!
-//! The fields are private to this file and the only constructors ask the CPU.
+//! The fields are private to this file and the only constructors ask the CPU. Where an entry of a kernel looks at
+//! the set it names every variant: a new one does not compile until each entry knows it. On another architecture than
+//! x86-64 the constructors make no token, and the arms of such sets are those of plain Rust.
 
 use std::fmt;
 use std::sync::OnceLock;

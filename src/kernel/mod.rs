@@ -1,9 +1,15 @@
 //! SIMD: what the CPU can do, and loops written for it.
 //!
 //! A value of an instruction-set token (`Avx512`, `Avx2Fma`) can exist only where the CPU has
-//! the feature, so a function that takes one needs no check of its own. Kernels are safe functions
-//! with `#[target_feature]`; `unsafe` is left where a token calls into one of them, and every such
-//! call is argued by the token. Nothing here knows a layer, a file or an image.
+//! the feature, so a function that takes one needs no check of its own.
+//!
+//! The entries are safe functions: `Product::run`, `to_lanes`, `copy_pixels`, `Slide::run` and
+//! `SlideWeight::run`. Each compares the largest index that it will use with the length of its slice
+//! and panics where that fails. Behind them everything is `unsafe` and works on pointers: functions
+//! with `#[target_feature]`, which a token leads to, and the loops over `Simd` inlined into them.
+//!
+//! Products and moves know slices and offsets. `slide.rs` and `slide_weight.rs` know the rows,
+//! columns and channels of one image. Nothing here knows a recipe, a thread or a file.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -94,7 +94,9 @@ pub(crate) fn to_lanes(
             Isa::Avx512(token) => avx512(token, &mover),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2Fma(token) => avx2(token, &mover),
-            _ => mover.run(Portable),
+            Isa::Portable => mover.run(Portable),
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx512(_) | Isa::Avx2Fma(_) => mover.run(Portable),
         }
     }
 }
@@ -131,7 +133,9 @@ pub(crate) fn copy_pixels(
             Isa::Avx512(token) => copy_avx512(token, from, to, strides, [count, width]),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2Fma(token) => copy_avx2(token, from, to, strides, [count, width]),
-            _ => copy(Portable, from, to, strides, [count, width]),
+            Isa::Portable => copy(Portable, from, to, strides, [count, width]),
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx512(_) | Isa::Avx2Fma(_) => copy(Portable, from, to, strides, [count, width]),
         }
     }
 }

@@ -21,10 +21,6 @@ const FACTOR: f64 = 0.999;
 const SUMMAND: f64 = 0.001;
 const START: f64 = 0.5;
 
-/// AVX-512 has 32 registers: 24 accumulators and two constants leave some to spare.
-const WIDE: usize = 24;
-/// AVX2 has 16 registers: 12 accumulators and two constants.
-const NARROW: usize = 12;
 /// Elements of the portable loop's accumulator: eight vectors of 128 bits in f32.
 const PLAIN: usize = 32;
 
@@ -90,10 +86,9 @@ fn chains_f32(isa: Isa, rounds: usize) -> Chains {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the token `Avx2Fma` exists, and its only constructor found AVX2 and FMA on this CPU.
         Isa::Avx2Fma(_) => unsafe { x86::avx2_f32(rounds) },
-        _ => portable::<f32>(
-            rounds,
-            |a, x, y| if FUSED { a.mul_add(x, y) } else { a * x + y },
-        ),
+        Isa::Portable => plain_f32(rounds),
+        #[cfg(not(target_arch = "x86_64"))]
+        Isa::Avx512(_) | Isa::Avx2Fma(_) => plain_f32(rounds),
     }
 }
 
@@ -106,16 +101,29 @@ fn chains_f64(isa: Isa, rounds: usize) -> Chains {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the token `Avx2Fma` exists, and its only constructor found AVX2 and FMA on this CPU.
         Isa::Avx2Fma(_) => unsafe { x86::avx2_f64(rounds) },
-        _ => portable::<f64>(
-            rounds,
-            |a, x, y| if FUSED { a.mul_add(x, y) } else { a * x + y },
-        ),
+        Isa::Portable => plain_f64(rounds),
+        #[cfg(not(target_arch = "x86_64"))]
+        Isa::Avx512(_) | Isa::Avx2Fma(_) => plain_f64(rounds),
     }
 }
 
 /// Whether `mul_add` is an instruction in plain code. Elsewhere it is a slow library call, and a
 /// multiplication followed by an addition is the fastest the target has.
 const FUSED: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
+
+fn plain_f32(rounds: usize) -> Chains {
+    portable::<f32>(
+        rounds,
+        |a, x, y| if FUSED { a.mul_add(x, y) } else { a * x + y },
+    )
+}
+
+fn plain_f64(rounds: usize) -> Chains {
+    portable::<f64>(
+        rounds,
+        |a, x, y| if FUSED { a.mul_add(x, y) } else { a * x + y },
+    )
+}
 
 /// `PLAIN` chains in plain Rust, which the compiler turns into whatever vectors the target has.
 fn portable<T: Element>(rounds: usize, step: impl Fn(T, T, T) -> T) -> Chains {
@@ -145,7 +153,12 @@ mod x86 {
     use std::arch::x86_64::*;
     use std::hint::black_box;
 
-    use super::{Chains, FACTOR, NARROW, START, SUMMAND, WIDE, mean};
+    use super::{Chains, FACTOR, START, SUMMAND, mean};
+
+    /// AVX-512 has 32 registers: 24 accumulators and two constants leave some to spare.
+    const WIDE: usize = 24;
+    /// AVX2 has 16 registers: 12 accumulators and two constants.
+    const NARROW: usize = 12;
 
     #[target_feature(enable = "avx512f")]
     pub(super) fn avx512_f32(rounds: usize) -> Chains {

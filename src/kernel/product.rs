@@ -157,7 +157,9 @@ impl Panels {
                     (_, threes) => ((4, (vectors - 3 * threes) / 4), (3, threes)),
                 }
             }
-            (Left::Scalars, _) => ((2, vectors / 2), (1, vectors % 2)),
+            (Left::Scalars, Isa::Avx2Fma(_) | Isa::Portable) => {
+                ((2, vectors / 2), (1, vectors % 2))
+            }
         };
         Self {
             lanes,
@@ -299,7 +301,9 @@ impl Product<'_> {
                 Isa::Avx512(token) => avx512(token, &job),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2Fma(token) => avx2(token, &job),
-                _ => job.run(Portable),
+                Isa::Portable => job.run(Portable),
+                #[cfg(not(target_arch = "x86_64"))]
+                Isa::Avx512(_) | Isa::Avx2Fma(_) => job.run(Portable),
             }
         }
     }

@@ -104,7 +104,9 @@ impl Slide<'_> {
                 Isa::Avx512(token) => avx512(token, self, &block),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2Fma(token) => avx2(token, self, &block),
-                _ => self.block(Portable, &block),
+                Isa::Portable => self.block(Portable, &block),
+                #[cfg(not(target_arch = "x86_64"))]
+                Isa::Avx512(_) | Isa::Avx2Fma(_) => self.block(Portable, &block),
             }
         }
     }

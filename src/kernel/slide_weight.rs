@@ -76,7 +76,9 @@ impl SlideWeight<'_> {
                 Isa::Avx512(token) => avx512(token, self, dw),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2Fma(token) => avx2(token, self, dw),
-                _ => self.image(Portable, dw),
+                Isa::Portable => self.image(Portable, dw),
+                #[cfg(not(target_arch = "x86_64"))]
+                Isa::Avx512(_) | Isa::Avx2Fma(_) => self.image(Portable, dw),
             }
         }
     }
