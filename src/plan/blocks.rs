@@ -209,7 +209,10 @@ impl Blocks {
         if blocks.panel > 0 {
             blocks.panel = blocks.panel / positions * blocks.positions();
         }
-        let reach = if packed {
+        let reach = if blocks.outer {
+            // Of dY, which is read where it lies.
+            geometry.output_len() / geometry.batch().max(1) * blocks.images
+        } else if packed {
             blocks.window_len()
         } else {
             geometry.input_len().max(geometry.output_len())

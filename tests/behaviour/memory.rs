@@ -3,9 +3,9 @@
 use gemmconv::operator::convolution_matrix;
 use gemmconv::unfold::{PatchOrder, fold, unfold};
 use gemmconv::{
-    ConvGeometry, ConvOptions, ConvPlan, Element, EngineKind, Epilogue, Error, LocalPlan, Pass,
-    PlanOptions, RecipeKind, Result, TransposedGeometry, TransposedOptions, TransposedPlan, conv,
-    conv_transpose,
+    ConvGeometry, ConvOptions, ConvPlan, Element, EngineKind, Epilogue, Error, Layout, LocalPlan,
+    Pass, PlanOptions, RecipeKind, Result, TransposedGeometry, TransposedOptions, TransposedPlan,
+    conv, conv_transpose,
 };
 use ndarray::{ArrayD, ArrayView, IxDyn};
 
@@ -288,6 +288,37 @@ fn dimensions_beyond_an_engine() {
             }
             _ => assert_eq!(plan, Ok(())),
         }
+    }
+}
+
+/// The native recipes count in 32 bits: what they cannot reach falls to `unfold`, with the reason. Nothing here is
+/// large but the numbers.
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn offsets_beyond_32_bits() {
+    let plan = |shape: [usize; 4], outputs: usize, layout: Layout, options: PlanOptions| {
+        let input = layout.shape(shape[0], shape[1], &shape[2..]);
+        let weight = [outputs, shape[1], 1, 1];
+        let in_layout = ConvOptions::new().layout(layout);
+        let geometry = ConvGeometry::new(&input, &weight, &in_layout).unwrap();
+        ConvPlan::<f32>::new(&geometry, &options).unwrap()
+    };
+    let (side, weight) = (1 << 16, Pass::BackwardWeight);
+    // dY of 2³³ and of 2³⁶ elements.
+    for (shape, outputs) in [([1, 1, side, side], 2), ([1, 16, side, side], 16)] {
+        for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+            let plan = plan(shape, outputs, layout, unlimited());
+            let explanation = plan.explain(weight);
+            assert_eq!(explanation.recipe.kind(), RecipeKind::Unfold);
+            let why = "no pointwise: offsets need more than 32 bits";
+            assert!(explanation.why.contains(why), "{explanation}");
+        }
+    }
+    // Half of it still fits, and so do many images, of which a block is a few.
+    let pointwise = unlimited().recipe(RecipeKind::Pointwise);
+    for shape in [[1, 1, side, side / 2], [side, 16, 1 << 8, 1 << 6]] {
+        let plan = plan(shape, 1, Layout::ChannelsFirst, pointwise.clone());
+        assert_eq!(plan.recipe_of(weight).kind(), RecipeKind::Pointwise);
     }
 }
 
