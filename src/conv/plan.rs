@@ -391,8 +391,7 @@ impl<T: Element> ConvPlan<T> {
             }
             self.lanes(pass, scratch)?;
             let (dy, data, dx) = (singles(d_output)?, singles(data)?, singles_mut(d_input)?);
-            sweep.run_exact(dy, data, &epilogue.finale()?, dx);
-            Ok(())
+            sweep.run_exact(dy, data, &epilogue.finale()?, dx, self.threads())
         };
         Some(run())
     }

@@ -48,7 +48,7 @@ impl Decision {
             + geometry.output_len() as u128;
         Explanation {
             pass,
-            why: why(geometry, &recipe, &self.reasons[pass as usize]),
+            why: why(geometry, pass, &recipe, &self.reasons[pass as usize]),
             engine: recipe.kind().uses_engine().then_some(engine),
             product: match pass {
                 Pass::Forward => (o, columns, k),
@@ -67,7 +67,7 @@ impl Decision {
     }
 }
 
-fn why(geometry: &ConvGeometry, recipe: &Recipe, reason: &str) -> String {
+fn why(geometry: &ConvGeometry, pass: Pass, recipe: &Recipe, reason: &str) -> String {
     let how = match recipe {
         Recipe::Naive => "the reference loops".to_owned(),
         Recipe::Unfold(tiles) => {
@@ -96,8 +96,13 @@ fn why(geometry: &ConvGeometry, recipe: &Recipe, reason: &str) -> String {
             } else {
                 "from the source itself"
             };
+            // See `conv/native/exact.rs`.
+            let exact = match pass {
+                Pass::BackwardInput => "; with infinite or NaN weights element by element, slowly",
+                Pass::Forward | Pass::BackwardWeight => "",
+            };
             format!(
-                "blocks of {} × {planes} × {rows} × {columns} positions {source}, {}",
+                "blocks of {} × {planes} × {rows} × {columns} positions {source}, {}{exact}",
                 blocks.images, blocks.isa
             )
         }

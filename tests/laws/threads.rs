@@ -91,6 +91,41 @@ fn any_number_of_threads_gives_the_same_bits() {
     failures.finish(3 * 10 * 3 * 4);
 }
 
+/// Weights that are not all finite: their gradient of the input is summed by other loops, which say so.
+#[test]
+fn infinite_weights_too() {
+    let mut failures = Failures::new();
+    for case in LAYOUTS.into_iter().flat_map(large) {
+        let geometry = case.geometry();
+        let mut operands = Operands::<f32>::reals(22, &geometry);
+        operands.w[vec![0; geometry.weight_shape().len()].as_slice()] = f32::INFINITY;
+        for way in Way::on::<f32>(&geometry, &[1]) {
+            let plan = ConvPlan::new(&geometry, &way.options()).unwrap();
+            let weights = plan.prepare(&operands.w).unwrap();
+            let on = |threads: usize| {
+                Way { threads, ..way }.run(|| {
+                    let dx = plan.backward_input(&weights, &operands.dy).unwrap();
+                    bits(&dx)
+                })
+            };
+            let alone = on(1);
+            for threads in [2, 3] {
+                failures.check(alone == on(threads), || {
+                    format!("{case:?} {way:?}: {threads} threads give other bits")
+                });
+            }
+            let explanation = plan.explain(Pass::BackwardInput);
+            let native = explanation.recipe.blocks().is_some();
+            let told = explanation.why.contains("infinite or NaN");
+            failures.check(native == told, || explanation.to_string());
+            failures.check(!plan.explain(Pass::Forward).why.contains("NaN"), || {
+                format!("{case:?} {way:?}: forward has no such loop")
+            });
+        }
+    }
+    failures.finish(10 * 4 * 3);
+}
+
 /// Less scratch than all threads could use slows them down and changes nothing; too little is told apart above.
 #[test]
 fn scratch_for_one_thread_serves_three() {

@@ -6,11 +6,17 @@
 //!
 //! The products read a zero where a window leaves dy. Forward such a zero is a number of the padding and belongs to
 //! the sum; backward there is nothing, and 0 · ∞ would put a NaN into the gradient of a pixel that the weight never
-//! met. One thread is enough for what nobody trains with.
+//! met. Nothing is copied and no vectors are used, for nobody trains with such weights; each element is one task's, so
+//! that threads change no bit.
 
 use super::sweep::{Finale, Sweep};
-use crate::geometry::Layout;
+use crate::error::Result;
 use crate::kernel::Panels;
+use crate::parallel::try_for_each_tile;
+use crate::unfold::{planes, planes_mut};
+
+/// Channels and positions of the result that are one task.
+const TASK: [usize; 2] = [16, 16];
 
 impl Sweep {
     /// `y` ← finale(the sums over `x`). Lengths have been checked.
@@ -20,36 +26,40 @@ impl Sweep {
         weights: &[f32],
         finale: &Finale<'_>,
         y: &mut [f32],
-    ) {
-        let axes = &self.source.axes;
-        let all = [0, 1, 2].map(|axis| axes[axis].result);
-        let from = [0, 1, 2].map(|axis| axes[axis].source);
-        let (positions, pixels): (usize, usize) = (all.iter().product(), from.iter().product());
-        let (channels, sources) = (self.groups * self.results, self.source.channels);
-        let place =
-            |image: usize, channel: usize, of: usize, position: usize, in_all: usize| match self
-                .source
-                .layout
-            {
-                Layout::ChannelsFirst => (image * of + channel) * in_all + position,
-                Layout::ChannelsLast => (image * in_all + position) * of + channel,
-            };
-        for image in 0..self.batch {
-            for channel in 0..channels {
-                let group = channel / self.results;
-                for position in 0..positions {
+        threads: usize,
+    ) -> Result<()> {
+        let (axes, layout) = (&self.source.axes, self.source.layout);
+        let positions = axes.iter().map(|axis| axis.result).product();
+        let pixels = axes.iter().map(|axis| axis.source).product();
+        let shape = [self.batch, self.groups * self.results, positions];
+        let x = planes(layout, [self.batch, self.source.channels, pixels], x)?;
+        let residual = finale
+            .residual
+            .map(|residual| planes(layout, shape, residual));
+        let residual = residual.transpose()?;
+        let y = planes_mut(layout, shape, y)?;
+        let [channels, positions] = TASK;
+        let block = [1, channels, positions];
+        try_for_each_tile(
+            y,
+            block,
+            threads > 1,
+            &|[image, channel, position], mut tile| {
+                for ((_, c, p), y) in tile.indexed_iter_mut() {
+                    let (channel, position) = (channel + c, position + p);
+                    let first = channel / self.results * self.sources;
                     let mut sum = 0.0;
                     self.each_term(channel, position, |source, pixel, weight| {
-                        let source = group * self.sources + source;
-                        sum += x[place(image, source, sources, pixel, pixels)] * weights[weight];
+                        sum += x[[image, first + source, pixel]] * weights[weight];
                     });
-                    let at = place(image, channel, channels, position, positions);
                     let bias = finale.bias.map_or(0.0, |bias| bias[channel]);
-                    let residual = finale.residual.map_or(0.0, |residual| residual[at]);
-                    y[at] = finale.map.apply(sum + bias + residual);
+                    let at = [image, channel, position];
+                    let residual = residual.as_ref().map_or(0.0, |residual| residual[at]);
+                    *y = finale.map.apply(sum + bias + residual);
                 }
-            }
-        }
+                Ok(())
+            },
+        )
     }
 
     /// Calls `term(source channel of the group, pixel, place of the weight)` for every term of one result.
