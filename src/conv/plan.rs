@@ -198,7 +198,8 @@ impl<T: Element> ConvPlan<T> {
         PreparedWeights::new(&self.geometry, &self.native.forms, weight)
     }
 
-    /// [`prepare`](Self::prepare) for one pass alone, which takes less memory and time.
+    /// [`prepare`](Self::prepare) for one pass alone, which takes less memory and time. Backward weight reads no
+    /// weights: for it nothing but the shape is kept.
     ///
     /// # Errors
     /// Those of `prepare`.
@@ -207,7 +208,7 @@ impl<T: Element> ConvPlan<T> {
         pass: Pass,
         weight: &ArrayRef<T, D>,
     ) -> Result<PreparedWeights<T>> {
-        PreparedWeights::new(&self.geometry, [self.form(pass)], weight)
+        PreparedWeights::new(&self.geometry, self.form(pass), weight)
     }
 
     /// Replaces prepared weights in place, as training does after each step.
@@ -222,9 +223,14 @@ impl<T: Element> ConvPlan<T> {
         prepared.update(&self.geometry, &self.native.forms, weight)
     }
 
-    /// The form of the weights in `pass`.
-    fn form(&self, pass: Pass) -> &Form {
-        &self.native.forms[usize::from(pass == Pass::BackwardInput)]
+    /// The form of the weights in `pass`, which may read none.
+    fn form(&self, pass: Pass) -> Option<&Form> {
+        let [forward, backward_input] = &self.native.forms;
+        match pass {
+            Pass::Forward => Some(forward),
+            Pass::BackwardInput => Some(backward_input),
+            Pass::BackwardWeight => None,
+        }
     }
 
     /// `prepared` as `pass` reads it.
@@ -233,7 +239,10 @@ impl<T: Element> ConvPlan<T> {
         pass: Pass,
         prepared: &'w PreparedWeights<T>,
     ) -> Result<&'w [T]> {
-        prepared.check(&self.geometry, self.form(pass))
+        match self.form(pass) {
+            Some(form) => prepared.check(&self.geometry, form),
+            None => Ok(&[]),
+        }
     }
 
     /// Y = conv(X, W), then the epilogue. `x` has the geometry's input shape, any strides.
@@ -270,7 +279,7 @@ impl<T: Element> ConvPlan<T> {
         weight: &ArrayRef<T, D>,
         epilogue: &Epilogue<'_, T>,
     ) -> Result<Array<T, D>> {
-        if self.form(Pass::Forward).is_given() {
+        if self.form(Pass::Forward).is_some_and(Form::is_given) {
             check_shape("weight", &self.geometry.weight_shape(), weight.shape())?;
             return self.forward_raw(x, &standard(weight)?, epilogue);
         }

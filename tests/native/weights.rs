@@ -3,6 +3,7 @@
 use gemmconv::kernel::Isa;
 use gemmconv::{
     ConvGeometry, ConvOptions, ConvPlan, Epilogue, Error, Layout, Pass, PlanOptions, RecipeKind,
+    Wanted,
 };
 use ndarray::ArrayD;
 
@@ -116,6 +117,47 @@ fn one_pass_alone() {
         }
     }
     assert!(refusals >= 5 * 2 * 2, "{refusals} refusals");
+}
+
+/// Backward weight reads no weights: prepared for it they hold no form that another pass could take.
+#[test]
+fn backward_weight_needs_none() {
+    for (shape, layout) in SHAPES
+        .iter()
+        .flat_map(|shape| LAYOUTS.map(|layout| (shape, layout)))
+    {
+        let layer = Layer::new(shape.geometry(layout), 13);
+        let (geometry, weight) = (&layer.geometry, layer.weight());
+        let array =
+            |shape: Vec<usize>, data: &[f32]| ArrayD::from_shape_vec(shape, data.to_vec()).unwrap();
+        let x = array(geometry.input_shape(), &layer.x);
+        let dy = array(geometry.output_shape(), &layer.dy);
+        for way in Way::all(geometry) {
+            let plan = way.plan(geometry);
+            let mut weights = plan.prepare_for(Pass::BackwardWeight, &weight).unwrap();
+            assert_eq!(weights.shape(), weight.shape());
+            plan.update(&mut weights, &weight).unwrap();
+            for refusal in [
+                plan.forward(&x, &weights, &Epilogue::none()).map(drop),
+                plan.backward_input(&weights, &dy).map(drop),
+            ] {
+                let nothing = matches!(refusal, Err(Error::PreparedWeights { got: "nothing", .. }));
+                assert!(nothing, "{way}: {refusal:?}");
+            }
+            let wanted = Wanted {
+                input: false,
+                ..Wanted::ALL
+            };
+            let gradients = plan.backward(&x, &weights, &dy, wanted).unwrap();
+            let dw = gradients.d_weight.unwrap();
+            assert_same(dw.as_slice().unwrap(), &layer.answers().dw, || {
+                way.to_string()
+            });
+        }
+        let wrong = ArrayD::zeros(vec![1; geometry.weight_shape().len()]);
+        let plan = ConvPlan::<f32>::new(geometry, &PlanOptions::new()).unwrap();
+        assert!(plan.prepare_for(Pass::BackwardWeight, &wrong).is_err());
+    }
 }
 
 /// Everything that the shape of the weights does not tell: a plan with another of these refuses the weights, for the

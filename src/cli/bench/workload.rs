@@ -97,7 +97,7 @@ impl Workload {
                         got: self.w.len(),
                     }
                 })?;
-                let prepared = plan.prepare(&w)?;
+                let prepared = plan.prepare_for(self.pass, &w)?;
                 let epilogue = Epilogue::none().bias(&self.bias);
                 time(limits, || match self.pass {
                     Pass::Forward => plan.forward_with_scratch(
