@@ -202,7 +202,7 @@ pub enum Error {
     /// The work would need more memory than the caller allows.
     #[error("{needed} bytes are needed, the memory budget is {budget}")]
     MemoryBudget {
-        /// Bytes of input, output, weights and scratch.
+        /// Bytes of input, output, weights and their prepared forms, scratch and tables.
         needed: usize,
         /// The budget in bytes.
         budget: usize,

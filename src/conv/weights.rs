@@ -13,10 +13,10 @@
 use ndarray::{ArrayRef, Dimension};
 
 use crate::element::{Element, filled, standard};
-use crate::error::{Error, Result, check_shape, product};
+use crate::error::{Error, Result, check_shape};
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{Isa, Left, Panels};
-use crate::plan::{Pass, Recipe};
+use crate::plan::{Pass, Recipe, panels_len};
 
 /// How prepared weights differ from the given ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,18 +123,8 @@ impl Form {
                 isa,
                 grouped,
                 backward,
-                taps,
                 ..
-            } => {
-                let roles = Roles::new(geometry, *backward);
-                let taps = taps.iter().map(Vec::len).sum::<usize>();
-                let (matrices, columns) = roles.matrices(*grouped);
-                let columns = Panels::new(*isa, left(*grouped), columns).columns();
-                product(
-                    "prepared weights",
-                    &[matrices, roles.sources * taps, columns],
-                )
-            }
+            } => panels_len(geometry, *isa, *grouped, *backward),
         }
     }
 

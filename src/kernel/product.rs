@@ -53,9 +53,10 @@ const STRIP: usize = 60;
 
 /// Places in a slice, counted from a base that varies.
 pub(crate) fn offsets(places: impl Iterator<Item = usize>) -> Result<Vec<u32>> {
-    places
-        .map(|place| u32::try_from(place).map_err(|_| Error::Overflow { what: "offset" }))
-        .collect()
+    let place = |place| u32::try_from(place).map_err(|_| Error::Overflow { what: "offset" });
+    let mut offsets = places.map(place).collect::<Result<Vec<u32>>>()?;
+    offsets.shrink_to_fit();
+    Ok(offsets)
 }
 
 /// How the left factor meets the columns.

@@ -8,6 +8,7 @@
 mod blocks;
 mod cost;
 mod explain;
+mod memory;
 mod recipe;
 mod tiles;
 
@@ -15,7 +16,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::element::Element;
-use crate::error::{Error, Result, product, sum};
+use crate::error::{Error, Result};
 use crate::gemm::{Engine, EngineKind};
 use crate::geometry::ConvGeometry;
 use crate::kernel::Isa;
@@ -24,6 +25,7 @@ use crate::parallel::SERIAL_BELOW;
 pub use blocks::Blocks;
 pub(crate) use blocks::{ALIGN, is_thinned, sweep_axes};
 pub use explain::Explanation;
+pub(crate) use memory::panels_len;
 pub use recipe::{Patches, Recipe, RecipeKind, Tiles};
 pub(crate) use tiles::{SHORT_BLOCK, sums_are_short};
 
@@ -89,8 +91,8 @@ pub struct PlanOptions {
     pub isa: Isa,
     /// Most bytes of scratch a thread; 1 MiB by default.
     pub scratch_limit: usize,
-    /// Most bytes of input, output, weights and one thread's scratch together; 64 GiB by default. The prepared forms of
-    /// the weights are not counted.
+    /// Most bytes of input, output, weights and their prepared forms, one thread's scratch and the plan's tables
+    /// together; 64 GiB by default.
     pub memory_budget: usize,
     /// Multiply-adds of a pass below which one thread does it all; 2²⁰ by default.
     pub serial_below: u128,
@@ -135,7 +137,7 @@ impl PlanOptions {
         self.scratch_limit = bytes;
         self
     }
-    /// Sets the most bytes of input, output, weights and one thread's scratch together.
+    /// Sets the most bytes of input, output, weights, their prepared forms, one thread's scratch and tables together.
     pub fn memory_budget(mut self, bytes: usize) -> Self {
         self.memory_budget = bytes;
         self
@@ -256,22 +258,7 @@ impl Decision {
     }
 
     fn check_budget(&self, geometry: &ConvGeometry, options: &PlanOptions) -> Result<()> {
-        const WHAT: &str = "plan";
-        let scratch = Pass::ALL
-            .iter()
-            .map(|&pass| self.lane_len(pass) + self.shared_len(pass))
-            .max()
-            .unwrap_or(0);
-        let elements = sum(
-            WHAT,
-            &[
-                geometry.input_len(),
-                geometry.output_len(),
-                geometry.weight_len(),
-                scratch,
-            ],
-        )?;
-        let needed = product(WHAT, &[elements, self.element_bytes])?;
+        let needed = memory::needed(geometry, self)?;
         if needed > options.memory_budget {
             return Err(Error::MemoryBudget {
                 needed,

@@ -37,7 +37,8 @@ fn the_budget_is_counted_in_bytes() {
             other => panic!("{other:?}"),
         }
     }
-    let elements = geometry.input_len() + geometry.output_len() + geometry.weight_len();
+    // The weights as they are and as they are prepared.
+    let elements = geometry.input_len() + geometry.output_len() + 2 * geometry.weight_len();
     for recipe in RecipeKind::ALL
         .into_iter()
         .filter(|&recipe| takes::<f32>(recipe, &geometry))

@@ -1,0 +1,140 @@
+//! How many bytes a plan needs, counted before anything is allocated.
+//!
+//! ```text
+//! (input + output + weights + their prepared forms + the largest scratch of one thread) · size of an element
+//!   + the tables of the native recipes
+//! ```
+
+use super::{Blocks, Decision, Pass, Recipe};
+use crate::error::{Result, product, sum};
+use crate::geometry::ConvGeometry;
+use crate::kernel::{Isa, Left, Panels};
+
+const WHAT: &str = "plan";
+
+/// Words of a phase beside its lists: four of those with their headers, its place, and headers in two forms.
+const PHASE: usize = 20;
+
+/// Bytes that the plan of `decision` needs, with its weights prepared for all passes.
+pub(super) fn needed(geometry: &ConvGeometry, decision: &Decision) -> Result<usize> {
+    let scratch = Pass::ALL
+        .iter()
+        .map(|&pass| decision.lane_len(pass) + decision.shared_len(pass))
+        .max()
+        .unwrap_or(0);
+    let elements = sum(
+        WHAT,
+        &[
+            geometry.input_len(),
+            geometry.output_len(),
+            geometry.weight_len(),
+            prepared_len(geometry, decision)?,
+            scratch,
+        ],
+    )?;
+    let elements = product(WHAT, &[elements, decision.element_bytes])?;
+    let tables = Pass::ALL.map(|pass| match decision.recipe(pass) {
+        Recipe::Naive | Recipe::Unfold(_) => Ok(0),
+        Recipe::Direct(blocks) | Recipe::Pointwise(blocks) | Recipe::Grouped(blocks) => {
+            table_bytes(geometry, pass, blocks)
+        }
+    });
+    let [forward, backward_input, backward_weight] = tables;
+    sum(
+        WHAT,
+        &[elements, forward?, backward_input?, backward_weight?],
+    )
+}
+
+/// Elements of the prepared weights of all passes.
+fn prepared_len(geometry: &ConvGeometry, decision: &Decision) -> Result<usize> {
+    let mut elements = 0;
+    let mut in_rows = false;
+    for pass in [Pass::Forward, Pass::BackwardInput] {
+        let more = match decision.recipe(pass) {
+            // Both passes read the same rows.
+            Recipe::Naive | Recipe::Unfold(_) if in_rows => 0,
+            Recipe::Naive | Recipe::Unfold(_) => {
+                in_rows = true;
+                geometry.weight_len()
+            }
+            Recipe::Direct(blocks) | Recipe::Pointwise(blocks) | Recipe::Grouped(blocks) => {
+                panels_len(
+                    geometry,
+                    blocks.isa,
+                    blocks.grouped,
+                    pass == Pass::BackwardInput,
+                )?
+            }
+        };
+        elements = sum(WHAT, &[elements, more])?;
+    }
+    Ok(elements)
+}
+
+/// Elements of the weights as panels: whole vectors of channels of the result for every term.
+pub(crate) fn panels_len(
+    geometry: &ConvGeometry,
+    isa: Isa,
+    grouped: bool,
+    backward: bool,
+) -> Result<usize> {
+    let (outputs, inputs) = (geometry.outputs_per_group(), geometry.channels_per_group());
+    let (results, sources) = if backward {
+        (inputs, outputs)
+    } else {
+        (outputs, inputs)
+    };
+    let (matrices, columns, left) = if grouped {
+        (1, geometry.groups() * results, Left::Vectors { step: 0 })
+    } else {
+        (geometry.groups(), results, Left::Scalars)
+    };
+    let columns = Panels::new(isa, left, columns).columns();
+    // Every tap belongs to one phase.
+    let taps = geometry.patch.taps();
+    product("prepared weights", &[matrices, sources, taps, columns])
+}
+
+/// Bytes of the tables of a native pass, offsets above all.
+fn table_bytes(geometry: &ConvGeometry, pass: Pass, blocks: &Blocks) -> Result<usize> {
+    const OFFSET: usize = size_of::<u32>();
+    let (taps, positions) = (geometry.patch.taps(), blocks.positions());
+    if pass == Pass::BackwardWeight {
+        let (rows, of_positions) = if blocks.outer {
+            let ones = blocks.isa.lanes() * size_of::<f32>();
+            // Their places, every eighth of these, and a vector of ones for each.
+            (geometry.outputs_per_group(), OFFSET + OFFSET / 8 + ones)
+        } else {
+            let channels = if blocks.grouped {
+                geometry.channels_per_group()
+            } else {
+                blocks.channels
+            };
+            // Their places, and as many zeros.
+            (product(WHAT, &[channels, taps])?, 2 * OFFSET)
+        };
+        let [rows, positions] = [
+            product(WHAT, &[rows, OFFSET])?,
+            product(WHAT, &[positions, of_positions])?,
+        ];
+        return sum(WHAT, &[rows, positions]);
+    }
+    let (sources, strides) = match pass {
+        Pass::BackwardInput => (
+            geometry.outputs_per_group(),
+            geometry.patch.axes.map(|axis| axis.stride),
+        ),
+        _ => (geometry.channels_per_group(), [1; 3]),
+    };
+    let rows = match strides {
+        [1, 1, 1] => positions,
+        // Several phases go line by line.
+        [planes, rows, _] => planes * rows * blocks.lengths[2],
+    };
+    let terms = product(WHAT, &[sources, taps, OFFSET])?;
+    // The taps stand in the tables, in the form that the plan wants and in that of the weights.
+    let lists = 3 * taps + PHASE * strides.iter().product::<usize>();
+    let lists = product(WHAT, &[lists, size_of::<usize>()])?;
+    sum(WHAT, &[terms, rows * OFFSET, lists])
+}
