@@ -153,6 +153,20 @@ mod tests {
     }
 
     #[test]
+    fn pointwise_is_direct_by_another_name() {
+        let options = ConvOptions::new().stride(2).padding(1);
+        let geometry = ConvGeometry::new(&[3, 40, 30, 30], &[50, 40, 1, 1], &options).unwrap();
+        for pass in Pass::ALL {
+            let blocks = |kind| {
+                let recipe = recipe::<f32>(kind, &geometry, pass, &PlanOptions::new()).unwrap();
+                assert_eq!(recipe.kind(), kind);
+                *recipe.blocks().unwrap()
+            };
+            assert_eq!(blocks(RecipeKind::Direct), blocks(RecipeKind::Pointwise));
+        }
+    }
+
+    #[test]
     fn the_reason_names_what_is_missing() {
         let options = ConvOptions::new()
             .padding(1)

@@ -17,7 +17,8 @@ pub enum RecipeKind {
     Unfold,
     /// Native products that read patches out of the image; the lanes of a vector are channels of the result.
     Direct,
-    /// The same for kernels of one tap, where patches are pixels.
+    /// The name of `Direct` where the kernel has one tap and patches are pixels: the same blocks and the same bits. Plans
+    /// choose it there, so that explanations and measurements tell such layers apart; `Direct` takes them as well.
     Pointwise,
     /// Native products whose lanes are the channels of several groups: depthwise and small groups.
     Grouped,
@@ -77,7 +78,7 @@ pub enum Recipe {
     Unfold(Tiles),
     /// Native products that read patches out of the image.
     Direct(Blocks),
-    /// The same for kernels of one tap.
+    /// The same under its name for kernels of one tap.
     Pointwise(Blocks),
     /// Native products whose lanes are the channels of several groups.
     Grouped(Blocks),
