@@ -232,11 +232,11 @@ pub enum Error {
         feature: &'static str,
     },
     /// A forced recipe or option cannot do what is asked.
-    #[error("{what} does not support {wanted}")]
+    #[error("{what} is not possible: {wanted}")]
     Unsupported {
         /// What was asked to do it.
         what: &'static str,
-        /// What it cannot do.
+        /// What stands against it.
         wanted: &'static str,
     },
 }

@@ -557,6 +557,42 @@ fn the_comparison_finds_no_difference_that_matters() {
     assert!(difference < 1e-3, "{line}");
 }
 
+/// The comparison names what ran: the plan's choice, or the recipe asked for and, where it calls one, its engine.
+#[test]
+fn the_comparison_names_the_recipe() {
+    let desk = Desk::new();
+    let input = desk.put("a.png", picture(64, 48));
+    let compare = |more: &[&str]| {
+        let arguments = [&input, "-k", "sobel-x", "--compare", "--threads", "1"];
+        let out = desk.name("out.png");
+        let (out, _) = expect(0, &[&arguments[..], more, &["-o", &out]].concat());
+        let second = out.lines().nth(1).unwrap_or_default().to_owned();
+        assert!(out.starts_with("naive loops "), "{out}");
+        second.split("  ").next().unwrap_or_default().to_owned()
+    };
+    let geometry = ConvGeometry::new(
+        &[3, 1, 48, 64],
+        &[1, 1, 3, 3],
+        &ConvOptions::new()
+            .padding(1)
+            .padding_mode(PaddingMode::Replicate),
+    );
+    let chosen = ConvPlan::<f32>::new(&geometry.unwrap(), &PlanOptions::new()).unwrap();
+    let of_choice = compare(&[]);
+    assert!(of_choice.starts_with(chosen.recipe().name()), "{of_choice}");
+    assert_eq!(compare(&["--recipe", "auto"]), of_choice);
+    for recipe in ["direct", "naive"] {
+        assert_eq!(compare(&["--recipe", recipe]), recipe);
+    }
+    let unfold = ["--recipe", "unfold", "--engine", "matrixmultiply"];
+    assert_eq!(compare(&unfold), "unfold on matrixmultiply");
+    // A recipe that cannot is an error with the reason, for every picture.
+    let arguments = [&input, "-k", "blur", "--recipe", "pointwise"];
+    let (_, err) = expect(1, &[&arguments[..], &["-o", &desk.name("no.png")]].concat());
+    let why = "pointwise is not possible: the kernel has several taps";
+    assert!(err.contains(why), "{err}");
+}
+
 #[test]
 fn mistakes_are_reported_before_anything_is_done() {
     let desk = Desk::new();
@@ -581,6 +617,7 @@ fn mistakes_are_reported_before_anything_is_done() {
         ["--threads", "0"],
         ["--show", "loud"],
         ["--engine", "abacus"],
+        ["--recipe", "magic"],
         ["--format", "x/../../../evil.png"],
         ["--format", "png"], // The name of a file says its format.
     ] {

@@ -52,7 +52,7 @@ impl<T: Element> LocalPlan<T> {
         if geometry.flip {
             return Err(Error::Unsupported {
                 what: "a locally connected layer",
-                wanted: "a flipped kernel",
+                wanted: "the kernel is flipped",
             });
         }
         if options
@@ -61,7 +61,7 @@ impl<T: Element> LocalPlan<T> {
         {
             return Err(Error::Unsupported {
                 what: "a locally connected layer",
-                wanted: "another recipe than unfold",
+                wanted: "the recipe is not unfold",
             });
         }
         let engine = options.engine.engine::<T>()?;

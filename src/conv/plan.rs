@@ -498,5 +498,5 @@ pub(super) fn singles_mut<T: Element>(values: &mut [T]) -> Result<&mut [f32]> {
 
 const NOT_SINGLE: Error = Error::Unsupported {
     what: "a native recipe",
-    wanted: "elements other than f32",
+    wanted: "the elements are not f32",
 };

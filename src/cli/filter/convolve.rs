@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! planes [C, 1, H, W]  *  weights [K, 1, kh, kw]  ->  maps [C, K, OH, OW]
-//! (K × kh·kw) · (kh·kw × C·OH·OW), unfolded by tiles
+//! (K × kh·kw) · (kh·kw × C·OH·OW), by the recipe that the plan chooses or the user asks for
 //! ```
 //!
 //! The C colour channels are the batch: all are filtered alike, none is mixed with another.
@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    ConvGeometry, ConvOptions, ConvPlan, EngineKind, Epilogue, PaddingMode, PlanOptions,
+    ConvGeometry, ConvOptions, ConvPlan, EngineKind, Epilogue, PaddingMode, Pass, PlanOptions,
     RecipeKind, reference,
 };
 use anyhow::{Context, Result, ensure};
@@ -24,7 +24,7 @@ use crate::element::filled;
 /// How long one way of computing is repeated for a comparison, at least one run and one to warm up.
 const COMPARE_FOR: Duration = Duration::from_millis(400);
 
-/// Largest |GEMM − loops| with which a comparison passes, as a share of the largest result that the
+/// Largest |plan − loops| with which a comparison passes, as a share of the largest result that the
 /// kernel could give: where the terms of a sum cancel, their rounding stays.
 const DIFFERENCE_BOUND: f64 = 1e-4;
 
@@ -38,12 +38,13 @@ pub struct Convolver {
 }
 
 impl Convolver {
-    /// A convolver on `threads` threads.
+    /// A convolver on `threads` threads, by `recipe` or, without one, by the plan's choice.
     ///
     /// # Errors
     /// The system gives no more threads.
     pub fn new(
         options: ConvOptions,
+        recipe: Option<RecipeKind>,
         engine: EngineKind,
         memory: u64,
         threads: usize,
@@ -52,6 +53,7 @@ impl Convolver {
         Ok(Self {
             options,
             plan: PlanOptions {
+                recipe,
                 engine,
                 memory_budget: usize::try_from(memory).unwrap_or(usize::MAX),
                 ..PlanOptions::default()
@@ -134,13 +136,17 @@ impl Convolver {
         largest(x).max(padding) * sums.fold(0.0, f64::max)
     }
 
-    /// Times the plain loops and unfold + matrix product on the same data.
+    /// Times the plain loops and the plan on the same data.
     ///
     /// # Errors
     /// As [`maps`](Self::maps); results that differ by more than rounding.
     pub fn compare(&self, planes: &Array4<f32>, weights: &Array4<f32>) -> Result<Comparison> {
         let geometry = ConvGeometry::new(planes.shape(), weights.shape(), &self.options)?;
-        let plan = ConvPlan::new(&geometry, &self.plan.clone().recipe(RecipeKind::Unfold))?;
+        let plan = ConvPlan::new(&geometry, &self.plan)?;
+        let way = match plan.explain(Pass::Forward).engine {
+            Some(engine) => format!("{} on {engine}", plan.recipe()),
+            None => plan.recipe().to_string(),
+        };
         let prepared = plan.prepare(weights)?;
         let (planes, weights) = (planes.as_standard_layout(), weights.as_standard_layout());
         let x = planes.as_slice().context("planes in standard layout")?;
@@ -153,7 +159,7 @@ impl Convolver {
         let mut y = filled(geometry.output_len(), 0.0f32)?;
         let mut time = |pool: &ThreadPool| {
             pool.install(|| {
-                let mut scratch = filled(plan.scratch_len(crate::Pass::Forward), 0.0f32)?;
+                let mut scratch = filled(plan.scratch_len(Pass::Forward), 0.0f32)?;
                 best(|| {
                     Ok(plan.forward_with_scratch(
                         x,
@@ -174,9 +180,10 @@ impl Convolver {
         let bound = DIFFERENCE_BOUND * self.reach(x, w, geometry.output_channels());
         ensure!(
             difference <= bound,
-            "the plain loops and unfold + matrix product differ by {difference:.1e}, rounding by less than {bound:.1e}"
+            "the plain loops and {way} differ by {difference:.1e}, rounding by less than {bound:.1e}"
         );
         Ok(Comparison {
+            ways: vec![way],
             naive,
             single,
             all,
@@ -210,9 +217,11 @@ pub fn stack<'k>(kernels: impl IntoIterator<Item = ArrayView2<'k, f32>>) -> Resu
     Ok(stacked.insert_axis(ndarray::Axis(1)))
 }
 
-/// Times and results of the plain loops and of unfold + matrix product.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// Times and results of the plain loops and of the plans.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Comparison {
+    /// The recipes of the plans, each once; kernels of other sizes may have another.
+    ways: Vec<String>,
     naive: Duration,
     single: Duration,
     all: Duration,
@@ -223,8 +232,14 @@ pub struct Comparison {
 
 impl Comparison {
     /// The two one after the other: times add up, the larger difference stays.
-    pub fn and(self, other: Self) -> Self {
+    pub fn and(mut self, other: Self) -> Self {
+        for way in other.ways {
+            if !self.ways.contains(&way) {
+                self.ways.push(way);
+            }
+        }
         Self {
+            ways: self.ways,
             naive: self.naive + other.naive,
             single: self.single + other.single,
             all: self.all + other.all,
@@ -239,16 +254,19 @@ impl std::fmt::Display for Comparison {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
         let faster = |time: Duration| self.naive.as_secs_f64() / time.as_secs_f64().max(1e-9);
+        let (loops, ways) = ("naive loops", self.ways.join(", "));
+        let width = ways.len().max(loops.len());
         writeln!(
             f,
-            "naive loops      1 thread  {:>10.2} ms",
+            "{loops:<width$}  {:>3} thread  {:>10.2} ms",
+            1,
             milliseconds(self.naive)
         )?;
         let line = |f: &mut std::fmt::Formatter<'_>, threads: usize, time: Duration| {
             let plural = if threads == 1 { " " } else { "s" };
             writeln!(
                 f,
-                "unfold + GEMM  {threads:>3} thread{plural} {:>10.2} ms   {:.1} times faster",
+                "{ways:<width$}  {threads:>3} thread{plural} {:>10.2} ms   {:.1} times faster",
                 milliseconds(time),
                 faster(time)
             )

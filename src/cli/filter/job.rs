@@ -79,7 +79,7 @@ impl Work {
                 match &outcome {
                     Ok(comparison) => {
                         tally.done += 1;
-                        tally.comparison = match (tally.comparison, *comparison) {
+                        tally.comparison = match (tally.comparison.take(), comparison.clone()) {
                             (Some(before), Some(now)) => Some(before.and(now)),
                             (before, now) => before.or(now),
                         };
@@ -136,7 +136,10 @@ impl Work {
             let maps = self.convolver.maps(&picture.planes, &weights)?;
             if self.compare {
                 let now = self.convolver.compare(&picture.planes, &weights)?;
-                comparison = Some(comparison.map_or(now, |before| before.and(now)));
+                comparison = Some(match comparison {
+                    Some(before) => before.and(now),
+                    None => now,
+                });
             }
             if let (Some(whole), true) = (&picture.alpha, alpha_for != Some(size)) {
                 alpha = Some(self.convolver.alpha(whole, size)?);

@@ -1,4 +1,4 @@
-//! `gemmconv filter`: photographs through unfold + matrix product.
+//! `gemmconv filter`: photographs through one convolution.
 //!
 //! ```text
 //! files ─► picture ─► convolve ─► render ─► picture | sheet
@@ -15,7 +15,7 @@ use std::str::FromStr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::{ConvOptions, EngineKind, Padding, PaddingMode, PerAxis};
+use crate::{ConvOptions, EngineKind, Padding, PaddingMode, PerAxis, RecipeKind};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
@@ -119,6 +119,9 @@ pub struct FilterArgs {
     #[arg(long, value_name = "EXT", value_parser = files::extension)]
     format: Option<String>,
 
+    #[arg(long, value_name = "RECIPE", default_value = "auto", help = recipe_help())]
+    recipe: RecipeArg,
+
     #[arg(long, default_value_t = EngineKind::default(), help = engine_help())]
     engine: EngineKind,
 
@@ -130,8 +133,8 @@ pub struct FilterArgs {
     #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
     memory: u32,
 
-    /// Run the plain loops too, and print how many times faster unfold + matrix product is. A picture of which
-    /// the two differ by more than 1e-4 of the largest value that its kernel could give fails
+    /// Run the plain loops too, and print how many times faster the recipe is. A picture of which the two differ
+    /// by more than 1e-4 of the largest value that its kernel could give fails
     #[arg(long)]
     compare: bool,
 
@@ -156,11 +159,33 @@ the same name the second is called after its whole file name (cat.png.jpg), then
 
 Exit status: 0 all pictures done, 1 some were not, 2 wrong arguments.";
 
+fn recipe_help() -> String {
+    format!(
+        "How the convolution is computed: auto (the quickest, by estimate) or {}",
+        list(&RecipeKind::ALL)
+    )
+}
+
 fn engine_help() -> String {
     format!(
-        "What computes the matrix products: {}",
+        "What multiplies where the recipe is unfold (the others need none): {}",
         list(&EngineKind::available())
     )
+}
+
+/// `--recipe`; none is the plan's own choice.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct RecipeArg(Option<RecipeKind>);
+
+impl FromStr for RecipeArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self(None)),
+            name => name.parse().map(|kind| Self(Some(kind))),
+        }
+    }
 }
 
 /// `N`, or `ROWS,COLUMNS`.
@@ -270,7 +295,7 @@ impl FilterArgs {
         );
         self.engine.engine::<f32>()?;
         Ok(Work {
-            convolver: Convolver::new(self.options(), self.engine, memory, threads)?,
+            convolver: Convolver::new(self.options(), self.recipe.0, self.engine, memory, threads)?,
             kernels: bank,
             show: self.show,
             sheet: self.sheet.then_some(self.panel),
@@ -375,6 +400,7 @@ fn complain(name: &Path, error: &anyhow::Error) {
 fn summary(tally: &Tally, elapsed: Duration) -> String {
     let comparison = tally
         .comparison
+        .as_ref()
         .map_or(String::new(), |comparison| format!("{comparison}\n"));
     // While times are taken, pictures per second say nothing.
     let rate = match tally.comparison {
@@ -420,6 +446,10 @@ mod tests {
         ] {
             assert!(text.parse::<Pair>().is_err(), "{text}");
         }
+        assert_eq!("auto".parse(), Ok(RecipeArg(None)));
+        assert_eq!("naive".parse(), Ok(RecipeArg(Some(RecipeKind::Naive))));
+        let unknown = "magic".parse::<RecipeArg>().unwrap_err();
+        assert!(unknown.contains("`magic`") && unknown.contains("unfold"));
         assert_eq!("SAME".parse(), Ok(PaddingArg(Padding::SameUpper)));
         assert_eq!("0,2".parse(), Ok(PaddingArg(Padding::from([0, 2]))));
         assert!("some".parse::<PaddingArg>().is_err());
