@@ -166,6 +166,8 @@ fn check_choice<T: Element>(
         let asked = recipe.is_some_and(|recipe| recipe == kind);
         assert_eq!(explanation.why.starts_with("asked for"), asked, "{name}");
         let fell = kind == RecipeKind::Unfold && recipe != Some(kind);
+        let refused = recipe.is_some() && !asked;
+        assert_eq!(explanation.refused.is_some(), refused, "{name}");
         if recipe.is_none() {
             assert!(explanation.why.starts_with("estimated"), "{name}");
         }

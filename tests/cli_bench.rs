@@ -10,7 +10,7 @@ use serde_json::Value;
 const PLAIN: &str = "mb1ic3ih9oc4kh3ph1";
 const NAMED: &str = r#"g2mb2ic4ih9iw8oc6oh5ow8kh3kw5sh2pw2ph1n"named*3""#;
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "problem",
     "name",
     "direction",
@@ -26,6 +26,7 @@ const KEYS: [&str; 15] = [
     "peak_gflops",
     "scratch_bytes",
     "max_error",
+    "chosen",
 ];
 
 /// Runs `gemmconv bench --budget 0 …`: five runs a row.
@@ -132,6 +133,150 @@ fn every_direction_and_recipe_agrees_with_the_reference() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn every_way_is_a_row_once_and_the_choice_is_marked() {
+    // With padding; one tap; depthwise.
+    let depthwise = "g16mb1ic16ih9oc16kh3ph1";
+    for (problem, more) in [
+        (PLAIN, "direct"),
+        ("ic5ih8oc7kh1", "pointwise"),
+        (depthwise, "grouped"),
+    ] {
+        let arguments = ["--problem", problem, "--direction", "all", "--recipe"];
+        let output = bench(
+            &[
+                &arguments[..],
+                &["all", "--recipe", "auto", "--engine", "all", "--json", "-"],
+            ]
+            .concat(),
+        );
+        let all = rows(&output);
+        let own = rows(&bench(&[&arguments[..], &["auto", "--json", "-"]].concat()));
+        assert_eq!(own.len(), 3);
+        for own in &own {
+            assert_eq!(own["chosen"], true);
+            let of_pass = all
+                .iter()
+                .filter(|row| row["direction"] == own["direction"]);
+            let of_pass: Vec<&Value> = of_pass.collect();
+            assert!(of_pass.iter().any(|row| row["recipe"] == more), "{problem}");
+            for row in &of_pass {
+                let same = |other: &&&Value| {
+                    ["recipe", "engine"]
+                        .iter()
+                        .all(|&key| other[key] == row[key])
+                };
+                assert_eq!(of_pass.iter().filter(same).count(), 1, "{row}");
+                assert_eq!(row["chosen"], row["recipe"] == own["recipe"], "{row}");
+            }
+            // Of one tap `pointwise` is the name, of several `direct`.
+            let dense = |name| of_pass.iter().any(|row| row["recipe"] == name);
+            assert_ne!(dense("direct"), dense("pointwise"), "{problem}");
+        }
+        let message = text(&output.stderr);
+        assert!(
+            message.contains("the plan's choice lost more than 10% on"),
+            "{message}"
+        );
+        assert!(message.contains(" of 3"), "{message}");
+    }
+    // In the table they are marked too, and judged below it; the loops are no candidate.
+    let output = bench(&["--problem", PLAIN, "--recipe", "candidates"]);
+    let out = text(&output.stdout);
+    assert_eq!(out.matches("(auto)").count(), 1, "{out}");
+    assert!(
+        out.lines().skip(2).all(|line| !line.contains("naive")),
+        "{out}"
+    );
+    assert!(
+        out.contains("the plan's choice lost more than 10% on") && out.contains(" of 1"),
+        "{out}"
+    );
+    assert!(!text(&bench(&["--problem", PLAIN]).stdout).contains("choice"));
+}
+
+#[test]
+fn what_a_recipe_cannot_do_has_a_reason_and_no_row() {
+    let far = "ic4ih40oc4kh3sh17";
+    let arguments = [
+        "--problem",
+        far,
+        "--direction",
+        "all",
+        "--json",
+        "-",
+        "--recipe",
+    ];
+    let why = "the stride is large";
+    let output = bench(&[&arguments[..], &["direct"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    assert!(
+        message.contains(&format!(
+            "error: {far} backward-input: direct is not possible: {why}"
+        )),
+        "{message}"
+    );
+    let out = text(&output.stdout);
+    assert_eq!(out.lines().count(), 2, "{out}");
+    assert!(
+        out.lines()
+            .all(|line| line.contains(r#""recipe":"direct""#)),
+        "{out}"
+    );
+
+    let output = bench(&[&arguments[..], &["all"]].concat());
+    let message = text(&output.stderr);
+    assert!(
+        message.contains(&format!(
+            "note: direct is not possible for {far} backward-input: {why}"
+        )),
+        "{message}"
+    );
+    let several = format!(
+        "note: pointwise is not possible for {far} forward and 2 more: the kernel has several taps"
+    );
+    assert!(message.contains(&several), "{message}");
+    let found = rows(&output);
+    let of = |pass, recipe| {
+        found
+            .iter()
+            .filter(|row| row["direction"] == pass && row["recipe"] == recipe)
+            .count()
+    };
+    assert_eq!(
+        (
+            of("backward-input", "unfold"),
+            of("backward-input", "direct")
+        ),
+        (1, 0),
+        "{found:?}"
+    );
+    assert_eq!(of("forward", "direct"), 1);
+}
+
+#[test]
+fn the_peak_is_that_of_the_instruction_set_in_use() {
+    for isa in gemmconv::kernel::Isa::available() {
+        let output = Command::new(env!("CARGO_BIN_EXE_gemmconv"))
+            .args([
+                "bench",
+                "--budget",
+                "0",
+                "--problem",
+                PLAIN,
+                "--recipe",
+                "direct",
+            ])
+            .env("GEMMCONV_ISA", isa.name())
+            .output()
+            .unwrap();
+        let out = text(&output.stdout);
+        let heading = out.lines().next().unwrap_or_default();
+        assert!(heading.ends_with(&format!("GFLOP/s ({isa})")), "{out}");
     }
 }
 

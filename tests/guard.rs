@@ -39,14 +39,14 @@ fn the_direct_recipe_is_near_the_peak() {
     if cfg!(debug_assertions) {
         return not_judged(WHAT, "this is no release build");
     }
-    if Isa::detect() == Isa::Portable {
-        return not_judged(WHAT, "this CPU has neither AVX-512 nor AVX2 with FMA");
+    if Isa::selected() == Isa::Portable {
+        return not_judged(WHAT, "plain Rust is to run, not AVX-512 or AVX2 with FMA");
     }
     for layout in LAYOUTS {
         let geometry = geometry(1, 128, 28, layout);
         let options = PlanOptions::new()
             .recipe(RecipeKind::Direct)
-            .isa(Isa::detect())
+            .isa(Isa::selected())
             .serial_below(u128::MAX);
         let plan = ConvPlan::<f32>::new(&geometry, &options).unwrap();
         let weights = plan

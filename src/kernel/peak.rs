@@ -28,7 +28,8 @@ const PLAIN: usize = 32;
 const RUNS: usize = 12;
 const RUN_SECONDS: f64 = 2e-3;
 
-/// GFLOP/s of fused multiply-add on one thread, two operations each, in the widest vectors there are.
+/// GFLOP/s of fused multiply-add on one thread, two operations each, in the vectors of [`Isa::selected`]: the widest
+/// that there are, unless the variable `GEMMCONV_ISA` says otherwise.
 ///
 /// Measured once in a process, in some 30 ms, and remembered. The figure is what one core reaches
 /// while the others idle; several at once may run at a lower clock.
@@ -42,9 +43,9 @@ pub fn peak_gflops<T: Element>() -> f64 {
     static DOUBLE: OnceLock<f64> = OnceLock::new();
     // `Element` is sealed: four bytes are an f32, eight an f64.
     if size_of::<T>() == size_of::<f32>() {
-        *SINGLE.get_or_init(|| measure(|rounds| chains_f32(Isa::detect(), rounds)))
+        *SINGLE.get_or_init(|| measure(|rounds| chains_f32(Isa::selected(), rounds)))
     } else {
-        *DOUBLE.get_or_init(|| measure(|rounds| chains_f64(Isa::detect(), rounds)))
+        *DOUBLE.get_or_init(|| measure(|rounds| chains_f64(Isa::selected(), rounds)))
     }
 }
 

@@ -63,21 +63,29 @@ pub(super) fn recipe<T: Element>(
     Blocks::new(geometry, pass, grouped, options.isa, limit).map(made)
 }
 
+/// What a plan chooses from.
+pub(crate) const CANDIDATES: [RecipeKind; 4] = [
+    RecipeKind::Direct,
+    RecipeKind::Pointwise,
+    RecipeKind::Grouped,
+    RecipeKind::Unfold,
+];
+
 /// The recipe of a pass, and why.
 pub(super) fn choose<T: Element>(
     geometry: &ConvGeometry,
     pass: Pass,
     options: &PlanOptions,
 ) -> (Recipe, String) {
-    // A kernel of one tap is the direct recipe's as well, by the same products.
-    let dense = if geometry.patch.taps() == 1 {
-        RecipeKind::Pointwise
-    } else {
+    // The same recipe by the name that it does not have here.
+    let other_name = if geometry.patch.taps() == 1 {
         RecipeKind::Direct
+    } else {
+        RecipeKind::Pointwise
     };
     let mut best = (unfold::<T>(geometry, pass, options), f64::INFINITY);
     let mut told = Vec::new();
-    for kind in [dense, RecipeKind::Grouped, RecipeKind::Unfold] {
+    for kind in CANDIDATES.into_iter().filter(|&kind| kind != other_name) {
         match recipe::<T>(kind, geometry, pass, options) {
             Ok(recipe) => {
                 let seconds = seconds(kind, geometry, pass, options);

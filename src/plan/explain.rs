@@ -15,6 +15,8 @@ pub struct Explanation {
     pub recipe: Recipe,
     /// Why this recipe.
     pub why: String,
+    /// Why the recipe that was asked for cannot do this pass, and another does it.
+    pub refused: Option<&'static str>,
     /// The engine that multiplies, if one does.
     pub engine: Option<&'static str>,
     /// The product of one group, `(m, n, k)`.
@@ -49,6 +51,7 @@ impl Decision {
         Explanation {
             pass,
             why: why(geometry, pass, &recipe, &self.reasons[pass as usize]),
+            refused: self.refused[pass as usize],
             engine: recipe.kind().uses_engine().then_some(engine),
             product: match pass {
                 Pass::Forward => (o, columns, k),

@@ -24,6 +24,8 @@ use crate::parallel::SERIAL_BELOW;
 
 pub use blocks::Blocks;
 pub(crate) use blocks::{ALIGN, is_thinned, sweep_axes};
+#[cfg(feature = "cli")]
+pub(crate) use cost::CANDIDATES;
 pub use explain::Explanation;
 pub(crate) use memory::panels_len;
 pub use recipe::{Patches, Recipe, RecipeKind, Tiles};
@@ -154,6 +156,8 @@ impl PlanOptions {
 pub(crate) struct Decision {
     recipes: [Recipe; 3],
     reasons: [String; 3],
+    /// Why the recipe that was asked for cannot do a pass.
+    refused: [Option<&'static str>; 3],
     /// Elements that hold a weight gradient until its order is restored.
     reordered: usize,
     element_bytes: usize,
@@ -172,6 +176,7 @@ impl Decision {
     ) -> Result<Self> {
         let mut reasons = [const { String::new() }; 3];
         let mut recipes = [const { Recipe::Naive }; 3];
+        let mut refused = [None; 3];
         for (index, &pass) in Pass::ALL.iter().enumerate() {
             (recipes[index], reasons[index]) = match options.recipe {
                 None => cost::choose::<T>(geometry, pass, options),
@@ -184,6 +189,7 @@ impl Decision {
                         });
                     }
                     Err(why) => {
+                        refused[index] = Some(why);
                         let why = format!("no {kind}: {why}");
                         (cost::unfold::<T>(geometry, pass, options), why)
                     }
@@ -195,6 +201,7 @@ impl Decision {
         let decision = Self {
             recipes,
             reasons,
+            refused,
             reordered: if reorders { geometry.weight_len() } else { 0 },
             element_bytes: size_of::<T>(),
         };

@@ -11,6 +11,7 @@ use super::memory;
 use super::suites::Suite;
 use crate::cli::problem::{Problem, ProblemList};
 use crate::cli::{complain, list};
+use crate::plan::CANDIDATES;
 use crate::{EngineKind, Layout, Pass, PlanOptions, RecipeKind};
 
 /// A list of problems is text; a file beyond this is something else.
@@ -24,6 +25,8 @@ const EXAMPLES: &str = r#"Examples:
   one layer, everything that can compute it:
     gemmconv bench --problem mb1ic64ih56oc64kh3ph1 \
         --direction all --recipe all --engine all
+  how good the plan's own choices are:
+    gemmconv bench --problems shapes.txt --recipe candidates --direction all
   a list at another batch, with a picture:
     gemmconv bench --problems shapes.txt --batch 16 --threads 2 --svg speed.svg
   one JSON object a line and nothing else:
@@ -42,6 +45,11 @@ Timed is the pass alone: the plan, the prepared weights, the output and the scra
 and one untimed run has warmed the caches. Forward adds a bias; backward-weight computes dw and db. \
 GFLOP/s counts the 2 N O P K operations of the direct algorithm; the peak is a register loop of \
 fused multiply-adds, measured now, times the threads, or the cores where there are fewer.
+
+(auto) marks the recipe that a plan takes by itself, in JSON the key `chosen`. With all or candidates, \
+recipes that cannot do a pass are named with the reason, and it is counted how often the plan's choice \
+was more than a tenth slower than the best candidate. The variable GEMMCONV_ISA, which takes another \
+instruction set than the CPU's widest, changes the native recipes and the peak, but no engine.
 
 --check compares the last run with plain loops in f64 on the same data: the largest |difference| \
 divided by the largest |reference|. Above 1e-4 the exit status is 1.
@@ -66,8 +74,8 @@ pub(crate) struct BenchArgs {
     /// forward, backward-input, backward-weight or all
     #[arg(long, value_name = "PASS", default_value = "forward", value_parser = choice::<Pass>)]
     direction: Vec<Choice<Pass>>,
-    #[arg(long, value_parser = recipe, help = recipe_help())]
-    recipe: Vec<Choice<Option<RecipeKind>>>,
+    #[arg(long, value_parser = recipes, help = recipe_help())]
+    recipe: Vec<Recipes>,
     #[arg(long, value_parser = choice::<EngineKind>, help = engine_help())]
     engine: Vec<Choice<EngineKind>>,
     /// How images lie in memory
@@ -133,8 +141,12 @@ impl BenchArgs {
             [] if self.json_to_stdout() => vec![None],
             [] => vec![Some(RecipeKind::Naive), None],
             choices => {
-                let all: Vec<_> = RecipeKind::ALL.iter().copied().map(Some).collect();
-                let mut recipes = chosen(choices, &all);
+                let mut recipes = Vec::new();
+                for recipe in choices.iter().flat_map(Recipes::list) {
+                    if !recipes.contains(&recipe) {
+                        recipes.push(recipe);
+                    }
+                }
                 recipes.sort_by_key(|&recipe| recipe != Some(RecipeKind::Naive));
                 recipes
             }
@@ -143,7 +155,8 @@ impl BenchArgs {
 
     /// Whether recipes were asked for without naming them: then one that cannot do a problem is no error.
     pub(crate) fn every_recipe(&self) -> bool {
-        self.recipe.contains(&Choice::All)
+        let several = [Recipes::All, Recipes::Candidates];
+        several.iter().any(|all| self.recipe.contains(all))
     }
 
     pub(crate) fn engines(&self) -> Vec<EngineKind> {
@@ -211,26 +224,47 @@ where
 
 fn recipe_help() -> String {
     format!(
-        "auto (the plan chooses), {} or all; may be repeated [default: naive and auto; auto alone with `--json -`]",
+        "auto (the plan chooses), {}, candidates (what the plan chooses from) or all; may be repeated [default: naive and auto; auto alone with `--json -`]",
         list(&RecipeKind::ALL)
     )
 }
 
 fn engine_help() -> String {
     format!(
-        "What computes the matrix products: {} or all of what is compiled in; may be repeated [default: {}]",
+        "What multiplies where the recipe is unfold (the others need none): {} or all of what is compiled in; may be repeated [default: {}]",
         list(&EngineKind::available()),
         EngineKind::default()
     )
 }
 
-fn recipe(name: &str) -> std::result::Result<Choice<Option<RecipeKind>>, String> {
+/// What `--recipe` names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recipes {
+    All,
+    /// Those that a plan chooses from.
+    Candidates,
+    Auto,
+    One(RecipeKind),
+}
+
+impl Recipes {
+    /// None is "auto".
+    fn list(&self) -> Vec<Option<RecipeKind>> {
+        match self {
+            Self::All => RecipeKind::ALL.map(Some).to_vec(),
+            Self::Candidates => CANDIDATES.map(Some).to_vec(),
+            Self::Auto => vec![None],
+            Self::One(kind) => vec![Some(*kind)],
+        }
+    }
+}
+
+fn recipes(name: &str) -> std::result::Result<Recipes, String> {
     match name {
-        "auto" => Ok(Choice::One(None)),
-        name => Ok(match choice::<RecipeKind>(name)? {
-            Choice::All => Choice::All,
-            Choice::One(kind) => Choice::One(Some(kind)),
-        }),
+        "all" => Ok(Recipes::All),
+        "candidates" => Ok(Recipes::Candidates),
+        "auto" => Ok(Recipes::Auto),
+        name => name.parse().map(Recipes::One),
     }
 }
 

@@ -3,19 +3,22 @@
 //! ```text
 //! for each problem, each direction:
 //!     one set of random data (and, with --check, the reference in f64)
-//!     for each recipe, each engine:  plan -> prepare -> time -> row
+//!     for each way to compute it:  plan -> prepare -> time -> row
 //! ```
 //!
 //! A row is printed when it is measured. A problem that cannot be planned is reported at the end by
-//! its name; the others are still done.
+//! its name; the others are still done. Where every recipe was asked for, those that cannot do a pass
+//! are noted with the reason, and the plan's own choices are judged.
 
 mod args;
 mod chart;
+mod choice;
 mod measure;
 mod memory;
 mod output;
 mod report;
 mod suites;
+mod ways;
 mod workload;
 
 use std::io::{self, Write};
@@ -32,10 +35,11 @@ use args::LayoutName;
 use measure::{FEWEST_RUNS, Limits};
 use output::OutputFile;
 use report::{AUTO, Contents, Row, Table, terminal_width};
-use workload::{Outputs, Workload};
+use ways::{Planned, Refusal, Ways};
+use workload::Case;
 
 use crate::kernel::{Isa, peak_gflops};
-use crate::{ConvGeometry, ConvPlan, EngineKind, Error, Pass, PlanOptions, RecipeKind};
+use crate::{ConvGeometry, EngineKind, Error, Pass, RecipeKind};
 
 pub(super) use args::BenchArgs;
 
@@ -62,19 +66,13 @@ pub(crate) fn run(arguments: BenchArgs) -> Result<ExitCode> {
 struct Bench {
     problems: Vec<Problem>,
     directions: Vec<Pass>,
-    /// None is "auto".
-    recipes: Vec<Option<RecipeKind>>,
-    /// A recipe that cannot do a problem is passed over where all recipes were asked for.
-    every_recipe: bool,
-    engines: Vec<EngineKind>,
+    ways: Ways,
     layout: LayoutName,
     threads: usize,
     batch: Option<usize>,
     check: bool,
     /// Seconds of timed runs a row.
     budget: f64,
-    /// Bytes.
-    memory_budget: usize,
     pool: ThreadPool,
     peak: f64,
     json: Option<OutputFile>,
@@ -85,6 +83,8 @@ struct Bench {
     reader_left: bool,
     progress: ProgressBar,
     rows: Vec<Row>,
+    /// Where every recipe was asked for: the recipes that cannot do a pass, why, and which pass.
+    impossible: Vec<(RecipeKind, &'static str, String)>,
     /// Sentences for the end.
     failures: Vec<String>,
 }
@@ -114,26 +114,24 @@ impl Bench {
             let contents = contents(&problems, &directions, &recipes, &engines, arguments.check);
             Table::new(&contents, terminal_width())
         });
-        let rows = |recipe: &Option<RecipeKind>| match recipe {
-            Some(recipe) if !recipe.uses_engine() => 1,
-            _ => engines.len(),
-        };
-        let count = problems.len() * directions.len() * recipes.iter().map(rows).sum::<usize>();
+        let count = problems.len() * directions.len();
         let cores = thread::available_parallelism().map_or(threads, usize::from);
         // Drawn on standard error, and only where that is a terminal.
         let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}")?;
         Ok(Self {
             problems,
             directions,
-            recipes,
-            engines,
-            every_recipe: arguments.every_recipe(),
+            ways: Ways {
+                recipes,
+                every: arguments.every_recipe(),
+                engines,
+                memory_budget: arguments.memory_budget(),
+            },
             layout: arguments.layout,
             threads,
             batch: arguments.batch.map(usize::try_from).transpose()?,
             check: arguments.check,
             budget: arguments.budget,
-            memory_budget: arguments.memory_budget(),
             pool,
             // More threads than cores share the cores.
             peak: peak_gflops::<f32>() * threads.min(cores) as f64,
@@ -143,20 +141,25 @@ impl Bench {
             reader_left: false,
             progress: ProgressBar::new(count as u64).with_style(style),
             rows: Vec::new(),
+            impossible: Vec::new(),
             failures: Vec::new(),
         })
     }
 
     fn measure_all(&mut self) -> Result<()> {
         self.print_heading()?;
-        for problem in self.problems.clone() {
+        for (case, problem) in self.problems.clone().iter().enumerate() {
             match problem.geometry(self.layout.layout(), self.batch) {
                 Ok(geometry) => {
                     for direction in self.directions.clone() {
-                        self.measure(&problem, &geometry, direction)?;
+                        self.measure(case, problem, &geometry, direction)?;
+                        self.progress.inc(1);
                     }
                 }
-                Err(error) => self.fail(problem.label(), &error),
+                Err(error) => {
+                    self.fail(problem.label(), &error);
+                    self.progress.inc(self.directions.len() as u64);
+                }
             }
         }
         self.progress.finish_and_clear();
@@ -164,14 +167,32 @@ impl Bench {
     }
 
     /// All rows of one pass of one problem.
-    fn measure(&mut self, problem: &Problem, geometry: &ConvGeometry, pass: Pass) -> Result<()> {
+    fn measure(
+        &mut self,
+        case: usize,
+        problem: &Problem,
+        geometry: &ConvGeometry,
+        pass: Pass,
+    ) -> Result<()> {
         let what = format!("{} {pass}", problem.label());
-        let plans = self.plans(&what, geometry);
+        let (plans, refusals) = self.ways.plans(geometry, pass);
+        for refusal in refusals {
+            match refusal {
+                Refusal::Recipe(kind, why) if self.ways.every => {
+                    self.impossible.push((kind, why, what.clone()));
+                }
+                Refusal::Recipe(kind, why) => {
+                    let failure = format!("{what}: {kind} is not possible: {why}");
+                    self.failures.push(failure);
+                }
+                Refusal::Error(error) => self.fail(&what, &error),
+            }
+        }
         if plans.is_empty() {
             return Ok(());
         }
         // The plans found that all of it fits the memory budget, so the data is made only now.
-        let mut case = match Case::new(problem, geometry, pass, self.check) {
+        let mut case = match Case::new(case, problem, geometry, pass, self.check) {
             Ok(case) => case,
             Err(error) => {
                 self.fail(&what, &error);
@@ -179,56 +200,20 @@ impl Bench {
             }
         };
         for planned in plans {
-            let recipe = planned.plan.recipe_of(pass).kind();
+            let recipe = planned.kind;
             self.progress
                 .set_message(printable(&format!("{what} {recipe}")));
             match self.row(&planned, &mut case) {
                 Ok(row) => self.keep(row)?,
                 Err(error) => self.fail(&format!("{what} {recipe}"), &error),
             }
-            self.progress.inc(1);
         }
         Ok(())
     }
 
-    /// A plan for every recipe and engine; those that cannot be made are failures of `what`.
-    fn plans(&mut self, what: &str, geometry: &ConvGeometry) -> Vec<Planned> {
-        let mut plans = Vec::new();
-        let mut failures = Vec::new();
-        for &recipe in &self.recipes {
-            for &engine in &self.engines {
-                let options = PlanOptions {
-                    engine,
-                    recipe,
-                    memory_budget: self.memory_budget,
-                    ..PlanOptions::default()
-                };
-                match ConvPlan::new(geometry, &options) {
-                    Ok(plan) => plans.push(Planned {
-                        plan,
-                        engine,
-                        chosen: recipe.is_none(),
-                    }),
-                    Err(Error::Unsupported { .. }) if self.every_recipe && recipe.is_some() => {}
-                    // Said once, not for every recipe and engine.
-                    Err(error) if failures.contains(&error) => {}
-                    Err(error) => failures.push(error),
-                }
-                if recipe.is_some_and(|recipe| !recipe.uses_engine()) {
-                    break; // Every engine would do the same.
-                }
-            }
-        }
-        for failure in failures {
-            self.fail(what, &failure);
-        }
-        plans
-    }
-
     /// Measures one plan.
     fn row(&self, planned: &Planned, case: &mut Case<'_>) -> crate::Result<Row> {
-        let (plan, pass) = (&planned.plan, case.pass);
-        let recipe = plan.recipe_of(pass).kind();
+        let (plan, recipe, pass) = (&planned.plan, planned.kind, case.pass);
         let naive = recipe == RecipeKind::Naive;
         let limits = Limits {
             budget: self.budget,
@@ -262,6 +247,7 @@ impl Bench {
                 .as_ref()
                 .map(|reference| out.error(reference)),
             chosen: planned.chosen,
+            case: case.number,
             naive_seconds: case.naive_seconds,
         })
     }
@@ -327,11 +313,11 @@ impl Bench {
         format!(
             "measured peak of fused multiply-add {:.1} GFLOP/s ({})",
             self.peak,
-            Isa::detect()
+            Isa::selected()
         )
     }
 
-    /// The files, the footnote, the failures, and the exit code that follows from them.
+    /// The files, the footnotes, the failures, and the exit code that follows from them.
     fn finish(mut self) -> Result<ExitCode> {
         if let Some(json) = self.json.take() {
             json.keep()?;
@@ -346,13 +332,28 @@ impl Bench {
             svg.write(&chart::svg(&self.rows, &title)?)?;
             svg.keep()?;
         }
+        let mut footnotes = Vec::new();
         if self.table.is_some() && self.rows.iter().any(|row| row.runs < FEWEST_RUNS) {
-            match self.say(&format!(
+            footnotes.push(format!(
                 "* fewer than {FEWEST_RUNS} runs: the loops are slow"
-            )) {
+            ));
+        }
+        if self.ways.every {
+            footnotes.extend(choice::summary(&self.rows));
+        }
+        for footnote in footnotes {
+            if self.table.is_none() {
+                // Standard output is for JSON.
+                complain(&footnote);
+                continue;
+            }
+            match self.say(&footnote) {
                 Err(error) if is_closed_pipe(&error) => {}
                 done => done?,
             }
+        }
+        for note in ways::notes(&self.impossible) {
+            complain(&format!("note: {note}"));
         }
         for failure in &self.failures {
             complain(&format!("error: {failure}"));
@@ -363,44 +364,6 @@ impl Bench {
             ExitCode::FAILURE
         })
     }
-}
-
-/// One pass of one problem: the data all its rows compute on, and what they are compared with.
-struct Case<'p> {
-    problem: &'p Problem,
-    pass: Pass,
-    data: Workload,
-    /// Where results are to be checked.
-    reference: Option<Outputs<f64>>,
-    /// Median seconds of the naive loops, once they ran.
-    naive_seconds: Option<f64>,
-}
-
-impl<'p> Case<'p> {
-    fn new(
-        problem: &'p Problem,
-        geometry: &ConvGeometry,
-        pass: Pass,
-        check: bool,
-    ) -> crate::Result<Self> {
-        let data = Workload::new(geometry, pass)?;
-        let reference = check.then(|| data.reference()).transpose()?;
-        Ok(Self {
-            problem,
-            pass,
-            data,
-            reference,
-            naive_seconds: None,
-        })
-    }
-}
-
-/// A plan, and how it came to be.
-struct Planned {
-    plan: ConvPlan<f32>,
-    engine: EngineKind,
-    /// Whether the plan chose its recipe.
-    chosen: bool,
 }
 
 /// A line on standard output; a closed pipe is an error, not a panic.
@@ -419,25 +382,20 @@ fn contents(
     engines: &[EngineKind],
     check: bool,
 ) -> Contents {
-    let mut names: Vec<String> = recipes
-        .iter()
-        .flatten()
-        .map(RecipeKind::to_string)
-        .collect();
-    if recipes.contains(&None) {
-        names.extend(
-            RecipeKind::ALL
-                .iter()
-                .map(|recipe| format!("{recipe}{AUTO}")),
-        );
-    }
+    // Any of them may turn out to be the plan's own choice.
+    let named = recipes.iter().copied().flatten();
+    let names: Vec<RecipeKind> = if recipes.contains(&None) {
+        RecipeKind::ALL.to_vec()
+    } else {
+        named.collect()
+    };
     Contents {
         labels: problems
             .iter()
             .map(|problem| printable(problem.label()))
             .collect(),
         directions: directions.iter().map(Pass::to_string).collect(),
-        recipes: names,
+        recipes: names.iter().map(|kind| format!("{kind}{AUTO}")).collect(),
         engines: engines.iter().map(EngineKind::to_string).collect(),
         check,
     }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::measure::FEWEST_RUNS;
 use crate::cli::{bytes, printable, significant};
 
-/// One measurement. The fields up to `max_error` are the keys of its JSON object, in this order.
+/// One measurement. The fields up to `chosen` are the keys of its JSON object, in this order.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
     /// The descriptor as written.
@@ -34,9 +34,11 @@ pub(crate) struct Row {
     pub peak_gflops: f64,
     pub scratch_bytes: usize,
     pub max_error: Option<f64>,
-    /// Whether the plan chose the recipe.
-    #[serde(skip)]
+    /// Whether the recipe is the one that a plan takes by itself.
     pub chosen: bool,
+    /// Number of the problem.
+    #[serde(skip)]
+    pub case: usize,
     /// Median seconds of the naive loops, where they ran.
     #[serde(skip)]
     pub naive_seconds: Option<f64>,
@@ -51,7 +53,7 @@ impl Row {
     pub(crate) fn share(&self) -> f64 {
         self.gflops / self.peak_gflops
     }
-    /// `unfold`, or `unfold (auto)` where the plan chose it.
+    /// `unfold`, or `unfold (auto)` where a plan takes it by itself.
     pub(crate) fn recipe_label(&self) -> String {
         format!("{}{}", self.recipe, if self.chosen { AUTO } else { "" })
     }
@@ -60,7 +62,7 @@ impl Row {
     }
 }
 
-/// What follows the name of a recipe that the plan chose.
+/// What follows the name of a recipe that a plan takes by itself.
 pub(crate) const AUTO: &str = " (auto)";
 
 /// What the rows of a table will hold at most.
@@ -230,7 +232,7 @@ fn bar(share: f64, width: usize) -> String {
 }
 
 /// 1.23 ns, 12.3 µs, 123 ms, 1.23 s.
-fn seconds(value: f64) -> String {
+pub(crate) fn seconds(value: f64) -> String {
     let (factor, unit) = match value {
         value if value < 0.9995e-6 => (1e9, "ns"),
         value if value < 0.9995e-3 => (1e6, "µs"),
@@ -255,10 +257,10 @@ pub(crate) fn terminal_width() -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn row() -> Row {
+    pub(crate) fn row() -> Row {
         Row {
             problem: "mb1ic3ih9oc4kh3".into(),
             name: Some("first".into()),
@@ -276,6 +278,7 @@ mod tests {
             scratch_bytes: 1 << 20,
             max_error: None,
             chosen: true,
+            case: 0,
             naive_seconds: Some(0.2),
         }
     }
@@ -301,7 +304,7 @@ mod tests {
         let object = serde_json::to_string(&row()).unwrap();
         assert_eq!(
             object,
-            r#"{"problem":"mb1ic3ih9oc4kh3","name":"first","direction":"forward","recipe":"unfold","engine":"matrixmultiply","layout":"nchw","threads":2,"batch":1,"median_seconds":0.002,"min_seconds":0.001,"runs":5,"gflops":50.0,"peak_gflops":200.0,"scratch_bytes":1048576,"max_error":null}"#
+            r#"{"problem":"mb1ic3ih9oc4kh3","name":"first","direction":"forward","recipe":"unfold","engine":"matrixmultiply","layout":"nchw","threads":2,"batch":1,"median_seconds":0.002,"min_seconds":0.001,"runs":5,"gflops":50.0,"peak_gflops":200.0,"scratch_bytes":1048576,"max_error":null,"chosen":true}"#
         );
     }
 

@@ -11,11 +11,46 @@
 use ndarray::{ArrayViewD, IxDyn};
 
 use crate::cli::difference::{largest, largest_difference};
+use crate::cli::problem::Problem;
 use crate::element::filled;
 use crate::{ConvGeometry, Epilogue, Result, reference};
 use crate::{ConvPlan, Pass};
 
 use super::measure::{Limits, Timing, time};
+
+/// One pass of one problem: the data all its rows compute on, and what they are compared with.
+pub(crate) struct Case<'p> {
+    /// Of the problem.
+    pub number: usize,
+    pub problem: &'p Problem,
+    pub pass: Pass,
+    pub data: Workload,
+    /// Where results are to be checked.
+    pub reference: Option<Outputs<f64>>,
+    /// Median seconds of the naive loops, once they ran.
+    pub naive_seconds: Option<f64>,
+}
+
+impl<'p> Case<'p> {
+    pub(crate) fn new(
+        number: usize,
+        problem: &'p Problem,
+        geometry: &ConvGeometry,
+        pass: Pass,
+        check: bool,
+    ) -> Result<Self> {
+        let data = Workload::new(geometry, pass)?;
+        let reference = check.then(|| data.reference()).transpose()?;
+        Ok(Self {
+            number,
+            problem,
+            pass,
+            data,
+            reference,
+            naive_seconds: None,
+        })
+    }
+}
 
 /// Inputs of one pass; those it does not read are empty.
 pub(crate) struct Workload {
@@ -181,7 +216,6 @@ mod tests {
     use super::*;
     use crate::Layout;
     use crate::PlanOptions;
-    use crate::cli::problem::Problem;
 
     #[test]
     fn errors_are_relative_to_the_largest_reference() {
