@@ -42,9 +42,10 @@ h height, w width; then n and a name. Height alone is a square, depth alone a cu
 computed, a missing p is what o needs, a given o is verified. Underscores separate.
 
 Timed is the pass alone: the plan, the prepared weights, the output and the scratch exist before, \
-and one untimed run has warmed the caches. Forward adds a bias; backward-weight computes dw and db. \
-GFLOP/s counts the 2 N O P K operations of the direct algorithm; the peak is a register loop of \
-fused multiply-adds, measured now, times the threads, or the cores where there are fewer.
+and untimed runs, at least one and 50 ms of them, have warmed caches and threads. Forward adds a \
+bias; backward-weight computes dw and db. GFLOP/s counts the 2 N O P K operations of the direct \
+algorithm; the peak is a register loop of fused multiply-adds, measured now, times the threads, or \
+the cores where there are fewer.
 
 (auto) marks the recipe that a plan takes by itself, in JSON the key `chosen`. With all or candidates, \
 recipes that cannot do a pass are named with the reason, and it is counted how often the plan's choice \

@@ -1,7 +1,8 @@
-//! The timing loop: one untimed run, then runs until the budget is spent.
+//! The timing loop: untimed runs, then runs until the budget is spent.
 //!
 //! ```text
-//! warm-up          caches and branch predictors see the data once
+//! warm-up          caches and branch predictors see the data once; short runs go on until the threads have
+//!                  settled on cores of their own, which takes some milliseconds
 //! 5 ≤ runs ≤ 300   as many as fit into the budget
 //! patience         for loops known to be slow: a warm-up longer than it counts as the only run, and
 //!                  fewer than five runs will do
@@ -13,6 +14,8 @@ use std::time::{Duration, Instant};
 pub(crate) const FEWEST_RUNS: usize = 5;
 /// More do not change it.
 const MOST_RUNS: usize = 300;
+/// Seconds of warming up, unless the budget is smaller.
+const WARM_UP: f64 = 0.05;
 
 /// What was measured; `runs` is the number of timed runs, honest where there was only one.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,6 +43,10 @@ pub(crate) fn time<E>(limits: Limits, mut run: impl FnMut() -> Result<(), E>) ->
     let warm_up = timed()?.as_secs_f64();
     if limits.patience.is_some_and(|patience| warm_up > patience) {
         return Ok(summary(vec![warm_up]));
+    }
+    let mut warmed = warm_up;
+    while warmed < WARM_UP.min(limits.budget) {
+        warmed += timed()?.as_secs_f64();
     }
     let mut seconds = Vec::with_capacity(MOST_RUNS);
     let mut spent = Duration::ZERO;
