@@ -88,7 +88,7 @@ pub use geometry::{
     PoolGeometry, PoolOptions, ReceptiveField, TransposedGeometry, TransposedOptions,
     receptive_field,
 };
-pub use plan::{Explanation, Pass, PlanOptions, Recipe, RecipeKind};
+pub use plan::{Accuracy, Explanation, Pass, PlanOptions, Recipe, RecipeKind};
 pub use pool::{
     adaptive_avg_pool, adaptive_max_pool, avg_pool, global_avg_pool, global_lp_pool,
     global_max_pool, lp_pool, max_pool, max_pool_with_indices, max_unpool,

@@ -14,7 +14,7 @@ use gemmconv::{
 };
 use ndarray::{ArrayView, IxDyn};
 use rayon::ThreadPool;
-use support::takes;
+use support::{takes, winograd};
 
 /// Scratch with which no recipe may complain of too little.
 const ENOUGH: usize = 64 << 10;
@@ -101,7 +101,7 @@ struct Tally(HashMap<(Pass, RecipeKind, &'static str), usize>);
 impl Tally {
     fn add(&mut self, explanation: &Explanation) {
         let recipe = &explanation.recipe;
-        let isa = recipe.blocks().map_or("any", |blocks| blocks.isa.name());
+        let isa = recipe.isa().map_or("any", |isa| isa.name());
         *self
             .0
             .entry((explanation.pass, recipe.kind(), isa))
@@ -197,6 +197,29 @@ fn check_choice<T: Element>(
     }
 }
 
+/// Every number is what is expected, or as near to it as its bound says.
+#[track_caller]
+fn check<T: Element>(
+    got: &[T],
+    expected: &[T],
+    bounds: Option<&Vec<f64>>,
+    name: impl Fn() -> String,
+) {
+    let Some(bounds) = bounds else {
+        return assert_eq!(got, expected, "{}", name());
+    };
+    assert!(got.len() == expected.len() && got.len() == bounds.len());
+    for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
+        let error = (got.to_f64() - expected.to_f64()).abs();
+        assert!(
+            error <= bounds[i],
+            "{}: element {i} is {got:?}, expected {expected:?} within {}",
+            name(),
+            bounds[i]
+        );
+    }
+}
+
 fn run<T: Element>(case: &Case, geometry: &ConvGeometry, pools: &[ThreadPool], tally: &mut Tally) {
     let mut random = fastrand::Rng::with_seed(case.seed);
     let x: Vec<T> = integers(&mut random, geometry.input_len());
@@ -240,6 +263,19 @@ fn run<T: Element>(case: &Case, geometry: &ConvGeometry, pools: &[ThreadPool], t
             Err(error) => panic!("{error}: {case:?}"),
         };
         check_choice(case, &plan, recipe, tally);
+        // All others are exact on integers.
+        let rounding = Pass::ALL.map(|pass| {
+            let rounds = plan.recipe_of(pass).kind() == RecipeKind::WinogradF4;
+            let single = |values: &[T]| -> Vec<f32> {
+                values.iter().map(|value| value.to_f64() as f32).collect()
+            };
+            let (x, w, dy) = (single(&x), single(&w), single(&dy));
+            rounds.then(|| match pass {
+                Pass::Forward => winograd::bounds(geometry, pass, 4, &x, &w),
+                Pass::BackwardInput => winograd::bounds(geometry, pass, 4, &dy, &w),
+                Pass::BackwardWeight => winograd::weight_bounds(geometry, 4, &x, &dy),
+            })
+        });
         let weight = ArrayView::from_shape(IxDyn(&case.weight), &w).unwrap();
         let weights = plan.prepare(&weight).unwrap();
         // The loops know no threads, and what the plan chooses has just run on all of them.
@@ -262,17 +298,23 @@ fn run<T: Element>(case: &Case, geometry: &ConvGeometry, pools: &[ThreadPool], t
                 let mut work = scratch(Pass::Forward);
                 plan.forward_with_scratch(&x, &weights, &epilogue, &mut y, &mut work)
                     .unwrap();
-                assert_eq!(y, expected.y, "forward: {}", name());
+                check(&y, &expected.y, rounding[0].as_ref(), || {
+                    format!("forward: {}", name())
+                });
                 let mut dx = poisoned(expected.dx.len());
                 let mut work = scratch(Pass::BackwardInput);
                 plan.backward_input_with_scratch(&dy, &weights, &mut dx, &mut work)
                     .unwrap();
-                assert_eq!(dx, expected.dx, "backward input: {}", name());
+                check(&dx, &expected.dx, rounding[1].as_ref(), || {
+                    format!("backward input: {}", name())
+                });
                 let (mut dw, mut db) = (poisoned(expected.dw.len()), poisoned(expected.db.len()));
                 let mut work = scratch(Pass::BackwardWeight);
                 plan.backward_weight_with_scratch(&x, &dy, &mut dw, Some(&mut db), &mut work)
                     .unwrap();
-                assert_eq!(dw, expected.dw, "backward weight: {}", name());
+                check(&dw, &expected.dw, rounding[2].as_ref(), || {
+                    format!("backward weight: {}", name())
+                });
                 assert_eq!(db, expected.db, "backward bias: {}", name());
             });
         }
@@ -315,6 +357,42 @@ fn every_recipe_agrees_with_the_loops() {
         (RecipeKind::Pointwise, 270),
         (RecipeKind::Grouped, 720),
     ]);
+}
+
+/// Random 3 × 3 layers of stride 1: tiles cut by every edge, channels around every vector, all contents of the padding.
+#[test]
+fn tiles_of_winograd() {
+    let pools = pools();
+    let mut random = fastrand::Rng::with_seed(9);
+    let mut tally = Tally::default();
+    let mut checked = 0;
+    while checked < 1500 {
+        let groups = [1, 1, 2, 3][random.usize(0..4)];
+        let layout = [Layout::ChannelsFirst, Layout::ChannelsLast][random.usize(0..2)];
+        let spatial = [random.usize(1..=14), random.usize(1..=22)];
+        let mut channels = || groups * [1, 2, 3, 5, 15, 16, 17, 33][random.usize(0..8)];
+        let (inputs, outputs) = (channels(), channels());
+        let mut pad = || (random.usize(0..=4), random.usize(0..=4));
+        let pads = [pad(), pad()];
+        let options = ConvOptions::new()
+            .padding(pads)
+            .padding_mode(MODES[random.usize(0..MODES.len())])
+            .groups(groups)
+            .layout(layout)
+            .flip_kernel(random.u8(0..4) == 0);
+        let case = Case {
+            input: layout.shape(random.usize(0..5), inputs, &spatial),
+            weight: vec![outputs, inputs / groups, 3, 3],
+            options,
+            scratch_limit: [ENOUGH, 1 << 17, 4 << 20][random.usize(0..3)],
+            seed: random.u64(..),
+        };
+        if let Ok(geometry) = ConvGeometry::new(&case.input, &case.weight, &case.options) {
+            run::<f32>(&case, &geometry, &pools, &mut tally);
+            checked += 1;
+        }
+    }
+    tally.assert_all_ran(&[(RecipeKind::WinogradF2, 150), (RecipeKind::WinogradF4, 150)]);
 }
 
 /// Sizes around the blocks of the tiles and of the engines, in two dimensions.

@@ -10,7 +10,7 @@ use serde_json::Value;
 const PLAIN: &str = "mb1ic3ih9oc4kh3ph1";
 const NAMED: &str = r#"g2mb2ic4ih9iw8oc6oh5ow8kh3kw5sh2pw2ph1n"named*3""#;
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "problem",
     "name",
     "direction",
@@ -26,6 +26,7 @@ const KEYS: [&str; 16] = [
     "peak_gflops",
     "scratch_bytes",
     "max_error",
+    "rms_error",
     "chosen",
 ];
 
@@ -87,6 +88,7 @@ fn json_rows_have_the_keys_of_the_contract() {
     );
     assert_eq!(row["runs"], 5);
     assert_eq!(row["max_error"], Value::Null);
+    assert_eq!(row["rms_error"], Value::Null);
     let number = |key: &str| row[key].as_f64().unwrap();
     assert!(number("min_seconds") > 0.0 && number("min_seconds") <= number("median_seconds"));
     // 2 · mb · oc · oh · ow · (ic / g) · kh · kw
@@ -129,7 +131,9 @@ fn every_direction_and_recipe_agrees_with_the_reference() {
                 assert!(found.len() >= 2, "{direction} {recipe}");
                 for row in found {
                     assert_eq!(row["engine"].is_null(), recipe == "naive");
-                    assert!(row["max_error"].as_f64().unwrap() < 1e-5, "{row}");
+                    let error = |key: &str| row[key].as_f64().unwrap();
+                    assert!(error("max_error") < 1e-5, "{row}");
+                    assert!(error("rms_error") < 1e-5, "{row}");
                 }
             }
         }

@@ -226,8 +226,15 @@ fn measure<T: Element>(
     );
 
     let weight = [&[c, o / g], kernel.as_slice()].concat();
+    // Winograd's algorithm knows no strides.
+    let tiles = [RecipeKind::WinogradF2, RecipeKind::WinogradF4].map(Some);
+    let stride = if tiles.contains(&options.recipe) {
+        1
+    } else {
+        2
+    };
     let transposed = TransposedOptions::new()
-        .stride(2)
+        .stride(stride)
         .padding(extent / 2)
         .groups(g)
         .layout(layout);
@@ -356,8 +363,8 @@ fn passes_with_scratch_allocate_nothing() {
     assert!(report.failures.is_empty(), "{}", report.failures.join("\n"));
     assert!(report.packed > 0, "no product was ever packed");
     // Loops, engines and the plan's choice: every layer in both types; direct: in f32; grouped: one layer in f32;
-    // pointwise: the one of one tap.
-    let plans = 3 * 7 * 2 + 7 + 1 + 1;
+    // pointwise: the one of one tap; both kinds of Winograd's tiles: three layers.
+    let plans = 3 * 7 * 2 + 7 + 1 + 1 + 2 * 3;
     assert_eq!(
         report.measured,
         2 * 2 * plans * EngineKind::available().len() * 3

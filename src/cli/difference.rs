@@ -35,6 +35,22 @@ pub(crate) fn largest<E: Element>(values: &[E]) -> f64 {
         .fold(0.0, f64::max)
 }
 
+/// Root of the mean of (got − expected)²; 0 where there is nothing.
+pub(crate) fn rms_difference(got: &[f32], expected: &[f64]) -> f64 {
+    let differences = got.iter().zip(expected);
+    root_mean(differences.map(|(&got, expected)| (f64::from(got) - expected).powi(2)))
+}
+
+/// Root of the mean square; 0 where there is nothing.
+pub(crate) fn rms(values: &[f64]) -> f64 {
+    root_mean(values.iter().map(|value| value.powi(2)))
+}
+
+fn root_mean(squares: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = squares.len().max(1);
+    (squares.sum::<f64>() / count as f64).sqrt()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

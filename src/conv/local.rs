@@ -88,7 +88,7 @@ impl<T: Element> LocalPlan<T> {
                 limit: engine.limit(),
             });
         }
-        let patches = (options.scratch_limit / size_of::<T>() / k).max(1);
+        let patches = (options.scratch_elements::<T>() / k).max(1);
         let images = patches.min(geometry.batch()).max(1);
         Ok(Self {
             geometry: geometry.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ndarray::{Array, ArrayRef, Dimension, IxDyn};
 
 use super::epilogue::{Epilogue, epilogue_over};
-use super::native::{Correlation, OuterSum, Sweep};
+use super::native::{Correlation, Finale, OuterSum, Sweep, Winograd, WinogradWeight};
 use super::reference;
 use super::unfold_gemm::Job;
 use super::weights::{Form, PreparedWeights};
@@ -14,7 +14,7 @@ use crate::error::{Error, Result, check_len, check_shape};
 use crate::gemm::{Engine, EngineKind};
 use crate::geometry::ConvGeometry;
 use crate::parallel::{Lanes, threads_from};
-use crate::plan::{Blocks, Decision, Explanation, Pass, PlanOptions, Recipe, RecipeKind};
+use crate::plan::{Decision, Explanation, Pass, PlanOptions, Recipe, RecipeKind};
 
 /// A convolution whose sizes are checked and whose recipe is chosen: immutable, shared freely by threads.
 ///
@@ -51,11 +51,54 @@ pub struct ConvPlan<T: Element> {
 /// The tables of the native recipes, and what the passes want of the weights.
 #[derive(Debug)]
 struct Native {
-    forward: Option<Sweep>,
-    backward_input: Option<Sweep>,
+    forward: Option<DataPass>,
+    backward_input: Option<DataPass>,
     backward_weight: Option<WeightPass>,
     /// Of the forward pass and of backward input.
     forms: [Form; 2],
+}
+
+/// The native ways to a result or to the gradient of the input.
+#[derive(Debug)]
+enum DataPass {
+    Sweep(Sweep),
+    Winograd(Winograd),
+}
+
+impl DataPass {
+    /// The tables of `recipe`, if it is native.
+    fn new(geometry: &ConvGeometry, pass: Pass, recipe: &Recipe) -> Result<Option<Self>> {
+        Ok(match (recipe, recipe.blocks()) {
+            (Recipe::Winograd(tiles), _) => {
+                Some(Self::Winograd(Winograd::new(geometry, pass, tiles)?))
+            }
+            (_, Some(blocks)) => Some(Self::Sweep(Sweep::new(geometry, pass, blocks)?)),
+            _ => None,
+        })
+    }
+
+    /// The taps of every phase, in the order of the weights.
+    fn taps(&self) -> Vec<Vec<usize>> {
+        match self {
+            Self::Sweep(sweep) => sweep.taps(),
+            Self::Winograd(winograd) => winograd.taps(),
+        }
+    }
+
+    fn run(
+        &self,
+        x: &[f32],
+        weights: &[f32],
+        finale: Finale<'_>,
+        y: &mut [f32],
+        lanes: &Lanes<'_, f32>,
+        threads: usize,
+    ) -> Result<()> {
+        match self {
+            Self::Sweep(sweep) => sweep.run(x, weights, finale, y, lanes, threads),
+            Self::Winograd(winograd) => winograd.run(x, weights, finale, y, lanes, threads),
+        }
+    }
 }
 
 /// The native ways to the gradient of the weights.
@@ -63,32 +106,34 @@ struct Native {
 enum WeightPass {
     Correlation(Correlation),
     OuterSum(OuterSum),
+    Winograd(Box<WinogradWeight>),
 }
 
 impl WeightPass {
-    fn new(geometry: &ConvGeometry, blocks: &Blocks) -> Result<Self> {
-        Ok(if blocks.outer {
-            Self::OuterSum(OuterSum::new(geometry, blocks)?)
-        } else {
-            Self::Correlation(Correlation::new(geometry, blocks)?)
+    /// The tables of `recipe`, if it is native.
+    fn new(geometry: &ConvGeometry, recipe: &Recipe) -> Result<Option<Self>> {
+        Ok(match (recipe, recipe.blocks()) {
+            (Recipe::WinogradWeight(parts), _) => Some(Self::Winograd(Box::new(
+                WinogradWeight::new(geometry, parts)?,
+            ))),
+            (_, Some(blocks)) if blocks.outer => {
+                Some(Self::OuterSum(OuterSum::new(geometry, blocks)?))
+            }
+            (_, Some(blocks)) => Some(Self::Correlation(Correlation::new(geometry, blocks)?)),
+            _ => None,
         })
     }
 }
 
 impl Native {
     fn new(geometry: &ConvGeometry, decision: &Decision) -> Result<Self> {
-        let blocks = |pass| decision.recipe(pass).blocks();
-        let sweep = |pass| {
-            let blocks = blocks(pass);
-            blocks
-                .map(|blocks| Sweep::new(geometry, pass, blocks))
-                .transpose()
-        };
-        let (forward, backward_input) = (sweep(Pass::Forward)?, sweep(Pass::BackwardInput)?);
-        let form = |pass, sweep: &Option<Sweep>| {
-            let taps = sweep.as_ref().map(Sweep::taps);
+        let way = |pass| DataPass::new(geometry, pass, decision.recipe(pass));
+        let (forward, backward_input) = (way(Pass::Forward)?, way(Pass::BackwardInput)?);
+        let form = |pass, way: &Option<DataPass>| {
+            let taps = way.as_ref().map(DataPass::taps);
             Form::of(geometry, pass, decision.recipe(pass), taps)
         };
+        let backward_weight = decision.recipe(Pass::BackwardWeight);
         Ok(Self {
             forms: [
                 form(Pass::Forward, &forward),
@@ -96,9 +141,7 @@ impl Native {
             ],
             forward,
             backward_input,
-            backward_weight: blocks(Pass::BackwardWeight)
-                .map(|blocks| WeightPass::new(geometry, blocks))
-                .transpose()?,
+            backward_weight: WeightPass::new(geometry, backward_weight)?,
         })
     }
 }
@@ -337,8 +380,8 @@ impl<T: Element> ConvPlan<T> {
         check_len("input", self.geometry.input_len(), x.len())?;
         check_len("output", self.geometry.output_len(), y.len())?;
         epilogue.check(self.geometry.output_channels(), y.len())?;
-        if let Some(sweep) = &self.native.forward {
-            return self.sweep(sweep, Pass::Forward, x, weights, epilogue, y, scratch);
+        if let Some(way) = &self.native.forward {
+            return self.native(way, Pass::Forward, x, weights, epilogue, y, scratch);
         }
         match self.job(Pass::Forward) {
             Some(job) => {
@@ -361,9 +404,9 @@ impl<T: Element> ConvPlan<T> {
 
     /// Runs a native pass. Lengths have been checked but for the scratch.
     #[allow(clippy::too_many_arguments)]
-    fn sweep(
+    fn native(
         &self,
-        sweep: &Sweep,
+        way: &DataPass,
         pass: Pass,
         x: &[T],
         weights: &[T],
@@ -372,7 +415,7 @@ impl<T: Element> ConvPlan<T> {
         scratch: &mut [T],
     ) -> Result<()> {
         let (_, lanes) = self.lanes(pass, singles_mut(scratch)?)?;
-        sweep.run(
+        way.run(
             singles(x)?,
             singles(weights)?,
             epilogue.finale()?,
@@ -392,15 +435,18 @@ impl<T: Element> ConvPlan<T> {
         scratch: &mut [T],
     ) -> Option<Result<()>> {
         let pass = Pass::BackwardInput;
-        let sweep = self.native.backward_input.as_ref()?;
+        let way = self.native.backward_input.as_ref()?;
         let mut run = || {
             let data = self.weights(pass, weights)?;
-            if weights.is_finite() {
-                return self.sweep(sweep, pass, d_output, data, epilogue, d_input, scratch);
+            match way {
+                DataPass::Sweep(sweep) if !weights.is_finite() => {
+                    self.lanes(pass, scratch)?;
+                    let (dy, data, dx) =
+                        (singles(d_output)?, singles(data)?, singles_mut(d_input)?);
+                    sweep.run_exact(dy, data, &epilogue.finale()?, dx, self.threads())
+                }
+                _ => self.native(way, pass, d_output, data, epilogue, d_input, scratch),
             }
-            self.lanes(pass, scratch)?;
-            let (dy, data, dx) = (singles(d_output)?, singles(data)?, singles_mut(d_input)?);
-            sweep.run_exact(dy, data, &epilogue.finale()?, dx, self.threads())
         };
         Some(run())
     }
@@ -422,6 +468,7 @@ impl<T: Element> ConvPlan<T> {
             match pass {
                 WeightPass::Correlation(sum) => sum.run(x, dy, dw, db, &lanes, self.threads()),
                 WeightPass::OuterSum(sum) => sum.run(x, dy, dw, db, &lanes, self.threads()),
+                WeightPass::Winograd(sum) => sum.run(x, dy, dw, db, &lanes, self.threads()),
             }
         };
         Some(run())

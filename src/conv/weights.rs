@@ -5,6 +5,7 @@
 //! rows      O × K, K = (c, taps) channels first, (taps, c) channels last; taps reversed where the kernel is flipped
 //! panels    [group][phase][panel][term][width], terms (c, taps) or (taps, c); zeros beyond the last column
 //! grouped   [phase][panel][term][lane], a lane for every channel of the result
+//! winograd  [group][panel][product][term][width], terms c: G g Gᵀ of each kernel g, computed in f64
 //! ```
 //!
 //! The columns of panels are the channels of the result, the terms those of the source: O and C forward, C and O
@@ -15,8 +16,8 @@ use ndarray::{ArrayRef, Dimension};
 use crate::element::{Element, filled, standard};
 use crate::error::{Error, Result, check_shape};
 use crate::geometry::{ConvGeometry, Layout};
-use crate::kernel::{Isa, Left, Panels};
-use crate::plan::{Pass, Recipe, panels_len};
+use crate::kernel::{Isa, Left, Panels, TAPS, transform_weights};
+use crate::plan::{Pass, Recipe, panels_len, winograd_len};
 
 /// How prepared weights differ from the given ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,16 @@ pub(super) enum Form {
         channels_first: bool,
         /// The taps of every phase.
         taps: Vec<Vec<usize>>,
+    },
+    /// For Winograd's algorithm.
+    Winograd {
+        isa: Isa,
+        groups: usize,
+        backward: bool,
+        /// Results of a tile on each axis.
+        results: usize,
+        /// The tap that each pixel of a window meets.
+        taps: [usize; TAPS * TAPS],
     },
 }
 
@@ -52,6 +63,13 @@ impl Form {
     ) -> Self {
         let last = geometry.layout() == Layout::ChannelsLast;
         match (recipe, recipe.blocks(), taps) {
+            (Recipe::Winograd(tiles), _, Some(taps)) => Self::Winograd {
+                isa: tiles.isa,
+                groups: geometry.groups(),
+                backward: pass == Pass::BackwardInput,
+                results: tiles.results,
+                taps: std::array::from_fn(|at| taps[0][at]),
+            },
             (_, Some(blocks), Some(taps)) => Self::Panels {
                 isa: blocks.isa,
                 groups: geometry.groups(),
@@ -99,6 +117,14 @@ impl Form {
                 (true, false) => "grouped panels",
                 (true, true) => "grouped panels, backward",
             },
+            Self::Winograd {
+                results, backward, ..
+            } => match (results, backward) {
+                (2, false) => "Winograd F2",
+                (2, true) => "Winograd F2, backward",
+                (_, false) => "Winograd F4",
+                (_, true) => "Winograd F4, backward",
+            },
         }
     }
 
@@ -125,6 +151,12 @@ impl Form {
                 backward,
                 ..
             } => panels_len(geometry, *isa, *grouped, *backward),
+            Self::Winograd {
+                isa,
+                backward,
+                results,
+                ..
+            } => winograd_len(geometry, *isa, *results, *backward),
         }
     }
 
@@ -190,6 +222,8 @@ impl Form {
                     }
                 }
             }
+            // Its numbers are sums of several weights.
+            Self::Winograd { .. } => {}
         }
     }
 
@@ -197,6 +231,17 @@ impl Form {
     fn prepare<T: Element>(&self, geometry: &ConvGeometry, given: &[T], prepared: &mut [T]) {
         if self.is_given() {
             return prepared.copy_from_slice(given);
+        }
+        if let Self::Winograd {
+            isa,
+            backward,
+            results,
+            taps,
+            ..
+        } = self
+        {
+            let roles = Roles::new(geometry, *backward);
+            return roles.transform(*isa, *results, taps, given, prepared);
         }
         self.for_each_pair(geometry, |from, to| prepared[to] = given[from]);
     }
@@ -260,6 +305,39 @@ impl Roles {
             (group * self.sources + source) * self.results + result % self.results
         } else {
             result * self.sources + source
+        }
+    }
+
+    /// `prepared` ← G g Gᵀ of every kernel g of `given`, whose `taps` a window meets in this order.
+    fn transform<T: Element>(
+        &self,
+        isa: Isa,
+        results: usize,
+        taps: &[usize; TAPS * TAPS],
+        given: &[T],
+        prepared: &mut [T],
+    ) {
+        let panels = Panels::new(isa, Left::Scalars, self.results);
+        let products = (results + TAPS - 1).pow(2);
+        let mut begin = 0;
+        for group in 0..self.groups {
+            for (first, width) in panels.each() {
+                let panel = &mut prepared[begin..begin + products * self.sources * width];
+                begin += panel.len();
+                for source in 0..self.sources {
+                    for column in first..self.results.min(first + width) {
+                        let kernel = self.given(group * self.results + column, source);
+                        let kernel = &given[kernel * taps.len()..][..taps.len()];
+                        let g = [0, 1, 2]
+                            .map(|y| [0, 1, 2].map(|x| kernel[taps[y * TAPS + x]].to_f64()));
+                        let u = transform_weights(results, &g);
+                        for (product, &u) in u.iter().enumerate().take(products) {
+                            let at = (product * self.sources + source) * width + column - first;
+                            panel[at] = T::from_f64(u);
+                        }
+                    }
+                }
+            }
         }
     }
 }

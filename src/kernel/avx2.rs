@@ -77,6 +77,14 @@ impl Simd for Avx2Fma {
         unsafe { _mm256_add_ps(a, b) }
     }
     #[inline(always)]
+    unsafe fn sub(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn mul(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+    #[inline(always)]
     unsafe fn at_least(self, low: __m256, x: __m256) -> __m256 {
         // The second operand is the result where one is NaN.
         unsafe { _mm256_max_ps(low, x) }

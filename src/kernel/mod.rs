@@ -23,6 +23,7 @@ mod product;
 mod simd;
 mod slide;
 mod slide_weight;
+mod winograd;
 
 pub use isa::{Avx2Fma, Avx512, Isa};
 pub(crate) use moves::{AS_THEY_ARE, Lie, MOST_LANES, copy_pixels, to_lanes};
@@ -30,3 +31,6 @@ pub use peak::peak_gflops;
 pub(crate) use product::{Finish, Left, Map, Panels, Product, SUM, offsets};
 pub(crate) use slide::{Slide, SlideAxis};
 pub(crate) use slide_weight::SlideWeight;
+pub(crate) use winograd::{
+    GradientRow, OUTSIDE, Outcome, Spectrum, Sums, TAPS, TileRow, WeightSums, transform_weights,
+};

@@ -74,6 +74,14 @@ impl Simd for Portable {
         std::array::from_fn(|lane| a[lane] + b[lane])
     }
     #[inline(always)]
+    unsafe fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|lane| a[lane] - b[lane])
+    }
+    #[inline(always)]
+    unsafe fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|lane| a[lane] * b[lane])
+    }
+    #[inline(always)]
     unsafe fn at_least(self, low: Self::V, x: Self::V) -> Self::V {
         std::array::from_fn(|lane| {
             if x[lane] < low[lane] {

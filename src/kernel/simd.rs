@@ -20,7 +20,7 @@ pub(super) trait Simd: Copy {
     /// One vector.
     type V: Copy;
     /// LANES vectors.
-    type Square: AsMut<[Self::V]>;
+    type Square: AsMut<[Self::V]> + Copy;
     /// Numbers in a vector.
     const LANES: usize;
     /// Most rows of a tile of one vector a row, of two, three, four: accumulators, the vectors of B and a broadcast
@@ -63,6 +63,8 @@ pub(super) trait Simd: Copy {
         }
     }
     unsafe fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// x where x ≥ low or x is NaN, else low.
     unsafe fn at_least(self, low: Self::V, x: Self::V) -> Self::V;
     /// x where x ≤ high or x is NaN, else high.

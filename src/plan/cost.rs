@@ -2,31 +2,66 @@
 //!
 //! ```text
 //! seconds = operations · (lanes with their padding / lanes used) / rate  [+ what folding costs]
+//! winograd: the same of its products + numbers transformed on both sides · time each + weights read / bandwidth
 //! ```
 //!
-//! The rates were measured on one thread of an AVX-512 machine (`bench --recipe all`, layers of 56 × 56 with 64
-//! channels on one side and 1 to 16 on the other, or 4 to 12 a group). Only their proportions matter; on other machines
-//! they are assumed to be the same.
+//! The rates were measured on one thread of an AVX-512 machine (`bench --recipe candidates`, layers of 56 × 56 with 64
+//! channels on one side and 1 to 16 on the other, or 4 to 12 a group; for the dense ones and Winograd's algorithm 26
+//! layers of 3 × 3, 7 to 224 pixels wide with 1 to 512 channels, fitted). Only their proportions matter; on other
+//! machines they are assumed to be the same.
 
-use super::{Blocks, Pass, PlanOptions, Recipe, RecipeKind, Tiles};
+use super::{
+    Accuracy, Blocks, Pass, PlanOptions, Recipe, RecipeKind, Tiles, WINOGRAD_SCRATCH_LIMIT,
+    WinogradParts, WinogradTiles,
+};
 use crate::element::Element;
 use crate::geometry::{ConvGeometry, Layout};
 
-/// GFLOP/s of dense native products whose panels are several vectors wide, or one: then every multiply-add needs a
-/// number of its own.
-const DENSE: f64 = 165.0;
-const DENSE_ONE_VECTOR: f64 = 105.0;
+/// GFLOP/s of dense native products, channels last and channels first.
+const DENSE: [f64; 2] = [162.0, 150.0];
+
+/// The same where panels are one vector wide: then every multiply-add needs a number of its own.
+const DENSE_ONE_VECTOR: [f64; 2] = [113.0, 94.0];
+
+/// Those of gradients of the weights, one vector wide and several.
+const DENSE_WEIGHT: [f64; 2] = [95.0, 135.0];
+
+/// Terms of a sum that take as long as what is done once for each of them: it is begun, finished, and written.
+const EXIT: [f64; 2] = [10.0, 30.0];
+const EXIT_ONE_VECTOR: [f64; 2] = [8.0, 8.0];
 
 /// GFLOP/s of grouped native products.
 const GROUPED: f64 = 50.0;
 
 /// GFLOP/s of an engine's products on unfolded tiles, where no side of them is short; of those with fewer rows than
-/// [`ENGINE_ROWS`] a proportion.
+/// [`ENGINE_ROWS`] a proportion. Sums of [`ENGINE_EXIT`] terms take twice their time.
 const ENGINE: f64 = 100.0;
 const ENGINE_ROWS: usize = 16;
+const ENGINE_EXIT: f64 = 30.0;
 
 /// Nanoseconds to fold one element of the patch matrix back, channels first and channels last.
 const FOLD: [f64; 2] = [0.45, 3.0];
+
+/// GFLOP/s of the products of Winograd's algorithm.
+const WINOGRAD: f64 = 160.0;
+
+/// Nanoseconds to transform one number of a tile of pixels and of one of results, channels last and channels first; the
+/// end of a product is among them.
+const TRANSFORM_IN: [f64; 2] = [0.25, 0.35];
+const TRANSFORM_OUT: [f64; 2] = [0.2, 0.28];
+
+/// GB/s at which transformed weights are read, once a block.
+const WINOGRAD_WEIGHTS: f64 = 45.0;
+
+/// Nanoseconds to add a block to one sum of the gradient of the weights.
+const SUM_JOINED: f64 = 0.1;
+
+/// Positions of all images below which a gradient of the weights by Winograd F4 has more than 2.5 times the error of
+/// direct: 196 have 2 to 2.8 times, 49 up to 2.9 times, 784 have 1.9 times.
+const FEWEST_TERMS: usize = 400;
+
+/// Why no native recipe takes a plan of another type.
+const NOT_SINGLE: &str = "the elements are not f32";
 
 /// The tiled recipe, which handles everything.
 pub(super) fn unfold<T: Element>(
@@ -34,7 +69,7 @@ pub(super) fn unfold<T: Element>(
     pass: Pass,
     options: &PlanOptions,
 ) -> Recipe {
-    let limit = options.scratch_limit / size_of::<T>();
+    let limit = options.scratch_elements::<T>();
     Recipe::Unfold(Tiles::new(geometry, pass, limit))
 }
 
@@ -45,6 +80,18 @@ pub(super) fn recipe<T: Element>(
     pass: Pass,
     options: &PlanOptions,
 ) -> Result<Recipe, &'static str> {
+    let single = size_of::<T>() == size_of::<f32>();
+    let winograd = |results| {
+        if !single {
+            return Err(NOT_SINGLE);
+        }
+        let limit = options.scratch_limit.unwrap_or(WINOGRAD_SCRATCH_LIMIT) / size_of::<T>();
+        if pass == Pass::BackwardWeight {
+            let parts = WinogradParts::new(geometry, results, options.isa, limit);
+            return parts.map(Recipe::WinogradWeight);
+        }
+        WinogradTiles::new(geometry, pass, results, options.isa, limit).map(Recipe::Winograd)
+    };
     let (grouped, made): (bool, fn(Blocks) -> Recipe) = match kind {
         RecipeKind::Naive => return Ok(Recipe::Naive),
         RecipeKind::Unfold => return Ok(unfold::<T>(geometry, pass, options)),
@@ -55,19 +102,23 @@ pub(super) fn recipe<T: Element>(
         RecipeKind::Pointwise => (false, Recipe::Pointwise),
         RecipeKind::Grouped if geometry.groups() == 1 => return Err("there is one group"),
         RecipeKind::Grouped => (true, Recipe::Grouped),
+        RecipeKind::WinogradF2 => return winograd(2),
+        RecipeKind::WinogradF4 => return winograd(4),
     };
-    if size_of::<T>() != size_of::<f32>() {
-        return Err("the elements are not f32");
+    if !single {
+        return Err(NOT_SINGLE);
     }
-    let limit = options.scratch_limit / size_of::<T>();
+    let limit = options.scratch_elements::<T>();
     Blocks::new(geometry, pass, grouped, options.isa, limit).map(made)
 }
 
 /// What a plan chooses from.
-pub(crate) const CANDIDATES: [RecipeKind; 4] = [
+pub(crate) const CANDIDATES: [RecipeKind; 6] = [
     RecipeKind::Direct,
     RecipeKind::Pointwise,
     RecipeKind::Grouped,
+    RecipeKind::WinogradF2,
+    RecipeKind::WinogradF4,
     RecipeKind::Unfold,
 ];
 
@@ -88,22 +139,40 @@ pub(super) fn choose<T: Element>(
     for kind in CANDIDATES.into_iter().filter(|&kind| kind != other_name) {
         match recipe::<T>(kind, geometry, pass, options) {
             Ok(recipe) => {
-                let seconds = seconds(kind, geometry, pass, options);
-                told.push(format!("{kind} {:.3} ms", 1e3 * seconds));
-                if seconds < best.1 {
+                let seconds = seconds(&recipe, geometry, pass, options);
+                let but = match options.accuracy {
+                    _ if kind.is_exact() => "",
+                    Accuracy::Exact => " but not exact",
+                    Accuracy::Fast if rounds_much(kind, geometry, pass) => " but rounds much",
+                    Accuracy::Fast => "",
+                };
+                told.push(format!("{kind} {:.3} ms{but}", 1e3 * seconds));
+                if but.is_empty() && seconds < best.1 {
                     best = (recipe, seconds);
                 }
             }
-            // One group is no reason that anybody wonders about.
-            Err(_) if kind == RecipeKind::Grouped => {}
+            // One group, or another kernel than 3 × 3, is no reason that anybody wonders about.
+            Err(_) if kind == RecipeKind::Grouped || !kind.is_exact() => {}
             Err(why) => told.push(format!("no {kind}: {why}")),
         }
     }
     (best.0, format!("estimated {}", told.join(", ")))
 }
 
+/// Whether errors would be more than 2.5 times those of the direct recipe, which has few terms to round.
+fn rounds_much(kind: RecipeKind, geometry: &ConvGeometry, pass: Pass) -> bool {
+    let terms = geometry.positions().saturating_mul(geometry.batch());
+    kind == RecipeKind::WinogradF4 && pass == Pass::BackwardWeight && terms < FEWEST_TERMS
+}
+
 /// Seconds that one thread would need, by the model.
-fn seconds(kind: RecipeKind, geometry: &ConvGeometry, pass: Pass, options: &PlanOptions) -> f64 {
+fn seconds(recipe: &Recipe, geometry: &ConvGeometry, pass: Pass, options: &PlanOptions) -> f64 {
+    match recipe {
+        Recipe::Winograd(tiles) => return winograd_seconds(tiles, geometry, pass),
+        Recipe::WinogradWeight(parts) => return winograd_weight_seconds(parts, geometry),
+        _ => {}
+    }
+    let kind = recipe.kind();
     let lanes = options.isa.lanes();
     let results = match pass {
         Pass::BackwardInput => geometry.channels_per_group(),
@@ -115,20 +184,80 @@ fn seconds(kind: RecipeKind, geometry: &ConvGeometry, pass: Pass, options: &Plan
         RecipeKind::Grouped => padding(geometry.groups() * results) * work(GROUPED),
         RecipeKind::Unfold => {
             let columns = geometry.positions() as f64 * geometry.batch() as f64;
-            let (rows, fold) = match pass {
+            let (rows, terms, fold) = match pass {
+                Pass::Forward => (results, geometry.patch_len() as f64, 0.0),
                 Pass::BackwardInput => {
                     let each = FOLD[usize::from(geometry.layout() == Layout::ChannelsLast)];
                     let elements = (geometry.patch_len() * geometry.groups()) as f64 * columns;
-                    (geometry.patch_len(), elements * each / 1e9)
+                    let terms = geometry.outputs_per_group() as f64;
+                    (geometry.patch_len(), terms, elements * each / 1e9)
                 }
-                _ => (results, 0.0),
+                Pass::BackwardWeight => (results, columns, 0.0),
             };
             let rate = ENGINE * rows.min(ENGINE_ROWS) as f64 / ENGINE_ROWS as f64;
-            work(rate) + fold
+            work(rate) * (1.0 + ENGINE_EXIT / terms.max(1.0)) + fold
         }
-        _ if results <= lanes => padding(results) * work(DENSE_ONE_VECTOR),
-        _ => padding(results) * work(DENSE),
+        _ => {
+            let several = usize::from(results > lanes);
+            let layout = usize::from(geometry.layout() == Layout::ChannelsFirst);
+            let sums = match pass {
+                Pass::Forward => geometry.output_len(),
+                Pass::BackwardInput => geometry.input_len(),
+                // Of many terms each, and a panel of its own copied for every block.
+                Pass::BackwardWeight => return padding(results) * work(DENSE_WEIGHT[several]),
+            };
+            let (rate, exit) = if several == 0 {
+                (DENSE_ONE_VECTOR, EXIT_ONE_VECTOR)
+            } else {
+                (DENSE, EXIT)
+            };
+            let terms = geometry.operations() as f64 / 2.0 / sums.max(1) as f64;
+            padding(results) * work(rate[layout]) * (1.0 + exit[layout] / terms.max(1.0))
+        }
     }
+}
+
+/// The same for Winograd's algorithm: its products, the transforms on both sides, the transformed weights that every
+/// block reads.
+fn winograd_seconds(tiles: &WinogradTiles, geometry: &ConvGeometry, pass: Pass) -> f64 {
+    let whole = |channels: usize| channels.next_multiple_of(tiles.isa.lanes()) as f64;
+    let results = match pass {
+        Pass::BackwardInput => geometry.channels_per_group(),
+        _ => geometry.outputs_per_group(),
+    };
+    let (sources, columns) = (tiles.sources as f64, whole(results));
+    let (groups, products) = (geometry.groups() as f64, tiles.products() as f64);
+    let count = geometry.batch() as f64 * (tiles.all[0] * tiles.all[1]) as f64;
+    let blocks = (count / tiles.block() as f64).ceil();
+    let multiplied = 2.0 * count * sources * columns / WINOGRAD;
+    let layout = usize::from(tiles.copied);
+    let transformed =
+        count * (whole(tiles.sources) * TRANSFORM_IN[layout] + columns * TRANSFORM_OUT[layout]);
+    let read = blocks * sources * columns * size_of::<f32>() as f64 / WINOGRAD_WEIGHTS;
+    groups * products * (multiplied + transformed + read) / 1e9
+}
+
+/// The same for the gradient of the weights, of which each part transforms what it multiplies: its products, the
+/// transforms, and its sums, which every block reads and writes.
+fn winograd_weight_seconds(parts: &WinogradParts, geometry: &ConvGeometry) -> f64 {
+    let tiles = &parts.tiles;
+    let whole = |channels: usize| channels.next_multiple_of(tiles.isa.lanes()) as f64;
+    let [channels, outputs] = [geometry.channels_per_group(), geometry.outputs_per_group()];
+    let (down, across) = (
+        channels.div_ceil(tiles.sources.max(1)) as f64,
+        outputs.div_ceil(parts.outputs.max(1)) as f64,
+    );
+    let (groups, products) = (geometry.groups() as f64, tiles.products() as f64);
+    let count = geometry.batch() as f64 * (tiles.all[0] * tiles.all[1]) as f64;
+    let blocks = (count / tiles.block() as f64).ceil();
+    let sums = channels as f64 * whole(outputs);
+    let multiplied = 2.0 * count * sums / WINOGRAD;
+    let layout = usize::from(tiles.copied);
+    let transformed = count
+        * (across * whole(channels) * TRANSFORM_IN[layout]
+            + down * whole(outputs) * TRANSFORM_OUT[layout]);
+    let joined = blocks * sums * SUM_JOINED;
+    groups * products * (multiplied + transformed + joined) / 1e9
 }
 
 #[cfg(test)]
@@ -140,18 +269,27 @@ mod tests {
         let options = ConvOptions::new().padding(1).groups(groups);
         let shape = [outputs, channels / groups, 3, 3];
         let geometry = ConvGeometry::new(&[1, channels, 56, 56], &shape, &options).unwrap();
-        let (recipe, why) = choose::<f32>(&geometry, pass, &PlanOptions::new());
+        let options = PlanOptions::new();
+        let (recipe, why) = choose::<f32>(&geometry, pass, &options);
         assert!(why.contains("unfold"), "{why}");
+        let exact = options.accuracy(Accuracy::Exact);
+        let (exact, why) = choose::<f32>(&geometry, pass, &exact);
+        if recipe.kind().is_exact() {
+            assert_eq!(exact, recipe, "{why}");
+        } else {
+            assert!(exact.kind().is_exact(), "{why}");
+            assert!(why.contains("but not exact"), "{why}");
+        }
         recipe.kind()
     }
 
     #[test]
     fn lanes_decide() {
         for pass in Pass::ALL {
-            assert_eq!(chosen(64, 64, 1, pass), RecipeKind::Direct);
+            assert_eq!(chosen(64, 64, 1, pass), RecipeKind::WinogradF4);
             assert_eq!(chosen(64, 64, 64, pass), RecipeKind::Grouped);
             assert_eq!(chosen(128, 128, 32, pass), RecipeKind::Grouped);
-            assert_eq!(chosen(128, 128, 4, pass), RecipeKind::Direct);
+            assert_eq!(chosen(128, 128, 4, pass), RecipeKind::WinogradF4);
         }
         // Three channels would leave most lanes of the gradient of an image empty.
         if PlanOptions::new().isa.lanes() == 16 {

@@ -109,8 +109,45 @@ fn why(geometry: &ConvGeometry, pass: Pass, recipe: &Recipe, reason: &str) -> St
                 blocks.images, blocks.isa
             )
         }
+        Recipe::Winograd(tiles) => {
+            let [down, across] = tiles.tiles;
+            format!(
+                "{}; blocks of {} × {down} × {across} tiles, {}",
+                winograd(tiles.results, pass),
+                tiles.images,
+                tiles.isa
+            )
+        }
+        Recipe::WinogradWeight(parts) => {
+            let (tiles, outputs) = (&parts.tiles, parts.outputs);
+            let [down, across] = tiles.tiles;
+            format!(
+                "{}; parts of {outputs} outputs × {} channels, summed over blocks of {} × {down} × {across} tiles, {}",
+                winograd(tiles.results, pass),
+                tiles.sources,
+                tiles.images,
+                tiles.isa
+            )
+        }
     };
     format!("{reason}: {how}")
+}
+
+/// The algorithm by its usual name and its rounding, measured on layers of many channels (docs/benchmarks.md).
+fn winograd(results: usize, pass: Pass) -> String {
+    let times = match (results, pass) {
+        (2, Pass::BackwardWeight) => "1",
+        (2, _) => "0.8",
+        (_, Pass::BackwardWeight) => "2.3",
+        _ => "2.3",
+    };
+    let (results, taps) = match pass {
+        Pass::BackwardWeight => (3, results),
+        _ => (results, 3),
+    };
+    format!(
+        "Winograd's algorithm F({results}×{results}, {taps}×{taps}), errors about {times} times those of direct"
+    )
 }
 
 impl fmt::Display for Explanation {

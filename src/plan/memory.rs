@@ -5,10 +5,10 @@
 //!   + the tables of the native recipes
 //! ```
 
-use super::{Blocks, Decision, Pass, Recipe};
+use super::{Blocks, Decision, Pass, Recipe, WinogradParts, WinogradTiles};
 use crate::error::{Result, product, sum};
 use crate::geometry::ConvGeometry;
-use crate::kernel::{Isa, Left, Panels};
+use crate::kernel::{Isa, Left, Panels, TAPS};
 
 const WHAT: &str = "plan";
 
@@ -38,6 +38,9 @@ pub(super) fn needed(geometry: &ConvGeometry, decision: &Decision) -> Result<usi
         Recipe::Direct(blocks) | Recipe::Pointwise(blocks) | Recipe::Grouped(blocks) => {
             table_bytes(geometry, pass, blocks)
         }
+        Recipe::Winograd(tiles) | Recipe::WinogradWeight(WinogradParts { tiles, .. }) => {
+            winograd_table_bytes(tiles)
+        }
     });
     let [forward, backward_input, backward_weight] = tables;
     sum(
@@ -66,6 +69,14 @@ fn prepared_len(geometry: &ConvGeometry, decision: &Decision) -> Result<usize> {
                     pass == Pass::BackwardInput,
                 )?
             }
+            // It reads no weights.
+            Recipe::WinogradWeight(_) => 0,
+            Recipe::Winograd(tiles) => winograd_len(
+                geometry,
+                tiles.isa,
+                tiles.results,
+                pass == Pass::BackwardInput,
+            )?,
         };
         elements = sum(WHAT, &[elements, more])?;
     }
@@ -79,12 +90,7 @@ pub(crate) fn panels_len(
     grouped: bool,
     backward: bool,
 ) -> Result<usize> {
-    let (outputs, inputs) = (geometry.outputs_per_group(), geometry.channels_per_group());
-    let (results, sources) = if backward {
-        (inputs, outputs)
-    } else {
-        (outputs, inputs)
-    };
+    let (sources, results) = channels(geometry, backward);
     let (matrices, columns, left) = if grouped {
         (1, geometry.groups() * results, Left::Vectors { step: 0 })
     } else {
@@ -94,6 +100,55 @@ pub(crate) fn panels_len(
     // Every tap belongs to one phase.
     let taps = geometry.patch.taps();
     product("prepared weights", &[matrices, sources, taps, columns])
+}
+
+/// Elements of the transformed weights: as many panels as a tile of `results` × `results` has products.
+pub(crate) fn winograd_len(
+    geometry: &ConvGeometry,
+    isa: Isa,
+    results: usize,
+    backward: bool,
+) -> Result<usize> {
+    let (sources, columns) = channels(geometry, backward);
+    let columns = Panels::new(isa, Left::Scalars, columns).columns();
+    let products = (results + TAPS - 1).pow(2);
+    product(
+        "prepared weights",
+        &[geometry.groups(), products, sources, columns],
+    )
+}
+
+/// Channels of a group on the side that a pass reads, and on that of its result.
+fn channels(geometry: &ConvGeometry, backward: bool) -> (usize, usize) {
+    let (outputs, inputs) = (geometry.outputs_per_group(), geometry.channels_per_group());
+    if backward {
+        (outputs, inputs)
+    } else {
+        (inputs, outputs)
+    }
+}
+
+/// Bytes of the tables of Winograd's algorithm: places in the image, what stands outside it, offsets in V.
+fn winograd_table_bytes(tiles: &WinogradTiles) -> Result<usize> {
+    const OFFSET: usize = size_of::<u32>();
+    let places = if tiles.copied {
+        tiles.window()
+    } else {
+        tiles
+            .all
+            .map(|tiles_of_axis| tiles_of_axis * tiles.results + TAPS - 1)
+    };
+    let border = product(WHAT, &[tiles.pitch(), 2 * size_of::<f32>()])?;
+    sum(
+        WHAT,
+        &[
+            places[0] * size_of::<usize>(),
+            places[1] * size_of::<usize>(),
+            border,
+            tiles.block() * OFFSET,
+            tiles.sources * OFFSET,
+        ],
+    )
 }
 
 /// Bytes of the tables of a native pass, offsets above all.

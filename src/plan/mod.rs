@@ -1,16 +1,20 @@
 //! WHICH WAY: from sizes to a printable decision. Nothing runs here and no buffer is allocated.
 //!
 //! ```text
-//! geometry + options ─► Recipe per pass { direct, pointwise, grouped (blocks) | unfold (tiles) | naive }
+//! geometry + options ─► Recipe per pass { direct, pointwise, grouped (blocks) | winograd (tiles of results)
+//!                                         | unfold (tiles) | naive }
 //!                    ─► scratch lengths, explanation
 //! ```
 
+mod accuracy;
 mod blocks;
 mod cost;
 mod explain;
 mod memory;
 mod recipe;
 mod tiles;
+mod winograd;
+mod winograd_weight;
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,18 +26,25 @@ use crate::geometry::ConvGeometry;
 use crate::kernel::Isa;
 use crate::parallel::SERIAL_BELOW;
 
+pub use accuracy::Accuracy;
 pub use blocks::Blocks;
 pub(crate) use blocks::{ALIGN, is_thinned, sweep_axes};
 #[cfg(feature = "cli")]
 pub(crate) use cost::CANDIDATES;
 pub use explain::Explanation;
-pub(crate) use memory::panels_len;
+pub(crate) use memory::{panels_len, winograd_len};
 pub use recipe::{Patches, Recipe, RecipeKind, Tiles};
 pub(crate) use tiles::{SHORT_BLOCK, sums_are_short};
+pub use winograd::WinogradTiles;
+pub use winograd_weight::WinogradParts;
 
 /// Scratch that one thread may use where the caller says nothing: 1 MiB, half of a common L2 cache,
 /// and exactly `matrixmultiply`'s own block of 256 × 1024 floats.
 pub const DEFAULT_SCRATCH_LIMIT: usize = 1 << 20;
+
+/// The same for Winograd's algorithm, 4 MiB: with many channels a few tiles fill a second-level cache, and their
+/// weights would be read too often.
+pub const WINOGRAD_SCRATCH_LIMIT: usize = 4 << 20;
 
 /// Memory that one plan may need where the caller says nothing: 64 GiB.
 pub const DEFAULT_MEMORY_BUDGET: usize = 1 << 36;
@@ -88,11 +99,13 @@ pub struct PlanOptions {
     /// A recipe to use; `None` lets the plan choose for each pass. A plan whose forward pass it cannot do is refused;
     /// a gradient that it cannot do is left to [`RecipeKind::Unfold`], and the explanation says so.
     pub recipe: Option<RecipeKind>,
+    /// Which recipes the plan chooses from; by default [`Accuracy::Fast`]. A recipe that is asked for is taken anyway.
+    pub accuracy: Accuracy,
     /// The instruction set of the native recipes; by default [`Isa::selected`], the widest that the CPU has unless the
     /// variable `GEMMCONV_ISA` says otherwise. Bits of results depend on it.
     pub isa: Isa,
-    /// Most bytes of scratch a thread; 1 MiB by default.
-    pub scratch_limit: usize,
+    /// Most bytes of scratch a thread; by default 1 MiB, and 4 MiB for Winograd's algorithm.
+    pub scratch_limit: Option<usize>,
     /// Most bytes of input, output, weights and their prepared forms, one thread's scratch and the plan's tables
     /// together; 64 GiB by default.
     pub memory_budget: usize,
@@ -105,8 +118,9 @@ impl Default for PlanOptions {
         Self {
             engine: EngineKind::default(),
             recipe: None,
+            accuracy: Accuracy::default(),
             isa: Isa::selected(),
-            scratch_limit: DEFAULT_SCRATCH_LIMIT,
+            scratch_limit: None,
             memory_budget: DEFAULT_MEMORY_BUDGET,
             serial_below: SERIAL_BELOW,
         }
@@ -114,8 +128,8 @@ impl Default for PlanOptions {
 }
 
 impl PlanOptions {
-    /// The plan's own choice of recipes, the default engine, the CPU's instruction set, 1 MiB of scratch a thread,
-    /// 64 GiB in all.
+    /// The plan's own choice of recipes, the fastest ones too, the default engine, the CPU's instruction set, 1 MiB of
+    /// scratch a thread (4 MiB for Winograd's algorithm), 64 GiB in all.
     pub fn new() -> Self {
         Self::default()
     }
@@ -129,6 +143,11 @@ impl PlanOptions {
         self.recipe = Some(recipe);
         self
     }
+    /// Sets which recipes the plan chooses from.
+    pub fn accuracy(mut self, accuracy: Accuracy) -> Self {
+        self.accuracy = accuracy;
+        self
+    }
     /// Sets the instruction set of the native recipes.
     pub fn isa(mut self, isa: Isa) -> Self {
         self.isa = isa;
@@ -136,8 +155,12 @@ impl PlanOptions {
     }
     /// Sets the most bytes of scratch a thread may use.
     pub fn scratch_limit(mut self, bytes: usize) -> Self {
-        self.scratch_limit = bytes;
+        self.scratch_limit = Some(bytes);
         self
+    }
+    /// Most elements of type `T` in the scratch of a thread.
+    pub(crate) fn scratch_elements<T>(&self) -> usize {
+        self.scratch_limit.unwrap_or(DEFAULT_SCRATCH_LIMIT) / size_of::<T>()
     }
     /// Sets the most bytes of input, output, weights, their prepared forms, one thread's scratch and tables together.
     pub fn memory_budget(mut self, bytes: usize) -> Self {

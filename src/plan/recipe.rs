@@ -3,12 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::Blocks;
+#[cfg(doc)]
+use super::Accuracy;
+use super::{Blocks, WinogradParts, WinogradTiles};
+use crate::kernel::Isa;
 
 /// A way to compute a convolution, without its numbers.
 ///
-/// `Direct`, `Pointwise` and `Grouped` are the native recipes: f32 alone, no engine, no patch matrix. Each pass of a
-/// plan has its own recipe.
+/// All but `Naive` and `Unfold` are native recipes: f32 alone, no engine, no patch matrix. Each pass of a plan has its
+/// own recipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RecipeKind {
     /// The reference loops.
@@ -22,17 +25,29 @@ pub enum RecipeKind {
     Pointwise,
     /// Native products whose lanes are the channels of several groups: depthwise and small groups.
     Grouped,
+    /// Winograd's algorithm for 3 × 3 kernels of stride 1, in tiles of 2 × 2 results: 16 products for 36, and less
+    /// rounding than `Direct`.
+    WinogradF2,
+    /// The same in tiles of 4 × 4: 36 products for 144, and about twice the rounding of `Direct`.
+    WinogradF4,
 }
 
 impl RecipeKind {
     /// All recipes.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Naive,
         Self::Unfold,
         Self::Direct,
         Self::Pointwise,
         Self::Grouped,
+        Self::WinogradF2,
+        Self::WinogradF4,
     ];
+
+    /// Whether results are sums of products of one pixel and one weight, see [`Accuracy`].
+    pub fn is_exact(&self) -> bool {
+        !matches!(self, Self::WinogradF2 | Self::WinogradF4)
+    }
 
     /// The name, as [`FromStr`] reads it.
     pub fn name(&self) -> &'static str {
@@ -42,6 +57,8 @@ impl RecipeKind {
             Self::Direct => "direct",
             Self::Pointwise => "pointwise",
             Self::Grouped => "grouped",
+            Self::WinogradF2 => "winograd-f2",
+            Self::WinogradF4 => "winograd-f4",
         }
     }
 
@@ -82,6 +99,10 @@ pub enum Recipe {
     Pointwise(Blocks),
     /// Native products whose lanes are the channels of several groups.
     Grouped(Blocks),
+    /// Winograd's algorithm, forward and backward input.
+    Winograd(WinogradTiles),
+    /// The same for the gradient of the weights.
+    WinogradWeight(WinogradParts),
 }
 
 impl Recipe {
@@ -93,14 +114,30 @@ impl Recipe {
             Self::Direct(_) => RecipeKind::Direct,
             Self::Pointwise(_) => RecipeKind::Pointwise,
             Self::Grouped(_) => RecipeKind::Grouped,
+            Self::Winograd(tiles) | Self::WinogradWeight(WinogradParts { tiles, .. }) => {
+                match tiles.results {
+                    2 => RecipeKind::WinogradF2,
+                    _ => RecipeKind::WinogradF4,
+                }
+            }
         }
     }
 
-    /// The blocks of a native recipe.
+    /// The blocks of a native recipe that has them.
     pub fn blocks(&self) -> Option<&Blocks> {
         match self {
-            Self::Naive | Self::Unfold(_) => None,
+            Self::Naive | Self::Unfold(_) | Self::Winograd(_) | Self::WinogradWeight(_) => None,
             Self::Direct(blocks) | Self::Pointwise(blocks) | Self::Grouped(blocks) => Some(blocks),
+        }
+    }
+
+    /// The instruction set of a native recipe.
+    pub fn isa(&self) -> Option<Isa> {
+        match self {
+            Self::Winograd(tiles) | Self::WinogradWeight(WinogradParts { tiles, .. }) => {
+                Some(tiles.isa)
+            }
+            _ => self.blocks().map(|blocks| blocks.isa),
         }
     }
 
@@ -108,6 +145,8 @@ impl Recipe {
     pub fn scratch_len(&self) -> usize {
         match self {
             Self::Naive => 0,
+            Self::Winograd(tiles) => tiles.scratch_len(),
+            Self::WinogradWeight(parts) => parts.scratch_len(),
             Self::Unfold(tiles) => tiles.scratch_len(),
             Self::Direct(blocks) | Self::Pointwise(blocks) | Self::Grouped(blocks) => {
                 blocks.scratch_len()

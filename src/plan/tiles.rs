@@ -229,7 +229,7 @@ impl Tiles {
 }
 
 /// The largest even share of `total` that is at most `most` (at least 1).
-fn balanced(total: usize, most: usize) -> usize {
+pub(super) fn balanced(total: usize, most: usize) -> usize {
     let total = total.max(1);
     total.div_ceil(total.div_ceil(most.max(1)))
 }

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use gemmconv::kernel::Isa;
-use gemmconv::{ConvGeometry, ConvOptions, ConvPlan, Layout, PlanOptions, RecipeKind, reference};
+use gemmconv::{
+    Accuracy, ConvGeometry, ConvOptions, ConvPlan, Layout, PlanOptions, RecipeKind, reference,
+};
 use ndarray::{ArrayD, ArrayView, IxDyn};
 
 use crate::support::takes;
@@ -141,13 +143,16 @@ pub struct Way {
 }
 
 impl Way {
-    /// Every native recipe that takes `geometry`, and the plan's choice, on every instruction set there is.
+    /// Every native recipe that takes `geometry` and sums integers exactly, and the plan's choice, on every instruction
+    /// set there is.
     pub fn native(geometry: &ConvGeometry) -> Vec<Self> {
         let ways = Isa::available().into_iter().flat_map(|isa| {
             let kinds = [
                 RecipeKind::Direct,
                 RecipeKind::Pointwise,
                 RecipeKind::Grouped,
+                // Exact on integers, which `WinogradF4` is not.
+                RecipeKind::WinogradF2,
             ];
             let taken = kinds
                 .into_iter()
@@ -169,10 +174,19 @@ impl Way {
         [others.to_vec(), Self::native(geometry)].concat()
     }
 
+    /// Whether results are sums of products of one pixel and one weight: not by Winograd's algorithm, where all numbers of
+    /// a tile meet.
+    pub fn is_exact(&self) -> bool {
+        self.recipe.is_none_or(|recipe| recipe.is_exact())
+    }
+
     pub fn options(&self) -> PlanOptions {
         PlanOptions {
             recipe: self.recipe,
-            ..PlanOptions::new().isa(self.isa).serial_below(0)
+            ..PlanOptions::new()
+                .accuracy(Accuracy::Exact)
+                .isa(self.isa)
+                .serial_below(0)
         }
     }
 
@@ -184,10 +198,7 @@ impl Way {
             self.recipe.is_none_or(|kind| recipe.kind() == kind),
             "{self}"
         );
-        assert!(
-            recipe.blocks().is_none_or(|blocks| blocks.isa == self.isa),
-            "{self}"
-        );
+        assert!(recipe.isa().is_none_or(|isa| isa == self.isa), "{self}");
         plan
     }
 }

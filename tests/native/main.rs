@@ -12,3 +12,5 @@ mod slices;
 mod special;
 mod sums;
 mod weights;
+mod winograd;
+mod winograd_weight;

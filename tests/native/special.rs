@@ -89,7 +89,7 @@ fn all_passes() {
             let geometry = &layer.geometry;
             let x = array(geometry.input_shape(), &layer.x);
             let dy = array(geometry.output_shape(), &layer.dy);
-            for way in Way::native(geometry) {
+            for way in Way::native(geometry).into_iter().filter(Way::is_exact) {
                 let name = |what| format!("{what}: {fault}, {way}, {shape:?}, {}", layout.name());
                 let plan = way.plan(geometry);
                 let weights = plan.prepare(&layer.weight()).unwrap();
@@ -143,7 +143,8 @@ fn transposed_with_an_infinite_weight() {
             .collect();
         assert!(expected.iter().any(|y| y.is_infinite()) && !expected.iter().any(|y| y.is_nan()));
         let residual: Vec<f32> = (0..bare.len()).map(|i| (i % 3) as f32).collect();
-        for way in Way::all(geometry.twin()) {
+        let ways = Way::all(geometry.twin());
+        for way in ways.into_iter().filter(Way::is_exact) {
             let plan = TransposedPlan::<f32>::new(&geometry, &way.options()).unwrap();
             let mut weights = plan.prepare(&ArrayD::ones(vec![3, 5, 3, 3])).unwrap();
             // Replaced weights may be infinite too.

@@ -53,7 +53,7 @@ fn check(input: &[usize], weight: &[usize], options: &ConvOptions, terms: [usize
         };
         let x = array(&shape, &x);
         let (w, dy) = (array(weight, &w), array(&geometry.output_shape(), &dy));
-        for way in Way::native(&geometry) {
+        for way in Way::native(&geometry).into_iter().filter(Way::is_exact) {
             let plan = way.plan(&geometry);
             let weights = plan.prepare(&w).unwrap();
             let (y, gradients) = pool(2).install(|| {

@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod ways;
+pub mod winograd;
 
 use std::sync::OnceLock;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use gemmconv::{ConvGeometry, Element, EngineKind, PlanOptions, RecipeKind};
+use gemmconv::{Accuracy, Axis, ConvGeometry, Element, EngineKind, PlanOptions, RecipeKind};
 
 /// A recipe, an engine and a number of threads.
 #[derive(Clone, Copy, Debug)]
@@ -18,11 +18,17 @@ pub struct Way {
 pub fn takes<T: Element>(recipe: RecipeKind, geometry: &ConvGeometry) -> bool {
     let single = size_of::<T>() == size_of::<f32>();
     let taps: usize = geometry.axes().iter().map(|axis| axis.kernel()).product();
+    let axes = geometry.axes();
+    let of = |number: fn(&Axis) -> usize, wanted| axes.iter().all(|axis| number(axis) == wanted);
     match recipe {
         RecipeKind::Naive | RecipeKind::Unfold => true,
         RecipeKind::Direct => single,
         RecipeKind::Pointwise => single && taps == 1,
         RecipeKind::Grouped => single && geometry.groups() > 1,
+        RecipeKind::WinogradF2 | RecipeKind::WinogradF4 => {
+            let plain = of(Axis::stride, 1) && of(Axis::dilation, 1);
+            single && geometry.rank() == 2 && of(Axis::kernel, 3) && plain
+        }
     }
 }
 
@@ -42,12 +48,13 @@ impl Way {
     pub const FEWEST_F64: usize = 1 + 2 * 2;
 
     /// Every recipe that takes `geometry` in `T` with each number of threads, `unfold` on every engine, and the
-    /// plan's own choice; the loops come first and alone know neither engines nor threads.
+    /// plan's own choice of exact ones; the loops come first and alone know neither engines nor threads. All of them are exact where
+    /// sums are: those that are not, `WinogradF4`, have tests of their own.
     pub fn on<T: Element>(geometry: &ConvGeometry, threads: &[usize]) -> Vec<Self> {
         let mut ways = vec![Self::LOOPS];
         let kinds = RecipeKind::ALL
             .into_iter()
-            .filter(|&kind| kind != RecipeKind::Naive);
+            .filter(|&kind| kind != RecipeKind::Naive && kind != RecipeKind::WinogradF4);
         for recipe in kinds.map(Some).chain([None]) {
             let engines = match recipe {
                 Some(RecipeKind::Unfold) => EngineKind::available(),
@@ -75,8 +82,17 @@ impl Way {
     pub fn options(&self) -> PlanOptions {
         PlanOptions {
             recipe: self.recipe,
-            ..PlanOptions::new().engine(self.engine).serial_below(0)
+            ..PlanOptions::new()
+                .accuracy(Accuracy::Exact)
+                .engine(self.engine)
+                .serial_below(0)
         }
+    }
+
+    /// Whether results are sums of products of one pixel and one weight: not by Winograd's algorithm, where all numbers of
+    /// a tile meet.
+    pub fn is_exact(&self) -> bool {
+        self.recipe.is_none_or(|recipe| recipe.is_exact())
     }
 
     /// Runs `work` with this way's threads.

@@ -9,10 +9,10 @@ use clap::{Args, ValueEnum};
 
 use super::memory;
 use super::suites::Suite;
+use super::ways::is_candidate;
 use crate::cli::problem::{Problem, ProblemList};
 use crate::cli::{complain, list};
-use crate::plan::CANDIDATES;
-use crate::{EngineKind, Layout, Pass, PlanOptions, RecipeKind};
+use crate::{Accuracy, EngineKind, Layout, Pass, PlanOptions, RecipeKind};
 
 /// A list of problems is text; a file beyond this is something else.
 const LARGEST_LIST: u64 = 16 << 20;
@@ -53,7 +53,8 @@ was more than a tenth slower than the best candidate. The variable GEMMCONV_ISA,
 instruction set than the CPU's widest, changes the native recipes and the peak, but no engine.
 
 --check compares the last run with plain loops in f64 on the same data: the largest |difference| \
-divided by the largest |reference|. Above 1e-4 the exit status is 1.
+divided by the largest |reference|; in JSON also `rms_error`, root mean square by root mean square. \
+Where the largest is above 1e-4 the exit status is 1.
 
 The files of --json and --svg get their names when they are complete; what was there is replaced.
 
@@ -77,6 +78,9 @@ pub(crate) struct BenchArgs {
     direction: Vec<Choice<Pass>>,
     #[arg(long, value_parser = recipes, help = recipe_help())]
     recipe: Vec<Recipes>,
+    /// What plans choose from: exact sums alone, or fast: Winograd's algorithm too
+    #[arg(long, default_value_t)]
+    pub(crate) accuracy: Accuracy,
     #[arg(long, value_parser = choice::<EngineKind>, help = engine_help())]
     engine: Vec<Choice<EngineKind>>,
     /// How images lie in memory
@@ -143,7 +147,7 @@ impl BenchArgs {
             [] => vec![Some(RecipeKind::Naive), None],
             choices => {
                 let mut recipes = Vec::new();
-                for recipe in choices.iter().flat_map(Recipes::list) {
+                for recipe in choices.iter().flat_map(|names| names.list(self.accuracy)) {
                     if !recipes.contains(&recipe) {
                         recipes.push(recipe);
                     }
@@ -250,10 +254,14 @@ enum Recipes {
 
 impl Recipes {
     /// None is "auto".
-    fn list(&self) -> Vec<Option<RecipeKind>> {
+    fn list(&self, accuracy: Accuracy) -> Vec<Option<RecipeKind>> {
         match self {
             Self::All => RecipeKind::ALL.map(Some).to_vec(),
-            Self::Candidates => CANDIDATES.map(Some).to_vec(),
+            Self::Candidates => {
+                let mut kinds = RecipeKind::ALL.to_vec();
+                kinds.retain(|&kind| is_candidate(kind, accuracy));
+                kinds.into_iter().map(Some).collect()
+            }
             Self::Auto => vec![None],
             Self::One(kind) => vec![Some(*kind)],
         }

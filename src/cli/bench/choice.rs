@@ -6,13 +6,14 @@
 
 use super::report::{Row, seconds};
 use super::ways::is_candidate;
+use crate::Accuracy;
 use crate::cli::significant;
 
 /// What a choice may be slower than the best: less is noise, and as good.
 const MARGIN: f64 = 0.10;
 
 /// A line that counts the choices that lost, and a line for each of them; none where nothing was to choose.
-pub(crate) fn summary(rows: &[Row]) -> Vec<String> {
+pub(crate) fn summary(rows: &[Row], accuracy: Accuracy) -> Vec<String> {
     let mut cases = 0;
     let mut lost = Vec::new();
     // The rows of one pass of one problem follow each other.
@@ -21,7 +22,10 @@ pub(crate) fn summary(rows: &[Row]) -> Vec<String> {
             let rows = rows.iter().filter(|row| wanted(row));
             rows.min_by(|a, b| a.median_seconds.total_cmp(&b.median_seconds))
         };
-        let candidate = |row: &Row| row.recipe.parse().is_ok_and(is_candidate);
+        let candidate = |row: &Row| {
+            let kind = row.recipe.parse();
+            kind.is_ok_and(|kind| is_candidate(kind, accuracy))
+        };
         let (Some(choice), Some(best)) = (quickest(&|row| row.chosen), quickest(&candidate)) else {
             continue;
         };
@@ -94,9 +98,9 @@ mod tests {
             "the plan's choice lost more than 10% on 1 of 2",
             "  first forward: direct 3.00 ms, grouped 1.50 ms, 2.00 times",
         ];
-        assert_eq!(summary(&rows), expected);
+        assert_eq!(summary(&rows, Accuracy::Fast), expected);
         for nothing in [&rows[..1], &rows[6..], &[]] {
-            assert!(summary(nothing).is_empty());
+            assert!(summary(nothing, Accuracy::Fast).is_empty());
         }
         // Two passes of a problem are two cases.
         let pass = |direction: &str| {
@@ -107,6 +111,15 @@ mod tests {
             })
         };
         let passes = [pass("forward"), pass("backward-input")].concat();
-        assert!(summary(&passes)[0].ends_with("0 of 2"));
+        assert!(summary(&passes, Accuracy::Fast)[0].ends_with("0 of 2"));
+        // What is not exact is no candidate where sums have to be.
+        let rows = [
+            of(0, "direct", 2.0, true),
+            of(0, "unfold", 3.0, false),
+            of(0, "winograd-f4", 1.0, false),
+        ];
+        let count = |accuracy| summary(&rows, accuracy)[0].clone();
+        assert!(count(Accuracy::Fast).ends_with("1 of 1"));
+        assert!(count(Accuracy::Exact).ends_with("0 of 1"));
     }
 }

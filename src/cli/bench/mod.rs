@@ -125,6 +125,7 @@ impl Bench {
                 recipes,
                 every: arguments.every_recipe(),
                 engines,
+                accuracy: arguments.accuracy,
                 memory_budget: arguments.memory_budget(),
             },
             layout: arguments.layout,
@@ -227,6 +228,8 @@ impl Bench {
             case.naive_seconds.get_or_insert(timing.median_seconds);
         }
         let geometry = plan.geometry();
+        let reference = case.reference.as_ref();
+        let error = reference.map(|reference| out.error(reference));
         Ok(Row {
             problem: case.problem.text().to_owned(),
             name: case.problem.name().map(str::to_owned),
@@ -242,10 +245,8 @@ impl Bench {
             gflops: geometry.operations() as f64 / timing.median_seconds / 1e9,
             peak_gflops: self.peak,
             scratch_bytes: scratch * size_of::<f32>(),
-            max_error: case
-                .reference
-                .as_ref()
-                .map(|reference| out.error(reference)),
+            max_error: error.map(|error| error.max),
+            rms_error: error.map(|error| error.rms),
             chosen: planned.chosen,
             case: case.number,
             naive_seconds: case.naive_seconds,
@@ -339,7 +340,7 @@ impl Bench {
             ));
         }
         if self.ways.every {
-            footnotes.extend(choice::summary(&self.rows));
+            footnotes.extend(choice::summary(&self.rows, self.ways.accuracy));
         }
         for footnote in footnotes {
             if self.table.is_none() {

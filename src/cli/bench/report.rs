@@ -34,6 +34,7 @@ pub(crate) struct Row {
     pub peak_gflops: f64,
     pub scratch_bytes: usize,
     pub max_error: Option<f64>,
+    pub rms_error: Option<f64>,
     /// Whether the recipe is the one that a plan takes by itself.
     pub chosen: bool,
     /// Number of the problem.
@@ -277,6 +278,7 @@ pub(crate) mod tests {
             peak_gflops: 200.0,
             scratch_bytes: 1 << 20,
             max_error: None,
+            rms_error: None,
             chosen: true,
             case: 0,
             naive_seconds: Some(0.2),
@@ -304,7 +306,7 @@ pub(crate) mod tests {
         let object = serde_json::to_string(&row()).unwrap();
         assert_eq!(
             object,
-            r#"{"problem":"mb1ic3ih9oc4kh3","name":"first","direction":"forward","recipe":"unfold","engine":"matrixmultiply","layout":"nchw","threads":2,"batch":1,"median_seconds":0.002,"min_seconds":0.001,"runs":5,"gflops":50.0,"peak_gflops":200.0,"scratch_bytes":1048576,"max_error":null,"chosen":true}"#
+            r#"{"problem":"mb1ic3ih9oc4kh3","name":"first","direction":"forward","recipe":"unfold","engine":"matrixmultiply","layout":"nchw","threads":2,"batch":1,"median_seconds":0.002,"min_seconds":0.001,"runs":5,"gflops":50.0,"peak_gflops":200.0,"scratch_bytes":1048576,"max_error":null,"rms_error":null,"chosen":true}"#
         );
     }
 

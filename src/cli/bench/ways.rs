@@ -6,7 +6,7 @@
 //! ```
 
 use crate::plan::CANDIDATES;
-use crate::{ConvGeometry, ConvPlan, EngineKind, Error, Pass, PlanOptions, RecipeKind};
+use crate::{Accuracy, ConvGeometry, ConvPlan, EngineKind, Error, Pass, PlanOptions, RecipeKind};
 
 /// What is to be compared.
 pub(crate) struct Ways {
@@ -15,6 +15,8 @@ pub(crate) struct Ways {
     /// Whether recipes were asked for without naming them: then one that cannot do a pass is no failure.
     pub every: bool,
     pub engines: Vec<EngineKind>,
+    /// What plans choose from.
+    pub accuracy: Accuracy,
     /// Bytes that a plan may need.
     pub memory_budget: usize,
 }
@@ -86,6 +88,7 @@ impl Ways {
         let options = PlanOptions {
             engine,
             recipe,
+            accuracy: self.accuracy,
             memory_budget: self.memory_budget,
             ..PlanOptions::default()
         };
@@ -106,8 +109,8 @@ fn has_another_name(kind: RecipeKind, geometry: &ConvGeometry) -> bool {
 }
 
 /// Whether a plan takes recipes of this kind by itself, if they are the quickest.
-pub(crate) fn is_candidate(kind: RecipeKind) -> bool {
-    CANDIDATES.contains(&kind)
+pub(crate) fn is_candidate(kind: RecipeKind, accuracy: Accuracy) -> bool {
+    CANDIDATES.contains(&kind) && (kind.is_exact() || accuracy == Accuracy::Fast)
 }
 
 /// A sentence for every recipe and reason, of those that cannot do a pass of a name.
@@ -139,6 +142,7 @@ mod tests {
             recipes: recipes.to_vec(),
             every,
             engines: EngineKind::available(),
+            accuracy: Accuracy::Fast,
             memory_budget: usize::MAX,
         }
     }

@@ -10,7 +10,7 @@
 
 use ndarray::{ArrayViewD, IxDyn};
 
-use crate::cli::difference::{largest, largest_difference};
+use crate::cli::difference::{largest, largest_difference, rms, rms_difference};
 use crate::cli::problem::Problem;
 use crate::element::filled;
 use crate::{ConvGeometry, Epilogue, Result, reference};
@@ -176,20 +176,43 @@ impl Workload {
 }
 
 impl Outputs<f32> {
-    /// Largest |difference| divided by largest |expected|, the worse of the two outputs.
-    ///
-    /// Where everything expected is 0 the difference itself; `f64::MAX` where it is not a number.
-    pub(crate) fn error(&self, expected: &Outputs<f64>) -> f64 {
-        relative(&self.main, &expected.main).max(relative(&self.bias, &expected.bias))
+    /// How far they are from `expected`, the worse of the two outputs.
+    pub(crate) fn error(&self, expected: &Outputs<f64>) -> Deviation {
+        let (main, bias) = (
+            Deviation::new(&self.main, &expected.main),
+            Deviation::new(&self.bias, &expected.bias),
+        );
+        Deviation {
+            max: main.max.max(bias.max),
+            rms: main.rms.max(bias.rms),
+        }
     }
 }
 
-fn relative(got: &[f32], expected: &[f64]) -> f64 {
-    let (worst, scale) = (largest_difference(got, expected), largest(expected));
-    if scale > 0.0 && worst < f64::MAX {
-        worst / scale
-    } else {
-        worst
+/// Differences by the size of what was expected, or as they are where all of that is 0; `f64::MAX` where one is not a
+/// number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Deviation {
+    /// The largest |difference| by the largest |expected|.
+    pub max: f64,
+    /// Root mean square of the differences by that of the expected.
+    pub rms: f64,
+}
+
+impl Deviation {
+    fn new(got: &[f32], expected: &[f64]) -> Self {
+        let worst = largest_difference(got, expected);
+        if worst == f64::MAX {
+            return Self {
+                max: worst,
+                rms: worst,
+            };
+        }
+        let by = |difference: f64, scale: f64| difference / if scale > 0.0 { scale } else { 1.0 };
+        Self {
+            max: by(worst, largest(expected)),
+            rms: by(rms_difference(got, expected), rms(expected)),
+        }
     }
 }
 
@@ -219,7 +242,7 @@ mod tests {
 
     #[test]
     fn errors_are_relative_to_the_largest_reference() {
-        let error = |got: &[f32], expected: &[f64]| relative(got, expected);
+        let error = |got: &[f32], expected: &[f64]| Deviation::new(got, expected).max;
         assert_eq!(error(&[1.0, -4.0], &[1.5, -4.0]), 0.125);
         assert_eq!(error(&[0.0], &[0.0]), 0.0);
         assert_eq!(error(&[0.5], &[0.0]), 0.5);
@@ -227,6 +250,11 @@ mod tests {
         assert_eq!(error(&[f32::INFINITY], &[1.0]), f64::MAX);
         assert_eq!(error(&[1.0], &[1.0, 2.0]), f64::MAX);
         assert_eq!(error(&[], &[]), 0.0);
+        let rms = |got: &[f32], expected: &[f64]| Deviation::new(got, expected).rms;
+        assert_eq!(rms(&[3.0, 5.0], &[3.5, 4.5]), 0.5 / 16.25f64.sqrt());
+        assert_eq!(rms(&[0.5, 0.5], &[0.0, 0.0]), 0.5);
+        assert_eq!(rms(&[f32::NAN], &[1.0]), f64::MAX);
+        assert_eq!(rms(&[], &[]), 0.0);
     }
 
     #[test]
@@ -244,14 +272,12 @@ mod tests {
                 let expected = workload.reference().unwrap();
                 let (timing, mut out) = workload.run(&plan, limits).unwrap();
                 assert_eq!(timing.runs, 5);
-                assert!(
-                    out.error(&expected) < 1e-6,
-                    "{pass} {layout:?}: {}",
-                    out.error(&expected)
-                );
+                let error = out.error(&expected);
+                assert!(error.max < 1e-6, "{pass} {layout:?}: {error:?}");
+                assert!(error.rms < 1e-6, "{pass} {layout:?}: {error:?}");
                 // A wrong number anywhere is found, in the bias gradient too.
                 *out.bias.last_mut().unwrap_or(&mut out.main[7]) += 0.5;
-                assert!(out.error(&expected) > 1e-3);
+                assert!(out.error(&expected).max > 1e-3);
             }
         }
     }

@@ -10,8 +10,8 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    ConvGeometry, ConvOptions, ConvPlan, EngineKind, Epilogue, PaddingMode, Pass, PlanOptions,
-    RecipeKind, reference,
+    Accuracy, ConvGeometry, ConvOptions, ConvPlan, EngineKind, Epilogue, PaddingMode, Pass,
+    PlanOptions, RecipeKind, reference,
 };
 use anyhow::{Context, Result, ensure};
 use ndarray::{Array2, Array4, ArrayView2, s};
@@ -54,6 +54,8 @@ impl Convolver {
             options,
             plan: PlanOptions {
                 recipe,
+                // A pixel that is not finite would spread.
+                accuracy: Accuracy::Exact,
                 engine,
                 memory_budget: usize::try_from(memory).unwrap_or(usize::MAX),
                 ..PlanOptions::default()

@@ -20,10 +20,12 @@ mod exact;
 mod outer_sum;
 mod pack;
 mod sweep;
+mod winograd;
 
 pub(super) use backward_weight::Correlation;
 pub(super) use outer_sum::OuterSum;
 pub(super) use sweep::{Finale, Sweep};
+pub(super) use winograd::{Winograd, WinogradWeight};
 
 /// `scratch` from its first cache line on.
 fn aligned(scratch: &mut [f32]) -> &mut [f32] {

@@ -1,0 +1,327 @@
+//! Winograd's algorithm, forward and backward input.
+//!
+//! ```text
+//! for each block of tiles (in parallel):
+//!     V[f][tile][channel] ← Bᵀ d B  of the pixels d of every tile                      read.rs
+//!     for each panel of results:
+//!         for each product f:  M[f] (tiles × columns) ← V[f] (tiles × channels) · U[f] (channels × columns)
+//!         y[tiles, columns] ← finish( Aᵀ m A )
+//! ```
+//!
+//! U, the transformed weights, is made once by `prepare` (`[group][panel][f][channel][width]`) and read once for each
+//! block. Backward input with stride 1 is a correlation of dY with the kernels turned round, by the same code.
+
+mod read;
+mod weight;
+
+pub(in crate::conv) use weight::WinogradWeight;
+
+use ndarray::{ArrayView4, ArrayViewMut4, s};
+
+use super::aligned;
+use super::pack::Source;
+use super::sweep::Finale;
+use crate::element::filled;
+use crate::error::{Error, Result};
+use crate::geometry::{ConvGeometry, Layout};
+use crate::kernel::{Finish, Left, Outcome, Panels, Product, Spectrum, Sums, TAPS, offsets};
+use crate::parallel::{Lanes, try_for_each_tile};
+use crate::plan::{Blocks, Pass, WinogradTiles, sweep_axes};
+
+/// Terms that are summed before they join the rest. What these sums round, the last transform makes larger: shorter
+/// turns halve the error of sums of 256 terms at a cost that is lost in the noise; half as many cost 3 %.
+const TURN: usize = 32;
+
+/// A pass by Winograd's algorithm.
+#[derive(Clone, Debug)]
+pub(in crate::conv) struct Winograd {
+    source: Source,
+    tiles: WinogradTiles,
+    batch: usize,
+    groups: usize,
+    /// Channels of the result in one group.
+    results: usize,
+    /// The tap that each pixel of a window meets, in the order of the window.
+    taps: [usize; TAPS * TAPS],
+    /// Where the lines and the pixels of a line stand: of the image, or of the copy of a window.
+    places: [Vec<usize>; 2],
+    /// What stands outside the image, and zeros, for every channel of a group.
+    border: Vec<f32>,
+    zeros: Vec<f32>,
+    /// Places of tiles and channels in V.
+    rows: Vec<u32>,
+    terms: Vec<u32>,
+    /// The window of a block, one vector of channels, where it is copied.
+    window: Blocks,
+}
+
+/// Where a block lies in the result.
+#[derive(Clone, Copy)]
+struct Part {
+    image: usize,
+    images: usize,
+    /// The first row and column, and how many.
+    begin: [usize; 2],
+    lengths: [usize; 2],
+    /// Tiles, down and across.
+    tiles: [usize; 2],
+}
+
+impl Winograd {
+    /// The sums of `pass`, forward or backward input.
+    ///
+    /// # Errors
+    /// A geometry that has no sweep; no memory for the tables.
+    pub(in crate::conv) fn new(
+        geometry: &ConvGeometry,
+        pass: Pass,
+        tiles: &WinogradTiles,
+    ) -> Result<Self> {
+        let unsupported = |wanted| Error::Unsupported {
+            what: "Winograd's algorithm",
+            wanted,
+        };
+        let axes = sweep_axes(geometry, pass).map_err(unsupported)?;
+        let (channels, results) = match pass {
+            Pass::BackwardInput => (geometry.output_channels(), geometry.channels_per_group()),
+            _ => (geometry.input_channels(), geometry.outputs_per_group()),
+        };
+        let source = Source {
+            layout: geometry.layout(),
+            mode: match pass {
+                Pass::BackwardInput => Default::default(),
+                _ => geometry.patch.mode,
+            },
+            axes,
+            channels,
+        };
+        let mut taps = [0; TAPS * TAPS];
+        let tap = |axis: usize, at: usize| source.axes[axis].phases[0][at].kernel;
+        for (at, place) in taps.iter_mut().enumerate() {
+            let kernel = tap(1, at / TAPS) * TAPS + tap(2, at % TAPS);
+            *place = if geometry.flips_kernel() {
+                TAPS * TAPS - 1 - kernel
+            } else {
+                kernel
+            };
+        }
+        let [rows, columns] = tiles.window();
+        let window = Blocks {
+            isa: tiles.isa,
+            grouped: true,
+            images: tiles.images,
+            lengths: [1, rows - (TAPS - 1), columns - (TAPS - 1)],
+            window: [1, rows, columns],
+            packed: true,
+            plain: false,
+            outer: false,
+            channels: 1,
+            panel: 0,
+        };
+        let pitch = tiles.pitch();
+        Ok(Self {
+            places: read::places(&source, tiles)?,
+            border: filled(pitch, source.mode.constant() as f32)?,
+            zeros: filled(pitch, 0.0)?,
+            rows: offsets((0..tiles.block()).map(|tile| tile * pitch))?,
+            terms: offsets(0..tiles.sources)?,
+            source,
+            tiles: *tiles,
+            batch: geometry.batch(),
+            groups: geometry.groups(),
+            results,
+            taps,
+            window,
+        })
+    }
+
+    /// The tap that each pixel of a window meets, as one phase.
+    pub(in crate::conv) fn taps(&self) -> Vec<Vec<usize>> {
+        vec![self.taps.to_vec()]
+    }
+
+    /// `y` ← finale(sums over the windows of `x`). Lengths have been checked.
+    pub(in crate::conv) fn run(
+        &self,
+        x: &[f32],
+        weights: &[f32],
+        finale: Finale<'_>,
+        y: &mut [f32],
+        lanes: &Lanes<'_, f32>,
+        threads: usize,
+    ) -> Result<()> {
+        let lengths = [1, 2].map(|axis| self.source.axes[axis].result);
+        let shape = [
+            self.batch,
+            self.groups * self.results,
+            lengths[0],
+            lengths[1],
+        ];
+        let y = batch_mut(self.source.layout, shape, y)?;
+        let residual = finale
+            .residual
+            .map(|residual| batch(self.source.layout, shape, residual))
+            .transpose()?;
+        let r = self.tiles.results;
+        let [down, across] = self.tiles.tiles;
+        let block = [
+            self.tiles.images,
+            self.channels_per_task(threads),
+            down * r,
+            across * r,
+        ];
+        try_for_each_tile(
+            y,
+            block,
+            threads > 1,
+            &|[image, channel, row, column], out| {
+                let (images, channels, rows, columns) = out.dim();
+                let part = Part {
+                    image,
+                    images,
+                    begin: [row, column],
+                    lengths: [rows, columns],
+                    tiles: [rows, columns].map(|length| length.div_ceil(r)),
+                };
+                let finale = Finale {
+                    bias: finale.bias.map(|bias| &bias[channel..channel + channels]),
+                    residual: None,
+                    map: finale.map,
+                };
+                let residual = residual.as_ref().map(|residual| {
+                    residual.slice(s![
+                        image..image + images,
+                        channel..channel + channels,
+                        row..row + rows,
+                        column..column + columns
+                    ])
+                });
+                lanes.with(|scratch| {
+                    self.block(x, weights, &part, channel, out, (finale, residual), scratch);
+                });
+                Ok(())
+            },
+        )
+    }
+
+    /// Channels of the result of one task: all of a group, unless threads would find nothing to do.
+    fn channels_per_task(&self, threads: usize) -> usize {
+        let [down, across] =
+            [0, 1].map(|axis| self.tiles.all[axis].div_ceil(self.tiles.tiles[axis]));
+        let tasks = self.batch.div_ceil(self.tiles.images) * down * across * self.groups;
+        if threads < 2 || tasks >= 2 * threads || self.groups > 1 {
+            return self.results;
+        }
+        let fair = self.results.div_ceil((2 * threads).div_ceil(tasks.max(1)));
+        self.panels().cut(fair).min(self.results)
+    }
+
+    fn panels(&self) -> Panels {
+        Panels::new(self.tiles.isa, Left::Scalars, self.results)
+    }
+
+    /// One block of the result, channels `channel..` of it.
+    #[allow(clippy::too_many_arguments)]
+    fn block(
+        &self,
+        x: &[f32],
+        weights: &[f32],
+        part: &Part,
+        channel: usize,
+        mut out: ArrayViewMut4<'_, f32>,
+        (finale, residual): (Finale<'_>, Option<ArrayView4<'_, f32>>),
+        scratch: &mut [f32],
+    ) {
+        let (products, [v_step, m_step]) = (self.tiles.products(), self.tiles.steps());
+        let (v, rest) = aligned(scratch).split_at_mut(products * v_step);
+        let (m, window) = rest.split_at_mut(products * m_step);
+        let group = channel / self.results;
+        let sources = self.tiles.sources;
+        self.read(x, part, group * sources..(group + 1) * sources, v, window);
+        let tiles = part.images * part.tiles[0] * part.tiles[1];
+        let panels = self.panels();
+        let weights = &weights[group * products * sources * panels.columns()..];
+        let first = channel - group * self.results;
+        let wanted = first..first + out.dim().1;
+        for (begin, width) in panels.each().filter(|(begin, _)| wanted.contains(begin)) {
+            let panel = &weights[products * sources * begin..];
+            for f in 0..products {
+                let product = Product {
+                    left: Left::Scalars,
+                    a: &v[f * v_step..],
+                    rows: &self.rows[..tiles],
+                    terms: &self.terms,
+                    b: &panel[f * sources * width..][..sources * width],
+                    columns: width,
+                    turn: TURN,
+                    first: 0,
+                };
+                let m = &mut m[f * m_step..][..tiles * width];
+                if let Ok(m) = ndarray::ArrayViewMut2::from_shape((tiles, width), m) {
+                    product.run(self.tiles.isa, m, &Finish::NONE);
+                }
+            }
+            let channels = begin - first..wanted.end.min(begin + width) - first;
+            let spectrum = Spectrum {
+                step: m_step,
+                pitch: width,
+            };
+            let r = self.tiles.results;
+            for image in 0..part.images {
+                for down in 0..part.tiles[0] {
+                    let tile = (image * part.tiles[0] + down) * part.tiles[1];
+                    let rows = down * r..part.lengths[0].min((down + 1) * r);
+                    let here = s![image, channels.clone(), rows, ..];
+                    let sums = Sums {
+                        m: &m[tile * width..],
+                        spectrum,
+                    };
+                    let outcome = Outcome {
+                        out: out.slice_mut(here),
+                        bias: finale.bias.map(|bias| &bias[channels.clone()]),
+                        residual: residual.as_ref().map(|residual| residual.slice(here)),
+                        map: finale.map,
+                    };
+                    sums.run(self.tiles.isa, r, outcome);
+                }
+            }
+        }
+    }
+}
+
+/// A batch as `[images, channels, rows, columns]`.
+fn batch_mut(
+    layout: Layout,
+    [images, channels, rows, columns]: [usize; 4],
+    data: &mut [f32],
+) -> Result<ArrayViewMut4<'_, f32>> {
+    let got = data.len();
+    let view = match layout {
+        Layout::ChannelsFirst => ArrayViewMut4::from_shape([images, channels, rows, columns], data),
+        Layout::ChannelsLast => ArrayViewMut4::from_shape([images, rows, columns, channels], data)
+            .map(|view| view.permuted_axes([0, 3, 1, 2])),
+    };
+    view.map_err(|_| Error::BufferLength {
+        what: "result",
+        expected: images * channels * rows * columns,
+        got,
+    })
+}
+
+/// The same to read.
+fn batch(
+    layout: Layout,
+    [images, channels, rows, columns]: [usize; 4],
+    data: &[f32],
+) -> Result<ArrayView4<'_, f32>> {
+    let view = match layout {
+        Layout::ChannelsFirst => ArrayView4::from_shape([images, channels, rows, columns], data),
+        Layout::ChannelsLast => ArrayView4::from_shape([images, rows, columns, channels], data)
+            .map(|view| view.permuted_axes([0, 3, 1, 2])),
+    };
+    view.map_err(|_| Error::BufferLength {
+        what: "residual",
+        expected: images * channels * rows * columns,
+        got: data.len(),
+    })
+}

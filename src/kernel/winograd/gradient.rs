@@ -1,0 +1,252 @@
+//! W = A dy Aᵀ of tiles side by side: the gradients of their results, for the gradient of the weights.
+//!
+//! ```text
+//! to[f][tile][output] ← A dy Aᵀ       dy R × R, zeros beyond the edge
+//! sums[output]        += Σ dy
+//! ```
+//!
+//! Lanes are outputs. W stands in the order of a panel of a product whose terms are tiles, and the lanes beyond the last
+//! output are zeros.
+
+use super::super::Isa;
+use super::super::portable::Portable;
+use super::super::simd::Simd;
+use super::Spectrum;
+use super::points::{Four, Points, Two};
+
+/// Gradients of tiles side by side: pixel (i, j) of tile t begins at `i · line + (t · R + j) · pixel`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GradientRow<'a> {
+    pub(crate) dy: &'a [f32],
+    /// From one line to the next, and from one pixel to the next.
+    pub(crate) line: usize,
+    pub(crate) pixel: usize,
+    /// How many lines, at most R, and pixels of a line there are.
+    pub(crate) lengths: [usize; 2],
+    /// Outputs of a pixel, beside each other.
+    pub(crate) outputs: usize,
+}
+
+impl GradientRow<'_> {
+    /// to[f · step + t · pitch ..][..outputs] ← product f of tile t, of R × R = `results`² pixels, and zeros in the
+    /// lanes beyond the last output; sums[..outputs] += all pixels.
+    ///
+    /// # Panics
+    /// Where a length does not fit: a bug in this crate.
+    pub(crate) fn run(
+        &self,
+        isa: Isa,
+        results: usize,
+        to: &mut [f32],
+        spectrum: Spectrum,
+        sums: Option<&mut [f32]>,
+    ) {
+        assert!(results == 2 || results == 4, "tiles of {results}");
+        let [rows, columns] = self.lengths;
+        assert!(
+            (1..=results).contains(&rows) && columns > 0,
+            "lengths of tiles"
+        );
+        let last = (rows - 1) * self.line + (columns - 1) * self.pixel;
+        assert!(
+            last + self.outputs <= self.dy.len(),
+            "the gradient of a transform"
+        );
+        let (n, width) = (results + 2, self.outputs.next_multiple_of(isa.lanes()));
+        assert!(
+            spectrum.end(n * n, columns.div_ceil(results), width) <= to.len(),
+            "the result of a transform"
+        );
+        let sums = sums.map(|sums| {
+            assert!(sums.len() >= width, "the sums of a transform");
+            sums.as_mut_ptr()
+        });
+        let job = Job {
+            row: self,
+            results,
+            to: to.as_mut_ptr(),
+            spectrum,
+            sums,
+        };
+        // SAFETY: the tokens prove the instruction sets; the assertions above prove every place: pixel and line are at
+        // most the last ones, and whole vectors of every product and of the sums end with `width`.
+        unsafe {
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512(token) => avx512(token, &job),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2Fma(token) => avx2(token, &job),
+                _ => job.run(Portable),
+            }
+        }
+    }
+}
+
+/// A row of tiles whose lengths have been checked.
+struct Job<'a> {
+    row: &'a GradientRow<'a>,
+    results: usize,
+    to: *mut f32,
+    spectrum: Spectrum,
+    sums: Option<*mut f32>,
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn avx512(token: super::super::Avx512, job: &Job<'_>) {
+    // SAFETY: the caller's.
+    unsafe { job.run(token) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2(token: super::super::Avx2Fma, job: &Job<'_>) {
+    // SAFETY: the caller's.
+    unsafe { job.run(token) }
+}
+
+impl Job<'_> {
+    /// # Safety
+    /// As checked by `GradientRow::run`, and the CPU has `S`.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self, s: S) {
+        // SAFETY: the caller's.
+        unsafe {
+            match self.results {
+                4 => self.tiles::<S, Four, 6, 4>(s),
+                _ => self.tiles::<S, Two, 4, 2>(s),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As `run`.
+    #[inline(always)]
+    unsafe fn tiles<S: Simd, P: Points<N, R>, const N: usize, const R: usize>(&self, s: S) {
+        let row = self.row;
+        let [rows, columns] = row.lengths;
+        for tile in 0..columns.div_ceil(R) {
+            let there = [rows, R.min(columns - tile * R)];
+            let mut output = 0;
+            while output < row.outputs {
+                let count = S::LANES.min(row.outputs - output);
+                // SAFETY: so many lines, pixels and outputs are there, and a vector of each product and of the sums.
+                unsafe {
+                    let dy = row.dy.as_ptr().add(tile * R * row.pixel + output);
+                    let steps = [row.line, row.pixel];
+                    let pixels = if there == [R, R] && count == S::LANES {
+                        whole::<S, R>(s, dy, steps)
+                    } else {
+                        some::<S, R>(s, dy, steps, there, count)
+                    };
+                    if let Some(sums) = self.sums {
+                        let sums = sums.add(output);
+                        s.store(sums, s.add(s.load(sums), total(s, &pixels)));
+                    }
+                    let to = self.to.add(tile * self.spectrum.pitch + output);
+                    spread::<S, P, N, R>(s, &pixels, to, self.spectrum.step);
+                }
+                output += S::LANES;
+            }
+        }
+    }
+}
+
+/// A tile that is there in whole.
+///
+/// # Safety
+/// A vector can be read from each pixel, and the CPU has `S`.
+#[inline(always)]
+unsafe fn whole<S: Simd, const R: usize>(
+    s: S,
+    dy: *const f32,
+    [line, pixel]: [usize; 2],
+) -> [[S::V; R]; R] {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut pixels = [[s.zero(); R]; R];
+        for (i, pixels) in pixels.iter_mut().enumerate() {
+            for (j, v) in pixels.iter_mut().enumerate() {
+                *v = s.load(dy.add(i * line + j * pixel));
+            }
+        }
+        pixels
+    }
+}
+
+/// A tile of which `rows` × `columns` pixels and `count` outputs are there; the rest is zero.
+///
+/// # Safety
+/// So many numbers can be read from each of those pixels, and the CPU has `S`.
+#[inline(always)]
+unsafe fn some<S: Simd, const R: usize>(
+    s: S,
+    dy: *const f32,
+    [line, pixel]: [usize; 2],
+    [rows, columns]: [usize; 2],
+    count: usize,
+) -> [[S::V; R]; R] {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut pixels = [[s.zero(); R]; R];
+        for (i, pixels) in pixels.iter_mut().enumerate().take(rows) {
+            for (j, v) in pixels.iter_mut().enumerate().take(columns) {
+                *v = s.load_first(dy.add(i * line + j * pixel), count);
+            }
+        }
+        pixels
+    }
+}
+
+/// The sum of the pixels of a tile, line by line.
+///
+/// # Safety
+/// The CPU has `S`.
+#[inline(always)]
+unsafe fn total<S: Simd, const R: usize>(s: S, pixels: &[[S::V; R]; R]) -> S::V {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut total = s.zero();
+        for line in pixels {
+            let mut sum = line[0];
+            for &v in &line[1..] {
+                sum = s.add(sum, v);
+            }
+            total = s.add(total, sum);
+        }
+        total
+    }
+}
+
+/// to[f · step] ← A y Aᵀ
+///
+/// # Safety
+/// A vector may be written to each product, and the CPU has `S`.
+#[inline(always)]
+unsafe fn spread<S: Simd, P: Points<N, R>, const N: usize, const R: usize>(
+    s: S,
+    y: &[[S::V; R]; R],
+    to: *mut f32,
+    step: usize,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut columns = [[s.zero(); N]; R];
+        for (j, column) in columns.iter_mut().enumerate() {
+            let mut pixels = [s.zero(); R];
+            for (pixel, line) in pixels.iter_mut().zip(y) {
+                *pixel = line[j];
+            }
+            *column = P::gradient(s, pixels);
+        }
+        for i in 0..N {
+            let mut line = [s.zero(); R];
+            for (v, column) in line.iter_mut().zip(&columns) {
+                *v = column[i];
+            }
+            for (j, &v) in P::gradient(s, line).iter().enumerate() {
+                s.store(to.add((i * N + j) * step), v);
+            }
+        }
+    }
+}

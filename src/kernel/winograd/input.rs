@@ -1,0 +1,193 @@
+//! V = Bᵀ d B of tiles side by side, read wherever their pixels lie.
+
+use super::super::Isa;
+use super::super::portable::Portable;
+use super::super::simd::Simd;
+use super::Spectrum;
+use super::points::{Four, Points, Two};
+
+/// The place of a line or of a pixel that the image does not have.
+pub(crate) const OUTSIDE: usize = usize::MAX;
+
+/// Tiles side by side: pixel (i, j) of tile t begins at `rows[i] + columns[t · R + j]`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TileRow<'a> {
+    pub(crate) x: &'a [f32],
+    /// Where each of the N lines begins, or [`OUTSIDE`].
+    pub(crate) rows: &'a [usize],
+    /// Where each pixel stands in a line, or [`OUTSIDE`]; R a tile and two more.
+    pub(crate) columns: &'a [usize],
+    /// How many of the lines and of the columns results are made of. Beyond them the tiles have zeros: a number that
+    /// no result is made of must not be infinite either.
+    pub(crate) used: [usize; 2],
+    /// What a pixel outside has in each channel.
+    pub(crate) border: &'a [f32],
+    /// As many zeros.
+    pub(crate) zeros: &'a [f32],
+    /// Channels of a pixel, beside each other.
+    pub(crate) channels: usize,
+}
+
+impl TileRow<'_> {
+    /// to[f · step + t · pitch ..][..channels] ← product f of tile t, of R × R = `results`² results. Lanes beyond the
+    /// last channel are written too.
+    ///
+    /// # Panics
+    /// Where a length does not fit: a bug in this crate.
+    pub(crate) fn run(&self, isa: Isa, results: usize, to: &mut [f32], spectrum: Spectrum) {
+        let n = results + 2;
+        assert!(results == 2 || results == 4, "tiles of {results}");
+        assert!(
+            self.rows.len() == n
+                && self.columns.len() >= n
+                && (self.columns.len() - n).is_multiple_of(results),
+            "lines and columns of tiles"
+        );
+        let tiles = (self.columns.len() - n) / results + 1;
+        let most = |places: &[usize]| places.iter().copied().filter(|&at| at != OUTSIDE).max();
+        if let (Some(row), Some(column)) = (most(self.rows), most(self.columns)) {
+            assert!(
+                row + column + self.channels <= self.x.len(),
+                "the source of a transform"
+            );
+        }
+        assert!(
+            self.border.len() >= self.channels && self.zeros.len() >= self.channels,
+            "the border of a transform"
+        );
+        let width = self.channels.next_multiple_of(isa.lanes());
+        assert!(
+            spectrum.end(n * n, tiles, width) <= to.len(),
+            "the result of a transform"
+        );
+        let job = Job {
+            row: self,
+            results,
+            tiles,
+            to: to.as_mut_ptr(),
+            spectrum,
+        };
+        // SAFETY: the tokens prove the instruction sets; the assertions above prove every read and every write: a
+        // pixel begins at most at the largest row plus the largest column, and whole vectors of V end with `width`.
+        unsafe {
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512(token) => avx512(token, &job),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2Fma(token) => avx2(token, &job),
+                _ => job.run(Portable),
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn avx512(token: super::super::Avx512, job: &Job<'_>) {
+    // SAFETY: the caller's.
+    unsafe { job.run(token) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2(token: super::super::Avx2Fma, job: &Job<'_>) {
+    // SAFETY: the caller's.
+    unsafe { job.run(token) }
+}
+
+/// A row of tiles whose lengths have been checked.
+struct Job<'a> {
+    row: &'a TileRow<'a>,
+    results: usize,
+    tiles: usize,
+    to: *mut f32,
+    spectrum: Spectrum,
+}
+
+impl Job<'_> {
+    /// # Safety
+    /// As checked by `TileRow::run`, and the CPU has `S`.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self, s: S) {
+        // SAFETY: the caller's.
+        unsafe {
+            match self.results {
+                4 => self.tiles::<S, Four, 6, 4>(s),
+                _ => self.tiles::<S, Two, 4, 2>(s),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As `run`.
+    #[inline(always)]
+    unsafe fn tiles<S: Simd, P: Points<N, R>, const N: usize, const R: usize>(&self, s: S) {
+        let row = self.row;
+        for tile in 0..self.tiles {
+            let mut pixels = [[std::ptr::null(); N]; N];
+            for (i, line) in pixels.iter_mut().enumerate() {
+                for (j, pixel) in line.iter_mut().enumerate() {
+                    let column = tile * R + j;
+                    let (down, across) = (row.rows[i], row.columns[column]);
+                    *pixel = if i >= row.used[0] || column >= row.used[1] {
+                        row.zeros.as_ptr()
+                    } else if down == OUTSIDE || across == OUTSIDE {
+                        row.border.as_ptr()
+                    } else {
+                        row.x.as_ptr().wrapping_add(down + across)
+                    };
+                }
+            }
+            let mut channel = 0;
+            // SAFETY: every pixel has `channels` numbers; tile `tile` of every product has room for whole vectors.
+            unsafe {
+                let to = self.to.add(tile * self.spectrum.pitch);
+                while channel < row.channels {
+                    let count = S::LANES.min(row.channels - channel);
+                    let places = [channel, count, self.spectrum.step];
+                    transform::<S, P, N, R>(s, &pixels, places, to.add(channel));
+                    channel += S::LANES;
+                }
+            }
+        }
+    }
+}
+
+/// `count` ≤ LANES channels of one tile, from `channel` on; products are `step` apart.
+///
+/// # Safety
+/// Every pixel has those channels, a vector may be written to each product, and the CPU has `S`.
+#[inline(always)]
+unsafe fn transform<S: Simd, P: Points<N, R>, const N: usize, const R: usize>(
+    s: S,
+    pixels: &[[*const f32; N]; N],
+    [channel, count, step]: [usize; 3],
+    to: *mut f32,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut columns = [[s.zero(); N]; N];
+        for (j, column) in columns.iter_mut().enumerate() {
+            let mut d = [s.zero(); N];
+            if count == S::LANES {
+                for (d, line) in d.iter_mut().zip(pixels) {
+                    *d = s.load(line[j].add(channel));
+                }
+            } else {
+                for (d, line) in d.iter_mut().zip(pixels) {
+                    *d = s.load_first(line[j].add(channel), count);
+                }
+            }
+            *column = P::input(s, d);
+        }
+        for i in 0..N {
+            let mut line = [s.zero(); N];
+            for (v, column) in line.iter_mut().zip(&columns) {
+                *v = column[i];
+            }
+            for (j, &v) in P::input(s, line).iter().enumerate() {
+                s.store(to.add((i * N + j) * step), v);
+            }
+        }
+    }
+}

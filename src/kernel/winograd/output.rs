@@ -1,0 +1,286 @@
+//! y = Aᵀ m A of tiles side by side, finished on the way out.
+//!
+//! ```text
+//! y[channel, row, column] ← map( (Aᵀ m A) + bias[channel] + residual[channel, row, column] )
+//! ```
+//!
+//! Channels last, vectors leave as they are. Channels first, as many tiles as make one vector of columns are kept in a
+//! small buffer, and transposed from there.
+
+use ndarray::{ArrayView3, ArrayViewMut3};
+
+use super::super::Isa;
+use super::super::portable::Portable;
+use super::super::product::Map;
+use super::super::simd::Simd;
+use super::Spectrum;
+use super::points::{Four, Points, Two};
+
+/// The products of tiles side by side: number f of tile t begins at `m[f · step + t · pitch]`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sums<'a> {
+    pub(crate) m: &'a [f32],
+    pub(crate) spectrum: Spectrum,
+}
+
+/// What becomes of the results: `[channels, rows, columns]`, of which channels or columns are neighbours.
+#[derive(Debug)]
+pub(crate) struct Outcome<'a> {
+    /// At most R rows; tiles beyond its columns are computed in whole and written in part.
+    pub(crate) out: ArrayViewMut3<'a, f32>,
+    /// A number a channel.
+    pub(crate) bias: Option<&'a [f32]>,
+    /// Of the shape of `out`, and with the same axis of neighbours.
+    pub(crate) residual: Option<ArrayView3<'a, f32>>,
+    pub(crate) map: Map,
+}
+
+impl Sums<'_> {
+    /// out ← finish(Aᵀ m A), tiles of R × R = `results`².
+    ///
+    /// # Panics
+    /// Where a length does not fit: a bug in this crate.
+    pub(crate) fn run(&self, isa: Isa, results: usize, outcome: Outcome<'_>) {
+        let mut out = outcome.out;
+        let (channels, rows, columns) = out.dim();
+        if out.is_empty() {
+            return;
+        }
+        assert!(results == 2 || results == 4, "tiles of {results}");
+        let n = results + 2;
+        let tiles = columns.div_ceil(results);
+        let width = channels.next_multiple_of(isa.lanes());
+        assert!(
+            rows <= results && self.spectrum.end(n * n, tiles, width) <= self.m.len(),
+            "the products of a transform"
+        );
+        let strides = |strides: &[isize]| [strides[0], strides[1], strides[2]];
+        let here = strides(out.strides());
+        // A view of one element on an axis may have any stride there.
+        let last = here[0] == 1 || (channels == 1 && here[2] != 1);
+        if let Some(bias) = outcome.bias {
+            assert!(bias.len() >= channels, "bias of a transform");
+        }
+        let residual = outcome.residual.as_ref().map(|residual| {
+            assert_eq!(residual.dim(), out.dim(), "residual of a transform");
+            (residual.as_ptr(), strides(residual.strides()))
+        });
+        let (along, neighbours) = if last { (0, channels) } else { (2, columns) };
+        let beside = |strides: [isize; 3]| strides[along] == 1 || neighbours == 1;
+        assert!(
+            beside(here) && residual.is_none_or(|(_, there)| beside(there)),
+            "neighbours of a transform"
+        );
+        let job = Job {
+            m: self.m.as_ptr(),
+            spectrum: self.spectrum,
+            results,
+            last,
+            dim: [channels, rows, columns],
+            out: (out.as_mut_ptr(), here),
+            residual,
+            bias: outcome.bias,
+            map: outcome.map,
+        };
+        // SAFETY: the tokens prove the instruction sets; the assertions above prove every index: whole vectors of
+        // every product lie in `m`, and `out` and the residual are views of `dim`, reached by their own strides.
+        unsafe {
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512(token) => avx512(token, &job),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2Fma(token) => avx2(token, &job),
+                _ => job.run(Portable),
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn avx512(token: super::super::Avx512, job: &Job<'_>) {
+    // SAFETY: the caller's.
+    unsafe { job.run(token) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2(token: super::super::Avx2Fma, job: &Job<'_>) {
+    // SAFETY: the caller's.
+    unsafe { job.run(token) }
+}
+
+/// Tiles whose lengths have been checked.
+struct Job<'a> {
+    m: *const f32,
+    spectrum: Spectrum,
+    results: usize,
+    /// Whether channels are neighbours.
+    last: bool,
+    /// Channels, rows and columns.
+    dim: [usize; 3],
+    out: (*mut f32, [isize; 3]),
+    residual: Option<(*const f32, [isize; 3])>,
+    bias: Option<&'a [f32]>,
+    map: Map,
+}
+
+fn at(strides: [isize; 3], [channel, row, column]: [usize; 3]) -> isize {
+    channel as isize * strides[0] + row as isize * strides[1] + column as isize * strides[2]
+}
+
+impl Job<'_> {
+    /// # Safety
+    /// As checked by `Sums::run`, and the CPU has `S`.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self, s: S) {
+        // SAFETY: the caller's.
+        unsafe {
+            match (self.results, self.last) {
+                (4, true) => self.channels_last::<S, Four, 6, 4>(s),
+                (4, false) => self.channels_first::<S, Four, 6, 4>(s),
+                (_, true) => self.channels_last::<S, Two, 4, 2>(s),
+                (_, false) => self.channels_first::<S, Two, 4, 2>(s),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As `run`.
+    #[inline(always)]
+    unsafe fn channels_last<S: Simd, P: Points<N, R>, const N: usize, const R: usize>(&self, s: S) {
+        let [channels, rows, columns] = self.dim;
+        for tile in 0..columns.div_ceil(R) {
+            let some = R.min(columns - tile * R);
+            for channel in (0..channels).step_by(S::LANES) {
+                let count = S::LANES.min(channels - channel);
+                // SAFETY: tile and channel are inside, and so are `rows` × `some` of its results.
+                unsafe {
+                    let y = self.results::<S, P, N, R>(s, tile, channel);
+                    let bias = self.bias_from(s, channel, count);
+                    for (i, line) in y.iter().enumerate().take(rows) {
+                        for (j, &v) in line.iter().enumerate().take(some) {
+                            let place = [channel, i, tile * R + j];
+                            self.put(s, s.add(v, bias), place, count);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As `run`.
+    #[inline(always)]
+    unsafe fn channels_first<S: Simd, P: Points<N, R>, const N: usize, const R: usize>(
+        &self,
+        s: S,
+    ) {
+        let [channels, rows, columns] = self.dim;
+        let tiles = columns.div_ceil(R);
+        // Vectors have 4 lanes or more, and R is 2 or 4.
+        let together = S::LANES / R;
+        // Columns of tiles that are not there keep what stood in them, and are not written.
+        // SAFETY: the caller's.
+        let mut squares = [unsafe { s.square() }; R];
+        // Channels outside: lines are written from their beginning to their end.
+        for channel in (0..channels).step_by(S::LANES) {
+            for first in (0..tiles).step_by(together) {
+                let column = first * R;
+                let count = S::LANES.min(columns - column);
+                // SAFETY: as above; a square has as many vectors as `together` tiles have columns.
+                unsafe {
+                    for (index, tile) in (first..tiles.min(first + together)).enumerate() {
+                        let y = self.results::<S, P, N, R>(s, tile, channel);
+                        for (square, line) in squares.iter_mut().zip(&y) {
+                            square.as_mut()[index * R..(index + 1) * R].copy_from_slice(line);
+                        }
+                    }
+                    for (i, square) in squares.iter_mut().enumerate().take(rows) {
+                        s.transpose(square);
+                        let some = channels - channel;
+                        for (lane, &v) in square.as_mut().iter().enumerate().take(some) {
+                            let bias = self.bias.map_or(0.0, |bias| bias[channel + lane]);
+                            let place = [channel + lane, i, column];
+                            self.put(s, s.add(v, s.splat(bias)), place, count);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Aᵀ m A of one vector of channels of one tile.
+    ///
+    /// # Safety
+    /// As `run`; the tile and the channel are inside.
+    #[inline(always)]
+    unsafe fn results<S: Simd, P: Points<N, R>, const N: usize, const R: usize>(
+        &self,
+        s: S,
+        tile: usize,
+        channel: usize,
+    ) -> [[S::V; R]; R] {
+        // SAFETY: the caller's.
+        unsafe {
+            let m = self.m.add(tile * self.spectrum.pitch + channel);
+            let mut columns = [[s.zero(); R]; N];
+            for (j, column) in columns.iter_mut().enumerate() {
+                let mut products = [s.zero(); N];
+                for (i, product) in products.iter_mut().enumerate() {
+                    *product = s.load(m.add((i * N + j) * self.spectrum.step));
+                }
+                *column = P::output(s, products);
+            }
+            let mut y = [[s.zero(); R]; R];
+            for (i, results) in y.iter_mut().enumerate() {
+                let mut line = [s.zero(); N];
+                for (product, column) in line.iter_mut().zip(&columns) {
+                    *product = column[i];
+                }
+                *results = P::output(s, line);
+            }
+            y
+        }
+    }
+
+    /// The bias of the channels in a vector.
+    ///
+    /// # Safety
+    /// As `run`; so many channels are left.
+    #[inline(always)]
+    unsafe fn bias_from<S: Simd>(&self, s: S, channel: usize, count: usize) -> S::V {
+        // SAFETY: the caller's, and the bias has a number for each channel.
+        unsafe {
+            match self.bias {
+                Some(bias) => s.load_first(bias.as_ptr().add(channel), count),
+                None => s.zero(),
+            }
+        }
+    }
+
+    /// The last steps of `count` neighbours that begin at `place`.
+    ///
+    /// # Safety
+    /// As `run`; they lie inside.
+    #[inline(always)]
+    unsafe fn put<S: Simd>(&self, s: S, mut v: S::V, place: [usize; 3], count: usize) {
+        // SAFETY: the caller's.
+        unsafe {
+            if let Some((residual, strides)) = self.residual {
+                v = s.add(v, s.load_first(residual.offset(at(strides, place)), count));
+            }
+            let v = match self.map {
+                Map::Identity => v,
+                Map::Clamp { low, high } => s.at_most(s.splat(high), s.at_least(s.splat(low), v)),
+                Map::Leaky { slope } => s.leaky(s.splat(slope), v),
+            };
+            let to = self.out.0.offset(at(self.out.1, place));
+            if count == S::LANES {
+                s.store(to, v);
+            } else {
+                s.store_first(to, v, count);
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The transforms of one dimension.
+//!
+//! ```text
+//! R = 4, points 0, ±a, ±b, ∞ with a = 5/8, b = 3/2, s = a² + b², p = a² b²
+//!
+//!      ⎡p  0     −s   0   1  0⎤        ⎡1/p        0         0     ⎤        ⎡1   1   1   1   1   0⎤
+//!      ⎢0  −ab²  −b²  a   1  0⎥        ⎢k          k a       k a²  ⎥        ⎢0   a  −a   b  −b   0⎥
+//! Bᵀ = ⎢0   ab²  −b² −a   1  0⎥    G = ⎢k         −k a       k a²  ⎥   Aᵀ = ⎢0   a²  a²  b²  b²  0⎥
+//!      ⎢0  −a²b  −a²  b   1  0⎥        ⎢l          l b       l b²  ⎥        ⎣0   a³ −a³  b³ −b³  1⎦
+//!      ⎢0   a²b  −a² −b   1  0⎥        ⎢l         −l b       l b²  ⎥
+//!      ⎣0  p      0  −s   0  1⎦        ⎣0          0         1     ⎦    k = 1 / 2a²(a² − b²),  l = 1 / 2b²(b² − a²)
+//!
+//! R = 2, points 0, ±1, ∞
+//!
+//!      ⎡1   0  −1  0⎤                  ⎡1     0    0 ⎤
+//! Bᵀ = ⎢0   1   1  0⎥              G = ⎢½     ½    ½ ⎥                 Aᵀ = ⎡1  1   1  0⎤
+//!      ⎢0  −1   1  0⎥                  ⎢½    −½    ½ ⎥                      ⎣0  1  −1  1⎦
+//!      ⎣0  −1   0  1⎦                  ⎣0     0    1 ⎦
+//! ```
+//!
+//! All numbers but those of G are exact in f32, so that only sums are rounded there. To weights G is applied in f64, to
+//! the sums of their gradient in f32.
+//!
+//! No closures and no `array::from_fn` here or in the transforms: a closure that is not inlined knows no instruction
+//! set, and every operation in it becomes a call.
+
+use super::super::simd::Simd;
+use super::{MOST_PRODUCTS, TAPS};
+
+const A: f32 = 0.625;
+const B: f32 = 1.5;
+const A2: f32 = A * A;
+const B2: f32 = B * B;
+
+/// The points of R results of three taps, N = R + 2.
+pub(super) trait Points<const N: usize, const R: usize> {
+    /// Bᵀ d
+    ///
+    /// # Safety
+    /// The CPU has `S`.
+    unsafe fn input<S: Simd>(s: S, d: [S::V; N]) -> [S::V; N];
+
+    /// Aᵀ m
+    ///
+    /// # Safety
+    /// The CPU has `S`.
+    unsafe fn output<S: Simd>(s: S, m: [S::V; N]) -> [S::V; R];
+
+    /// A y, of the gradient of R results
+    ///
+    /// # Safety
+    /// The CPU has `S`.
+    unsafe fn gradient<S: Simd>(s: S, y: [S::V; R]) -> [S::V; N];
+
+    /// Gᵀ m, the gradient of the taps
+    ///
+    /// # Safety
+    /// The CPU has `S`.
+    unsafe fn taps<S: Simd>(s: S, m: [S::V; N]) -> [S::V; TAPS];
+}
+
+/// R = 4.
+pub(super) struct Four;
+
+/// R = 2.
+pub(super) struct Two;
+
+impl Points<6, 4> for Four {
+    #[inline(always)]
+    unsafe fn input<S: Simd>(s: S, d: [S::V; 6]) -> [S::V; 6] {
+        // SAFETY: the caller's.
+        unsafe {
+            let (p, minus_s) = (s.splat(A2 * B2), s.splat(-(A2 + B2)));
+            let even_a = s.fma(d[2], s.splat(-B2), d[4]);
+            let odd_a = s.fma(d[1], s.splat(-B2), d[3]);
+            let even_b = s.fma(d[2], s.splat(-A2), d[4]);
+            let odd_b = s.fma(d[1], s.splat(-A2), d[3]);
+            [
+                s.fma(d[0], p, s.fma(d[2], minus_s, d[4])),
+                s.fma(odd_a, s.splat(A), even_a),
+                s.fma(odd_a, s.splat(-A), even_a),
+                s.fma(odd_b, s.splat(B), even_b),
+                s.fma(odd_b, s.splat(-B), even_b),
+                s.fma(d[1], p, s.fma(d[3], minus_s, d[5])),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn output<S: Simd>(s: S, m: [S::V; 6]) -> [S::V; 4] {
+        // SAFETY: the caller's.
+        unsafe {
+            let (sum_a, difference_a) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
+            let (sum_b, difference_b) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
+            [
+                s.add(s.add(m[0], sum_a), sum_b),
+                s.fma(difference_a, s.splat(A), s.mul(difference_b, s.splat(B))),
+                s.fma(sum_a, s.splat(A2), s.mul(sum_b, s.splat(B2))),
+                s.fma(
+                    difference_a,
+                    s.splat(A2 * A),
+                    s.fma(difference_b, s.splat(B2 * B), m[5]),
+                ),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn gradient<S: Simd>(s: S, y: [S::V; 4]) -> [S::V; 6] {
+        // SAFETY: the caller's.
+        unsafe {
+            let even_a = s.fma(y[2], s.splat(A2), y[0]);
+            let odd_a = s.fma(y[3], s.splat(A2 * A), s.mul(y[1], s.splat(A)));
+            let even_b = s.fma(y[2], s.splat(B2), y[0]);
+            let odd_b = s.fma(y[3], s.splat(B2 * B), s.mul(y[1], s.splat(B)));
+            [
+                y[0],
+                s.add(even_a, odd_a),
+                s.sub(even_a, odd_a),
+                s.add(even_b, odd_b),
+                s.sub(even_b, odd_b),
+                y[3],
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn taps<S: Simd>(s: S, m: [S::V; 6]) -> [S::V; 3] {
+        const ROWS: [[f64; TAPS]; 6] = weight_rows(4);
+        // SAFETY: the caller's.
+        unsafe {
+            let (sum_a, difference_a) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
+            let (sum_b, difference_b) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
+            [
+                s.fma(
+                    m[0],
+                    s.splat(ROWS[0][0] as f32),
+                    s.fma(
+                        sum_a,
+                        s.splat(ROWS[1][0] as f32),
+                        s.mul(sum_b, s.splat(ROWS[3][0] as f32)),
+                    ),
+                ),
+                s.fma(
+                    difference_a,
+                    s.splat(ROWS[1][1] as f32),
+                    s.mul(difference_b, s.splat(ROWS[3][1] as f32)),
+                ),
+                s.fma(
+                    sum_a,
+                    s.splat(ROWS[1][2] as f32),
+                    s.fma(sum_b, s.splat(ROWS[3][2] as f32), m[5]),
+                ),
+            ]
+        }
+    }
+}
+
+impl Points<4, 2> for Two {
+    #[inline(always)]
+    unsafe fn input<S: Simd>(s: S, d: [S::V; 4]) -> [S::V; 4] {
+        // SAFETY: the caller's.
+        unsafe {
+            [
+                s.sub(d[0], d[2]),
+                s.add(d[1], d[2]),
+                s.sub(d[2], d[1]),
+                s.sub(d[3], d[1]),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn output<S: Simd>(s: S, m: [S::V; 4]) -> [S::V; 2] {
+        // SAFETY: the caller's.
+        unsafe {
+            [
+                s.add(s.add(m[0], m[1]), m[2]),
+                s.add(s.sub(m[1], m[2]), m[3]),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn gradient<S: Simd>(s: S, y: [S::V; 2]) -> [S::V; 4] {
+        // SAFETY: the caller's.
+        unsafe { [y[0], s.add(y[0], y[1]), s.sub(y[0], y[1]), y[1]] }
+    }
+
+    #[inline(always)]
+    unsafe fn taps<S: Simd>(s: S, m: [S::V; 4]) -> [S::V; 3] {
+        // SAFETY: the caller's.
+        unsafe {
+            let half = s.splat(0.5);
+            let sum = s.mul(half, s.add(m[1], m[2]));
+            [
+                s.add(m[0], sum),
+                s.mul(half, s.sub(m[1], m[2])),
+                s.add(sum, m[3]),
+            ]
+        }
+    }
+}
+
+/// G, row by row; the rows beyond N are zero.
+const fn weight_rows(results: usize) -> [[f64; TAPS]; 6] {
+    if results == 4 {
+        let (a, b) = (A as f64, B as f64);
+        let (k, l) = (
+            1.0 / (2.0 * a * a * (a * a - b * b)),
+            1.0 / (2.0 * b * b * (b * b - a * a)),
+        );
+        [
+            [1.0 / (a * a * b * b), 0.0, 0.0],
+            [k, k * a, k * a * a],
+            [k, -k * a, k * a * a],
+            [l, l * b, l * b * b],
+            [l, -l * b, l * b * b],
+            [0.0, 0.0, 1.0],
+        ]
+    } else {
+        [
+            [1.0, 0.0, 0.0],
+            [0.5, 0.5, 0.5],
+            [0.5, -0.5, 0.5],
+            [0.0, 0.0, 1.0],
+            [0.0; TAPS],
+            [0.0; TAPS],
+        ]
+    }
+}
+
+/// G g Gᵀ for tiles of R = `results`, row by row; the products beyond N² are zero.
+pub(crate) fn transform_weights(results: usize, g: &[[f64; TAPS]; TAPS]) -> [f64; MOST_PRODUCTS] {
+    let rows = const { [weight_rows(2), weight_rows(4)] };
+    let (rows, n) = (&rows[usize::from(results == 4)], results + TAPS - 1);
+    let mut products = [0.0; MOST_PRODUCTS];
+    for i in 0..n {
+        let line: [f64; TAPS] =
+            std::array::from_fn(|x| (0..TAPS).map(|y| rows[i][y] * g[y][x]).sum());
+        for j in 0..n {
+            products[i * n + j] = (0..TAPS).map(|x| line[x] * rows[j][x]).sum();
+        }
+    }
+    products
+}
