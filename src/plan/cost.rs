@@ -39,6 +39,10 @@ const ENGINE: f64 = 100.0;
 const ENGINE_ROWS: usize = 16;
 const ENGINE_EXIT: f64 = 30.0;
 
+/// The same of gradients of the weights, whose products are cut where sums should be short.
+const ENGINE_WEIGHT: f64 = 75.0;
+const ENGINE_WEIGHT_ROWS: usize = 32;
+
 /// Nanoseconds to fold one element of the patch matrix back, channels first and channels last.
 const FOLD: [f64; 2] = [0.45, 3.0];
 
@@ -56,8 +60,12 @@ const WINOGRAD_WEIGHTS: f64 = 45.0;
 /// Nanoseconds to add a block to one sum of the gradient of the weights.
 const SUM_JOINED: f64 = 0.1;
 
-/// Positions of all images below which a gradient of the weights by Winograd F4 has more than 2.5 times the error of
-/// direct: 196 have 2 to 2.8 times, 49 up to 2.9 times, 784 have 1.9 times.
+/// Channels of the source up to which the errors of Winograd F4 were found to stay below 2.5 times those of direct, and
+/// the largest below 4 times: 256 have 2.3 and 3.8 times, 512 have 2.5 and once 4.9.
+const MOST_SOURCES: usize = 256;
+
+/// Positions of all images from which on the same holds for gradients of the weights: 196 have 2 to 2.8 times, 49 up to
+/// 2.9 times, 784 have 1.9 times.
 const FEWEST_TERMS: usize = 400;
 
 /// Why no native recipe takes a plan of another type.
@@ -159,10 +167,16 @@ pub(super) fn choose<T: Element>(
     (best.0, format!("estimated {}", told.join(", ")))
 }
 
-/// Whether errors would be more than 2.5 times those of the direct recipe, which has few terms to round.
+/// Whether errors may be more than 2.5 times those of the direct recipe, or the largest more than 4 times.
 fn rounds_much(kind: RecipeKind, geometry: &ConvGeometry, pass: Pass) -> bool {
-    let terms = geometry.positions().saturating_mul(geometry.batch());
-    kind == RecipeKind::WinogradF4 && pass == Pass::BackwardWeight && terms < FEWEST_TERMS
+    let much = match pass {
+        Pass::Forward => geometry.channels_per_group() > MOST_SOURCES,
+        Pass::BackwardInput => geometry.outputs_per_group() > MOST_SOURCES,
+        Pass::BackwardWeight => {
+            geometry.positions().saturating_mul(geometry.batch()) < FEWEST_TERMS
+        }
+    };
+    kind == RecipeKind::WinogradF4 && much
 }
 
 /// Seconds that one thread would need, by the model.
@@ -194,7 +208,11 @@ fn seconds(recipe: &Recipe, geometry: &ConvGeometry, pass: Pass, options: &PlanO
                 }
                 Pass::BackwardWeight => (results, columns, 0.0),
             };
-            let rate = ENGINE * rows.min(ENGINE_ROWS) as f64 / ENGINE_ROWS as f64;
+            let (rate, most) = match pass {
+                Pass::BackwardWeight => (ENGINE_WEIGHT, ENGINE_WEIGHT_ROWS),
+                _ => (ENGINE, ENGINE_ROWS),
+            };
+            let rate = rate * rows.min(most) as f64 / most as f64;
             work(rate) * (1.0 + ENGINE_EXIT / terms.max(1.0)) + fold
         }
         _ => {
