@@ -11,6 +11,7 @@ mod layer;
 mod slices;
 mod special;
 mod sums;
+mod training;
 mod weights;
 mod winograd;
 mod winograd_weight;
