@@ -3,11 +3,33 @@
 //! Every method is inlined into a function with the set's `#[target_feature]` (see `product.rs`); on its
 //! own it would be a call.
 
+use super::Isa;
+use super::portable::Portable;
+
 /// Work that is worth a function of its own, whose registers nothing else needs.
 pub(super) trait Apart {
     /// # Safety
     /// The CPU has `S`, and what the work itself asks for holds.
     unsafe fn run<S: Simd>(self, s: S);
+}
+
+/// Runs `work` by the instruction set that `isa` proves.
+///
+/// # Safety
+/// What the work asks for holds.
+pub(super) unsafe fn run_by<W: Apart>(isa: Isa, work: W) {
+    // SAFETY: the caller's, and the tokens are proofs.
+    unsafe {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(token) => token.apart(work),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2Fma(token) => token.apart(work),
+            Isa::Portable => work.run(Portable),
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx512(_) | Isa::Avx2Fma(_) => work.run(Portable),
+        }
+    }
 }
 
 /// An instruction set as a value, and what its vectors can do.

@@ -9,8 +9,7 @@
 //! output are zeros.
 
 use super::super::Isa;
-use super::super::portable::Portable;
-use super::super::simd::Simd;
+use super::super::simd::{Apart, Simd, run_by};
 use super::Spectrum;
 use super::points::{Four, Points, Two};
 
@@ -68,16 +67,10 @@ impl GradientRow<'_> {
             spectrum,
             sums,
         };
-        // SAFETY: the tokens prove the instruction sets; the assertions above prove every place: pixel and line are at
+        // SAFETY: the assertions above prove every place: pixel and line are at
         // most the last ones, and whole vectors of every product and of the sums end with `width`.
         unsafe {
-            match isa {
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx512(token) => avx512(token, &job),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx2Fma(token) => avx2(token, &job),
-                _ => job.run(Portable),
-            }
+            run_by(isa, &job);
         }
     }
 }
@@ -91,25 +84,11 @@ struct Job<'a> {
     sums: Option<*mut f32>,
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-unsafe fn avx512(token: super::super::Avx512, job: &Job<'_>) {
-    // SAFETY: the caller's.
-    unsafe { job.run(token) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn avx2(token: super::super::Avx2Fma, job: &Job<'_>) {
-    // SAFETY: the caller's.
-    unsafe { job.run(token) }
-}
-
-impl Job<'_> {
+impl Apart for &Job<'_> {
     /// # Safety
     /// As checked by `GradientRow::run`, and the CPU has `S`.
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, s: S) {
+    unsafe fn run<S: Simd>(self, s: S) {
         // SAFETY: the caller's.
         unsafe {
             match self.results {
@@ -118,7 +97,9 @@ impl Job<'_> {
             }
         }
     }
+}
 
+impl Job<'_> {
     /// # Safety
     /// As `run`.
     #[inline(always)]

@@ -1,8 +1,7 @@
 //! V = Bᵀ d B of tiles side by side, read wherever their pixels lie.
 
 use super::super::Isa;
-use super::super::portable::Portable;
-use super::super::simd::Simd;
+use super::super::simd::{Apart, Simd, run_by};
 use super::Spectrum;
 use super::points::{Four, Points, Two};
 
@@ -67,32 +66,12 @@ impl TileRow<'_> {
             to: to.as_mut_ptr(),
             spectrum,
         };
-        // SAFETY: the tokens prove the instruction sets; the assertions above prove every read and every write: a
+        // SAFETY: the assertions above prove every read and every write: a
         // pixel begins at most at the largest row plus the largest column, and whole vectors of V end with `width`.
         unsafe {
-            match isa {
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx512(token) => avx512(token, &job),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx2Fma(token) => avx2(token, &job),
-                _ => job.run(Portable),
-            }
+            run_by(isa, &job);
         }
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-unsafe fn avx512(token: super::super::Avx512, job: &Job<'_>) {
-    // SAFETY: the caller's.
-    unsafe { job.run(token) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn avx2(token: super::super::Avx2Fma, job: &Job<'_>) {
-    // SAFETY: the caller's.
-    unsafe { job.run(token) }
 }
 
 /// A row of tiles whose lengths have been checked.
@@ -104,11 +83,11 @@ struct Job<'a> {
     spectrum: Spectrum,
 }
 
-impl Job<'_> {
+impl Apart for &Job<'_> {
     /// # Safety
     /// As checked by `TileRow::run`, and the CPU has `S`.
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, s: S) {
+    unsafe fn run<S: Simd>(self, s: S) {
         // SAFETY: the caller's.
         unsafe {
             match self.results {
@@ -117,7 +96,9 @@ impl Job<'_> {
             }
         }
     }
+}
 
+impl Job<'_> {
     /// # Safety
     /// As `run`.
     #[inline(always)]

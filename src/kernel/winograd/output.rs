@@ -10,9 +10,8 @@
 use ndarray::{ArrayView3, ArrayViewMut3};
 
 use super::super::Isa;
-use super::super::portable::Portable;
 use super::super::product::Map;
-use super::super::simd::Simd;
+use super::super::simd::{Apart, Simd, run_by};
 use super::Spectrum;
 use super::points::{Four, Points, Two};
 
@@ -82,32 +81,12 @@ impl Sums<'_> {
             bias: outcome.bias,
             map: outcome.map,
         };
-        // SAFETY: the tokens prove the instruction sets; the assertions above prove every index: whole vectors of
+        // SAFETY: the assertions above prove every index: whole vectors of
         // every product lie in `m`, and `out` and the residual are views of `dim`, reached by their own strides.
         unsafe {
-            match isa {
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx512(token) => avx512(token, &job),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx2Fma(token) => avx2(token, &job),
-                _ => job.run(Portable),
-            }
+            run_by(isa, &job);
         }
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-unsafe fn avx512(token: super::super::Avx512, job: &Job<'_>) {
-    // SAFETY: the caller's.
-    unsafe { job.run(token) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn avx2(token: super::super::Avx2Fma, job: &Job<'_>) {
-    // SAFETY: the caller's.
-    unsafe { job.run(token) }
 }
 
 /// Tiles whose lengths have been checked.
@@ -129,11 +108,11 @@ fn at(strides: [isize; 3], [channel, row, column]: [usize; 3]) -> isize {
     channel as isize * strides[0] + row as isize * strides[1] + column as isize * strides[2]
 }
 
-impl Job<'_> {
+impl Apart for &Job<'_> {
     /// # Safety
     /// As checked by `Sums::run`, and the CPU has `S`.
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, s: S) {
+    unsafe fn run<S: Simd>(self, s: S) {
         // SAFETY: the caller's.
         unsafe {
             match (self.results, self.last) {
@@ -144,7 +123,9 @@ impl Job<'_> {
             }
         }
     }
+}
 
+impl Job<'_> {
     /// # Safety
     /// As `run`.
     #[inline(always)]

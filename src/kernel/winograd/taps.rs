@@ -10,8 +10,7 @@
 use ndarray::ArrayViewMut2;
 
 use super::super::Isa;
-use super::super::portable::Portable;
-use super::super::simd::Simd;
+use super::super::simd::{Apart, Simd, run_by};
 use super::points::{Four, Points, Two};
 use super::{Spectrum, TAPS};
 
@@ -58,16 +57,10 @@ impl WeightSums<'_> {
             to: dw.as_mut_ptr(),
             add,
         };
-        // SAFETY: the tokens prove the instruction sets; the assertions above prove every place: whole vectors of every
+        // SAFETY: the assertions above prove every place: whole vectors of every
         // channel of every product lie in `m`, and `dw` is a view of rows of neighbours, reached by its own stride.
         unsafe {
-            match isa {
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx512(token) => avx512(token, &job),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx2Fma(token) => avx2(token, &job),
-                _ => job.run(Portable),
-            }
+            run_by(isa, &job);
         }
     }
 }
@@ -85,25 +78,11 @@ struct Job<'a> {
     add: bool,
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-unsafe fn avx512(token: super::super::Avx512, job: &Job<'_>) {
-    // SAFETY: the caller's.
-    unsafe { job.run(token) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn avx2(token: super::super::Avx2Fma, job: &Job<'_>) {
-    // SAFETY: the caller's.
-    unsafe { job.run(token) }
-}
-
-impl Job<'_> {
+impl Apart for &Job<'_> {
     /// # Safety
     /// As checked by `WeightSums::run`, and the CPU has `S`.
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, s: S) {
+    unsafe fn run<S: Simd>(self, s: S) {
         // SAFETY: the caller's.
         unsafe {
             match self.results {
@@ -112,7 +91,9 @@ impl Job<'_> {
             }
         }
     }
+}
 
+impl Job<'_> {
     /// # Safety
     /// As `run`.
     #[inline(always)]
