@@ -16,7 +16,7 @@ use std::str::FromStr;
 ///   fewer than 400 positions. docs/benchmarks.md has every layer.
 /// - Range. An error is relative to the largest numbers that meet in a tile, 6 × 6 pixels by all channels, no longer to
 ///   those that meet in one result: where pixels of 10¹⁵ stand beside pixels of 10⁻¹⁵, results made of the small ones
-///   alone are lost. Pixels above 10³⁷ may overflow.
+///   alone are lost. Pixels above 10³⁷ and gradients above 5·10³⁶ may overflow.
 /// - What is not finite. An infinite or NaN pixel or gradient makes all results of the tiles that read it NaN, up to 5
 ///   pixels away, and an infinite or NaN weight all results of its channel. In the gradient of the weights it makes all
 ///   nine taps of its channel NaN.

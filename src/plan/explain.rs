@@ -136,9 +136,8 @@ fn why(geometry: &ConvGeometry, pass: Pass, recipe: &Recipe, reason: &str) -> St
 /// The algorithm by its usual name and its rounding, measured on layers of many channels (docs/benchmarks.md).
 fn winograd(results: usize, pass: Pass) -> String {
     let times = match (results, pass) {
-        (2, Pass::BackwardWeight) => "1",
         (2, _) => "0.8",
-        (_, Pass::BackwardWeight) => "2.3",
+        (_, Pass::BackwardWeight) => "1.8",
         _ => "2.3",
     };
     let (results, taps) = match pass {

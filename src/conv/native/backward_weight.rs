@@ -26,7 +26,7 @@ use crate::kernel::{
     offsets, to_lanes,
 };
 use crate::parallel::{Lanes, try_for_each_tile};
-use crate::plan::{ALIGN, Blocks, Pass, SHORT_BLOCK, is_thinned, sums_are_short, sweep_axes};
+use crate::plan::{ALIGN, Blocks, Pass, SHORT_BLOCK, is_thinned, sums_are_short};
 use crate::unfold::planes_mut;
 
 /// The gradient of the weights.
@@ -55,16 +55,7 @@ impl Correlation {
     /// # Errors
     /// A geometry that has no sweep.
     pub(in crate::conv) fn new(geometry: &ConvGeometry, blocks: &Blocks) -> Result<Self> {
-        let unsupported = |wanted| crate::Error::Unsupported {
-            what: "native products",
-            wanted,
-        };
-        let source = Source {
-            layout: geometry.layout(),
-            mode: geometry.patch.mode,
-            axes: sweep_axes(geometry, Pass::BackwardWeight).map_err(unsupported)?,
-            channels: geometry.input_channels(),
-        };
+        let source = Source::new(geometry, Pass::BackwardWeight)?;
         let strides = if blocks.packed {
             source.packed_strides(blocks)
         } else {

@@ -27,8 +27,32 @@ pub(super) use outer_sum::OuterSum;
 pub(super) use sweep::{Finale, Sweep};
 pub(super) use winograd::{Winograd, WinogradWeight};
 
+use ndarray::ArrayViewMut4;
+
+use crate::error::{Error, Result};
+use crate::geometry::Layout;
+
 /// `scratch` from its first cache line on.
 fn aligned(scratch: &mut [f32]) -> &mut [f32] {
     let skip = scratch.as_ptr().align_offset(64).min(scratch.len());
     &mut scratch[skip..]
+}
+
+/// A result as `[images, channels, rows, columns]`; what is one row to the caller need not be one of the image.
+fn batch_mut(
+    layout: Layout,
+    [images, channels, rows, columns]: [usize; 4],
+    data: &mut [f32],
+) -> Result<ArrayViewMut4<'_, f32>> {
+    let got = data.len();
+    let view = match layout {
+        Layout::ChannelsFirst => ArrayViewMut4::from_shape([images, channels, rows, columns], data),
+        Layout::ChannelsLast => ArrayViewMut4::from_shape([images, rows, columns, channels], data)
+            .map(|view| view.permuted_axes([0, 3, 1, 2])),
+    };
+    view.map_err(|_| Error::BufferLength {
+        what: "result",
+        expected: images * channels * rows * columns,
+        got,
+    })
 }

@@ -20,14 +20,14 @@ use ndarray::{ArrayViewMut2, ArrayViewMut3, Axis, s};
 
 use super::aligned;
 use super::pack::{Place, Source};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{
     AS_THEY_ARE, Finish, Left, Lie, MOST_LANES, Panels, Product, SUM, copy_pixels, offsets,
     to_lanes,
 };
 use crate::parallel::{Lanes, try_for_each_tile};
-use crate::plan::{Blocks, Pass, sweep_axes};
+use crate::plan::{Blocks, Pass};
 use crate::unfold::planes_mut;
 
 /// The gradient of the weights of a kernel with one tap.
@@ -53,16 +53,7 @@ impl OuterSum {
     /// # Errors
     /// A geometry that has no sweep; offsets beyond 32 bits.
     pub(in crate::conv) fn new(geometry: &ConvGeometry, blocks: &Blocks) -> Result<Self> {
-        let unsupported = |wanted| Error::Unsupported {
-            what: "native products",
-            wanted,
-        };
-        let source = Source {
-            layout: geometry.layout(),
-            mode: geometry.patch.mode,
-            axes: sweep_axes(geometry, Pass::BackwardWeight).map_err(unsupported)?,
-            channels: geometry.input_channels(),
-        };
+        let source = Source::new(geometry, Pass::BackwardWeight)?;
         let (positions, all) = (geometry.positions(), geometry.output_channels());
         let in_image = blocks.positions() / blocks.images;
         let (pixel, channel) = match geometry.layout() {

@@ -11,9 +11,10 @@
 
 use std::ops::Range;
 
-use crate::geometry::{Layout, PaddingMode, SweepAxis};
+use crate::error::{Error, Result};
+use crate::geometry::{ConvGeometry, Layout, PaddingMode, SweepAxis};
 use crate::kernel::{AS_THEY_ARE, Lie, MOST_LANES, Slide, SlideAxis, copy_pixels, to_lanes};
-use crate::plan::{Blocks, is_thinned};
+use crate::plan::{Blocks, Pass, is_thinned, sweep_axes};
 
 /// Distances in what a product reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +95,27 @@ impl Side {
 }
 
 impl Source {
+    /// What `pass` reads windows of: x, or dY for the gradient of the input, around which there are zeros.
+    ///
+    /// # Errors
+    /// A geometry that has no sweep.
+    pub(super) fn new(geometry: &ConvGeometry, pass: Pass) -> Result<Self> {
+        let axes = sweep_axes(geometry, pass).map_err(|wanted| Error::Unsupported {
+            what: "a native recipe",
+            wanted,
+        })?;
+        let (mode, channels) = match pass {
+            Pass::BackwardInput => (PaddingMode::default(), geometry.output_channels()),
+            _ => (geometry.patch.mode, geometry.input_channels()),
+        };
+        Ok(Self {
+            layout: geometry.layout(),
+            mode,
+            axes,
+            channels,
+        })
+    }
+
     fn pixels(&self) -> usize {
         self.axes.iter().map(|axis| axis.source).product()
     }

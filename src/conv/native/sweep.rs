@@ -10,15 +10,15 @@
 //! weights         [group][phase][panel][term][width]; grouped [phase][panel][term][lane]
 //! ```
 
-use ndarray::{ArrayView3, ArrayViewMut3, ArrayViewMut4, Axis, s};
+use ndarray::{ArrayView3, ArrayViewMut3, Axis, s};
 
-use super::aligned;
 use super::pack::{Place, Source, Strides};
+use super::{aligned, batch_mut};
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{Finish, Left, MOST_LANES, Map, Panels, Product, SUM, Slide, offsets};
 use crate::parallel::{Lanes, try_for_each_tile};
-use crate::plan::{Blocks, Pass, is_thinned, sweep_axes};
+use crate::plan::{Blocks, Pass, is_thinned};
 use crate::unfold::planes;
 
 /// Lines of one task of a depthwise pass: neighbours read the same rows.
@@ -71,24 +71,12 @@ impl Sweep {
         pass: Pass,
         blocks: &Blocks,
     ) -> Result<Self> {
-        let unsupported = |wanted| Error::Unsupported {
-            what: "native products",
-            wanted,
+        let results = match pass {
+            Pass::BackwardInput => geometry.channels_per_group(),
+            _ => geometry.outputs_per_group(),
         };
-        let axes = sweep_axes(geometry, pass).map_err(unsupported)?;
-        let (channels, results) = match pass {
-            Pass::BackwardInput => (geometry.output_channels(), geometry.channels_per_group()),
-            _ => (geometry.input_channels(), geometry.outputs_per_group()),
-        };
-        let source = Source {
-            layout: geometry.layout(),
-            mode: match pass {
-                Pass::BackwardInput => Default::default(),
-                _ => geometry.patch.mode,
-            },
-            axes,
-            channels,
-        };
+        let source = Source::new(geometry, pass)?;
+        let sources = source.channels / geometry.groups();
         let strides = if blocks.packed {
             source.packed_strides(blocks)
         } else {
@@ -101,7 +89,7 @@ impl Sweep {
             batch: geometry.batch(),
             groups: geometry.groups(),
             results,
-            sources: channels / geometry.groups(),
+            sources,
             strides,
             phases: Vec::new(),
             steps,
@@ -225,7 +213,7 @@ impl Sweep {
             return self.slide(x, weights, finale, y, threads);
         }
         let (runs, run) = self.blocks.runs(all);
-        let y = in_runs(self.source.layout, [shape[0], shape[1], runs, run], y)?;
+        let y = batch_mut(self.source.layout, [shape[0], shape[1], runs, run], y)?;
         let residual = finale
             .residual
             .map(|residual| planes(self.source.layout, shape, residual))
@@ -528,25 +516,6 @@ struct Part<'a> {
     bias: Option<&'a [f32]>,
     residual: Option<ArrayView3<'a, f32>>,
     map: Map,
-}
-
-/// A batch as `[images, channels, runs, positions of a run]`.
-fn in_runs(
-    layout: Layout,
-    [images, channels, runs, run]: [usize; 4],
-    data: &mut [f32],
-) -> Result<ArrayViewMut4<'_, f32>> {
-    let got = data.len();
-    let view = match layout {
-        Layout::ChannelsFirst => ArrayViewMut4::from_shape([images, channels, runs, run], data),
-        Layout::ChannelsLast => ArrayViewMut4::from_shape([images, runs, run, channels], data)
-            .map(|view| view.permuted_axes([0, 3, 1, 2])),
-    };
-    view.map_err(|_| Error::BufferLength {
-        what: "result",
-        expected: images * channels * runs * run,
-        got,
-    })
 }
 
 /// The terms of a product in order, as (channel, index of the tap, its place).

@@ -18,15 +18,15 @@ pub(in crate::conv) use weight::WinogradWeight;
 
 use ndarray::{ArrayView4, ArrayViewMut4, s};
 
-use super::aligned;
 use super::pack::Source;
 use super::sweep::Finale;
+use super::{aligned, batch_mut};
 use crate::element::filled;
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{Finish, Left, Outcome, Panels, Product, Spectrum, Sums, TAPS, offsets};
 use crate::parallel::{Lanes, try_for_each_tile};
-use crate::plan::{Blocks, Pass, WinogradTiles, sweep_axes};
+use crate::plan::{Blocks, Pass, WinogradTiles};
 
 /// Terms that are summed before they join the rest. What these sums round, the last transform makes larger: shorter
 /// turns halve the error of sums of 256 terms at a cost that is lost in the noise; half as many cost 3 %.
@@ -77,24 +77,11 @@ impl Winograd {
         pass: Pass,
         tiles: &WinogradTiles,
     ) -> Result<Self> {
-        let unsupported = |wanted| Error::Unsupported {
-            what: "Winograd's algorithm",
-            wanted,
+        let results = match pass {
+            Pass::BackwardInput => geometry.channels_per_group(),
+            _ => geometry.outputs_per_group(),
         };
-        let axes = sweep_axes(geometry, pass).map_err(unsupported)?;
-        let (channels, results) = match pass {
-            Pass::BackwardInput => (geometry.output_channels(), geometry.channels_per_group()),
-            _ => (geometry.input_channels(), geometry.outputs_per_group()),
-        };
-        let source = Source {
-            layout: geometry.layout(),
-            mode: match pass {
-                Pass::BackwardInput => Default::default(),
-                _ => geometry.patch.mode,
-            },
-            axes,
-            channels,
-        };
+        let source = Source::new(geometry, pass)?;
         let mut taps = [0; TAPS * TAPS];
         let tap = |axis: usize, at: usize| source.axes[axis].phases[0][at].kernel;
         for (at, place) in taps.iter_mut().enumerate() {
@@ -289,26 +276,7 @@ impl Winograd {
     }
 }
 
-/// A batch as `[images, channels, rows, columns]`.
-fn batch_mut(
-    layout: Layout,
-    [images, channels, rows, columns]: [usize; 4],
-    data: &mut [f32],
-) -> Result<ArrayViewMut4<'_, f32>> {
-    let got = data.len();
-    let view = match layout {
-        Layout::ChannelsFirst => ArrayViewMut4::from_shape([images, channels, rows, columns], data),
-        Layout::ChannelsLast => ArrayViewMut4::from_shape([images, rows, columns, channels], data)
-            .map(|view| view.permuted_axes([0, 3, 1, 2])),
-    };
-    view.map_err(|_| Error::BufferLength {
-        what: "result",
-        expected: images * channels * rows * columns,
-        got,
-    })
-}
-
-/// The same to read.
+/// A batch as `[images, channels, rows, columns]`, to read.
 fn batch(
     layout: Layout,
     [images, channels, rows, columns]: [usize; 4],
