@@ -231,6 +231,48 @@ pub enum Error {
         /// The Cargo feature that brings it.
         feature: &'static str,
     },
+    /// An input of an operator that it cannot take.
+    #[error("{operand} is {got}, expected {expected}")]
+    Operand {
+        /// Which input, by its name in the operator's specification.
+        operand: &'static str,
+        /// What it takes.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+    /// An attribute of an operator with a value that it cannot have.
+    #[error("attribute {name} is {got}, expected {expected}")]
+    Attribute {
+        /// Which attribute.
+        name: String,
+        /// What it may be.
+        expected: String,
+        /// What it is.
+        got: String,
+    },
+    /// Something is wrong at a node of a graph.
+    #[error("node {node:?} ({operator}): {source}")]
+    Node {
+        /// The name of the node.
+        node: String,
+        /// What it does.
+        operator: String,
+        /// What is wrong.
+        source: Box<Error>,
+    },
+    /// A graph or a model file that contradicts itself.
+    #[error("{what}")]
+    Model {
+        /// What is wrong, with the names and numbers.
+        what: String,
+    },
+    /// A model with operators that are not there.
+    #[error("{} unsupported operators: {}", list.len(), list.join(", "))]
+    UnsupportedOperators {
+        /// Each operator with the node that it stands in.
+        list: Vec<String>,
+    },
     /// A forced recipe or option cannot do what is asked.
     #[error("{what} is not possible: {wanted}")]
     Unsupported {

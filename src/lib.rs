@@ -70,6 +70,10 @@ pub mod pool;
 /// THEORY: the same maps as explicit matrices.
 pub mod operator;
 
+/// GRAPH: operators, planned for given sizes and run in one arena.
+#[cfg(feature = "network")]
+pub mod network;
+
 /// The command-line program.
 #[cfg(feature = "cli")]
 #[doc(hidden)]

@@ -1,0 +1,110 @@
+//! Operators: what a node of a graph does.
+//!
+//! ```text
+//! Operator   attributes, no sizes     infer: facts of the inputs -> facts of the outputs
+//!    │ step(facts)                    once for given sizes: plans are made, weights prepared, tables filled
+//!    ▼
+//! Step       everything decided       run: slices in, slices out, scratch; allocates nothing
+//! ```
+//!
+//! A [`Fact`] is what is known before anything runs: element type, shape and, for constants, the value. All
+//! sizes are numbers here: a network is planned for the shapes of its inputs, and arithmetic on shapes has been
+//! folded into constants by then.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use super::tensor::{DType, Tensor, View, ViewMut};
+use crate::error::Result;
+use crate::plan::PlanOptions;
+
+/// What is known of a value before anything runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fact {
+    /// The type of its elements.
+    pub dtype: DType,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its elements, where they are constant.
+    pub value: Option<Arc<Tensor>>,
+}
+
+impl Fact {
+    /// A value that is computed.
+    pub fn new(dtype: DType, shape: impl Into<Vec<usize>>) -> Self {
+        Self {
+            dtype,
+            shape: shape.into(),
+            value: None,
+        }
+    }
+
+    /// A constant.
+    pub fn constant(value: Arc<Tensor>) -> Self {
+        Self {
+            dtype: value.dtype(),
+            shape: value.shape().to_vec(),
+            value: Some(value),
+        }
+    }
+}
+
+/// What is known of the inputs of a node; an optional input that is left out is `None`.
+pub type Facts<'a> = [Option<&'a Fact>];
+
+/// What a node does, independent of sizes.
+pub trait Operator: Any + Debug + Send + Sync {
+    /// Its name, as in ONNX.
+    fn name(&self) -> &'static str;
+
+    /// What comes out. Fails where the inputs do not fit the operator, with the numbers.
+    fn infer(&self, inputs: &Facts) -> Result<Vec<Fact>>;
+
+    /// The same for inputs of these sizes, ready to run. `inputs` are those that `infer` accepted.
+    fn step(&self, inputs: &Facts, options: &PlanOptions) -> Result<Box<dyn Step>>;
+
+    /// The same operator for inputs and outputs with the channels last (every value of three axes and more is
+    /// `[N, …, C]` instead of `[N, C, …]`), where it can do that. `None`: values are turned around it.
+    fn channels_last(&self, _inputs: &Facts) -> Option<Arc<dyn Operator>> {
+        None
+    }
+
+    /// The inputs whose elements, not only their shape, decide the shapes that come out.
+    fn shape_inputs(&self) -> &'static [usize] {
+        &[]
+    }
+}
+
+/// A node whose sizes are decided.
+pub trait Step: Send + Sync {
+    /// Computes the outputs. `inputs` and `outputs` have the types and lengths of the facts; where
+    /// [`Step::in_place`] named an input and the planner took the offer, that input is `None` and its elements
+    /// stand in the first output.
+    fn run(
+        &self,
+        inputs: &[Option<View>],
+        outputs: &mut [ViewMut],
+        scratch: &mut [f32],
+    ) -> Result<()>;
+
+    /// Elements of scratch that `run` needs.
+    fn scratch_len(&self) -> usize {
+        0
+    }
+
+    /// An input, of the type and length of the first output, whose place the first output may take.
+    fn in_place(&self) -> Option<usize> {
+        None
+    }
+
+    /// Multiply-adds, for tables.
+    fn multiply_adds(&self) -> u64 {
+        0
+    }
+
+    /// The way it is computed, for tables; empty where there is but one.
+    fn recipe(&self) -> String {
+        String::new()
+    }
+}
