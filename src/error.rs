@@ -251,6 +251,60 @@ pub enum Error {
         /// What it is.
         got: String,
     },
+    /// An input that a network needs was not given.
+    #[error("input {input:?} is missing")]
+    InputMissing {
+        /// Its name.
+        input: String,
+    },
+    /// An input was given that the network does not have.
+    #[error("there is no input {input:?}; the inputs are {}", known.join(", "))]
+    InputUnknown {
+        /// The name that came.
+        input: String,
+        /// The inputs that there are.
+        known: Vec<String>,
+    },
+    /// An input was given twice.
+    #[error("input {input:?} is given twice")]
+    InputTwice {
+        /// Its name.
+        input: String,
+    },
+    /// An input of another element type.
+    #[error("input {input:?} has elements of type {got}, expected {expected}")]
+    InputType {
+        /// Its name.
+        input: String,
+        /// The type that the network takes.
+        expected: &'static str,
+        /// The type that came.
+        got: &'static str,
+    },
+    /// An input with another number of axes.
+    #[error("input {input:?} of shape {got:?} has {} axes, expected {expected}", got.len())]
+    InputRank {
+        /// Its name.
+        input: String,
+        /// How many axes the network takes.
+        expected: usize,
+        /// The shape that came.
+        got: Vec<usize>,
+    },
+    /// An input with another size on an axis.
+    #[error("input {input:?} has size {got} on axis {axis}, expected {expected}{reason}")]
+    InputSize {
+        /// Its name.
+        input: String,
+        /// The axis, counted from 0.
+        axis: usize,
+        /// The size that the network takes.
+        expected: usize,
+        /// The size that came.
+        got: usize,
+        /// Where the expected size comes from, if not from the model: a name and the input that set it.
+        reason: String,
+    },
     /// Something is wrong at a node of a graph.
     #[error("node {node:?} ({operator}): {source}")]
     Node {

@@ -70,6 +70,12 @@ pub trait Operator: Any + Debug + Send + Sync {
         None
     }
 
+    /// The inputs that are no images and keep the order of their axes when the rest is turned: weights of
+    /// convolutions.
+    fn weights(&self) -> &'static [usize] {
+        &[]
+    }
+
     /// The inputs whose elements, not only their shape, decide the shapes that come out.
     fn shape_inputs(&self) -> &'static [usize] {
         &[]
