@@ -74,6 +74,10 @@ pub mod operator;
 #[cfg(feature = "network")]
 pub mod network;
 
+/// IMPORT: ONNX files become graphs.
+#[cfg(feature = "onnx")]
+pub mod onnx;
+
 /// The command-line program.
 #[cfg(feature = "cli")]
 #[doc(hidden)]

@@ -1,0 +1,6 @@
+//! Elementwise operators, comparisons, casts.
+
+use super::Build;
+
+/// The operators of this family.
+pub(super) const TABLE: &[(&str, Build)] = &[];

@@ -1,0 +1,6 @@
+//! Convolution, transposed and deformable convolution, batch normalisation, padding.
+
+use super::Build;
+
+/// The operators of this family.
+pub(super) const TABLE: &[(&str, Build)] = &[];

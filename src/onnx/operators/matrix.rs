@@ -1,0 +1,6 @@
+//! Products of matrices.
+
+use super::Build;
+
+/// The operators of this family.
+pub(super) const TABLE: &[(&str, Build)] = &[];

@@ -1,0 +1,42 @@
+//! How each operator of ONNX becomes one of a network: a family a file, a table in each.
+//!
+//! A function of a table reads the attributes of a node in any version of the operator set and gives the
+//! operator in its modern form.
+
+use std::sync::Arc;
+
+use super::reader::NodeReader;
+use crate::error::Result;
+use crate::network::Operator;
+
+mod arith;
+mod conv;
+mod matrix;
+mod norm;
+mod pool;
+mod reduce;
+mod resize;
+mod shape;
+
+/// Makes the operator of a node.
+pub(super) type Build = fn(&NodeReader) -> Result<Arc<dyn Operator>>;
+
+/// The names that each family knows.
+const TABLES: [&[(&str, Build)]; 8] = [
+    arith::TABLE,
+    conv::TABLE,
+    matrix::TABLE,
+    norm::TABLE,
+    pool::TABLE,
+    reduce::TABLE,
+    resize::TABLE,
+    shape::TABLE,
+];
+
+/// How the operator `name` is made, if it is known.
+pub(super) fn find(name: &str) -> Option<Build> {
+    let mut known = TABLES.iter().flat_map(|table| table.iter());
+    known
+        .find(|&&(known, _)| known == name)
+        .map(|&(_, build)| build)
+}

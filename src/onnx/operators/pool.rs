@@ -1,0 +1,6 @@
+//! Pooling.
+
+use super::Build;
+
+/// The operators of this family.
+pub(super) const TABLE: &[(&str, Build)] = &[];
