@@ -305,6 +305,24 @@ pub enum Error {
         /// Where the expected size comes from, if not from the model: a name and the input that set it.
         reason: String,
     },
+    /// A file that cannot be read or written.
+    #[error("{path}: {what}")]
+    Io {
+        /// Which file.
+        path: String,
+        /// The kind of failure.
+        kind: std::io::ErrorKind,
+        /// What the system says.
+        what: String,
+    },
+    /// Something is wrong at a place of a file.
+    #[error("{place}: {source}")]
+    At {
+        /// The file, or the part of it.
+        place: String,
+        /// What is wrong.
+        source: Box<Error>,
+    },
     /// Something is wrong at a node of a graph.
     #[error("node {node:?} ({operator}): {source}")]
     Node {
@@ -335,6 +353,17 @@ pub enum Error {
         /// What stands against it.
         wanted: &'static str,
     },
+}
+
+impl Error {
+    /// This error at a place.
+    #[cfg(feature = "network")]
+    pub(crate) fn at(self, place: impl Into<String>) -> Self {
+        Self::At {
+            place: place.into(),
+            source: Box::new(self),
+        }
+    }
 }
 
 /// A fallible result of this crate.

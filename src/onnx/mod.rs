@@ -8,11 +8,14 @@
 //!
 //! What a file claims is checked against the file before anything is allocated for it.
 
-mod external;
+mod functions;
+mod import;
 mod operators;
 mod proto;
 mod reader;
+mod source;
 mod tensor;
 mod wire;
 
+pub use import::{DEFAULT_MEMORY_LIMIT, ImportOptions, OPERATOR_SETS, import, import_bytes};
 pub use tensor::{read_tensor, write_tensor};

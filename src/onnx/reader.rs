@@ -12,8 +12,8 @@ use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::sync::Arc;
 
-use super::external::ExternalData;
 use super::proto::{AttributeProto, NodeProto, attribute_kind as kind};
+use super::source::Source;
 use crate::error::{Error, Result};
 use crate::network::{DType, Operator, Tensor};
 
@@ -41,7 +41,7 @@ pub(super) struct Through {
 pub(super) struct NodeReader<'a> {
     node: &'a NodeProto,
     opset: i64,
-    external: &'a ExternalData,
+    source: &'a Source,
     /// Which attributes were asked for.
     asked: Vec<Cell<bool>>,
     rewrite: RefCell<Rewrite>,
@@ -97,7 +97,7 @@ fn kind_name(number: i32) -> String {
 )]
 impl<'a> NodeReader<'a> {
     /// Fails where the node has two attributes of one name.
-    pub fn new(node: &'a NodeProto, opset: i64, external: &'a ExternalData) -> Result<Self> {
+    pub fn new(node: &'a NodeProto, opset: i64, source: &'a Source) -> Result<Self> {
         for (at, attribute) in node.attribute.iter().enumerate() {
             let name = &attribute.name;
             if node.attribute[..at].iter().any(|other| other.name == *name) {
@@ -107,7 +107,7 @@ impl<'a> NodeReader<'a> {
         Ok(Self {
             node,
             opset,
-            external,
+            source,
             asked: vec![Cell::new(false); node.attribute.len()],
             rewrite: RefCell::default(),
         })
@@ -349,7 +349,7 @@ impl<'a> NodeReader<'a> {
         match (attribute, proto) {
             (None, _) => Ok(None),
             (Some(_), None) => Err(wrong(name, "a tensor", "empty")),
-            (Some(_), Some(proto)) => super::tensor::tensor(proto, self.external).map(Some),
+            (Some(_), Some(proto)) => super::tensor::tensor(proto, self.source).map(Some),
         }
     }
 

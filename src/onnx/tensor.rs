@@ -12,15 +12,15 @@ use half::{bf16, f16};
 use ndarray::{ArrayD, IxDyn};
 use prost::Message;
 
-use super::external::ExternalData;
 use super::proto::TensorProto;
+use super::source::Source;
 use crate::element::{collected, reserved};
 use crate::error::{Error, Result, product};
 use crate::network::{DType, Tensor, View};
 
 /// The most axes that a tensor of a file may have; the axes of a network are far fewer, and work that is done
 /// for each axis stays bounded.
-pub(super) const MAX_RANK: usize = 64;
+const MAX_RANK: usize = 64;
 
 /// The number of each element type in ONNX.
 const TYPES: [(i32, DType); 13] = [
@@ -83,8 +83,9 @@ fn number(dtype: DType) -> i32 {
 /// # Errors
 /// Bytes that are no tensor; a tensor that refers to another file.
 pub fn read_tensor(bytes: &[u8]) -> Result<(String, Tensor)> {
-    let proto: TensorProto = super::wire::decode(bytes.to_vec().into(), usize::MAX)?;
-    let tensor = tensor(&proto, &ExternalData::none())?;
+    let source = Source::new(None, usize::MAX);
+    let proto: TensorProto = super::wire::decode(bytes.to_vec().into(), &source)?;
+    let tensor = tensor(&proto, &source)?;
     Ok((proto.name, tensor))
 }
 
@@ -107,13 +108,19 @@ pub fn write_tensor(name: &str, tensor: &Tensor) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Fails for more axes than are read.
+pub(super) fn check_rank(rank: usize) -> Result<()> {
+    match rank > MAX_RANK {
+        true => Err(Error::Model {
+            what: format!("{rank} axes, at most {MAX_RANK} are read"),
+        }),
+        false => Ok(()),
+    }
+}
+
 /// The shape that `dims` says.
 pub(super) fn shape(dims: &[i64]) -> Result<Vec<usize>> {
-    if dims.len() > MAX_RANK {
-        return Err(Error::Model {
-            what: format!("{} axes, at most {MAX_RANK} are read", dims.len()),
-        });
-    }
+    check_rank(dims.len())?;
     dims.iter()
         .map(|&size| {
             usize::try_from(size).map_err(|_| Error::Model {
@@ -124,13 +131,11 @@ pub(super) fn shape(dims: &[i64]) -> Result<Vec<usize>> {
 }
 
 /// The tensor of a message; errors carry its name.
-pub(super) fn tensor(proto: &TensorProto, external: &ExternalData) -> Result<Tensor> {
-    unnamed(proto, external).map_err(|error| Error::Model {
-        what: format!("tensor {:?}: {error}", proto.name),
-    })
+pub(super) fn tensor(proto: &TensorProto, source: &Source) -> Result<Tensor> {
+    unnamed(proto, source).map_err(|error| error.at(format!("tensor {:?}", proto.name)))
 }
 
-fn unnamed(proto: &TensorProto, external: &ExternalData) -> Result<Tensor> {
+fn unnamed(proto: &TensorProto, source: &Source) -> Result<Tensor> {
     let dtype = dtype(proto.data_type.into())?;
     let shape = shape(&proto.dims)?;
     let len = product("a tensor", &shape)?;
@@ -143,7 +148,9 @@ fn unnamed(proto: &TensorProto, external: &ExternalData) -> Result<Tensor> {
     match proto.data_location {
         0 => {}
         1 => {
-            let raw = external.read(&proto.external_data, bytes)?;
+            // The bytes that are read and the elements made of them are there at the same time.
+            source.claim(bytes)?;
+            let raw = source.read(&proto.external_data, bytes)?;
             return from_raw(dtype, shape, &raw);
         }
         other => {
@@ -184,6 +191,7 @@ fn unnamed(proto: &TensorProto, external: &ExternalData) -> Result<Tensor> {
                     ),
                 });
             }
+            source.claim(bytes)?;
             from_raw(dtype, shape, raw)
         }
         _ => {
@@ -198,6 +206,7 @@ fn unnamed(proto: &TensorProto, external: &ExternalData) -> Result<Tensor> {
                     what: format!("{found} elements, shape {shape:?} needs {len}"),
                 });
             }
+            source.claim(bytes)?;
             from_fields(proto, dtype, shape)
         }
     }

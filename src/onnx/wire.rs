@@ -16,6 +16,7 @@ use super::proto::{
     OperatorSetProto, SegmentProto, SparseTensorProto, TensorProto, TensorShapeProto,
     TensorTypeProto, TypeProto, ValueInfoProto,
 };
+use super::source::Source;
 use crate::error::{Error, Result};
 
 /// The deepest nesting of messages, as in Google's readers.
@@ -110,8 +111,8 @@ impl File for TensorProto {
     }
 }
 
-/// The message in `bytes`, where decoding it takes at most `limit` bytes of memory.
-pub(super) fn decode<M: File>(bytes: Bytes, limit: usize) -> Result<M> {
+/// The message in `bytes`, where `source` allows the memory for both.
+pub(super) fn decode<M: File>(bytes: Bytes, source: &Source) -> Result<M> {
     let Walk(description) = M::described();
     let mut walker = Walker {
         bytes: &bytes,
@@ -119,12 +120,7 @@ pub(super) fn decode<M: File>(bytes: Bytes, limit: usize) -> Result<M> {
         needed: bytes.len().saturating_add(description.bytes),
     };
     walker.message(description, bytes.len(), 0)?;
-    if walker.needed > limit {
-        return Err(Error::MemoryBudget {
-            needed: walker.needed,
-            budget: limit,
-        });
-    }
+    source.claim(walker.needed)?;
     M::decode(bytes).map_err(|error| Error::Model {
         what: format!("no protobuf message of the expected kind: {error}"),
     })

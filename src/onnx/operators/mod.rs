@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::network::Operator;
 
 mod arith;
+mod constant;
 mod conv;
 mod matrix;
 mod norm;
@@ -17,6 +18,8 @@ mod pool;
 mod reduce;
 mod resize;
 mod shape;
+
+pub(super) use constant::constant;
 
 /// Makes the operator of a node.
 pub(super) type Build = fn(&NodeReader) -> Result<Arc<dyn Operator>>;
@@ -39,4 +42,9 @@ pub(super) fn find(name: &str) -> Option<Build> {
     known
         .find(|&&(known, _)| known == name)
         .map(|&(_, build)| build)
+}
+
+/// Whether nodes of the operator `name` can be read.
+pub(super) fn is_known(name: &str) -> bool {
+    name == "Constant" || find(name).is_some()
 }
