@@ -6,11 +6,18 @@
 //!                     constant epilogue  whole graph      by lifetimes
 //! ```
 
+mod draft;
 mod graph;
+mod layout;
+mod memory;
+mod model;
 mod operator;
+mod session;
 #[macro_use]
 mod tensor;
 
 pub use graph::{Dim, Graph, Input, Node, ValueId};
+pub use model::{DEFAULT_MEMORY_LIMIT, Network, NetworkOptions};
 pub use operator::{Fact, Facts, Operator, Step};
+pub use session::{Buffers, Session};
 pub use tensor::{DType, Scalar, Tensor, View, ViewMut};

@@ -6,7 +6,10 @@
 use half::{bf16, f16};
 use ndarray::{ArrayD, IxDyn};
 
-use crate::error::{Error, Result, product};
+use crate::error::{Error, Result, check_len, product};
+
+/// Bytes of a cache line.
+pub(crate) const LINE: usize = 64;
 
 mod sealed {
     pub trait Sealed {}
@@ -66,6 +69,16 @@ macro_rules! scalars {
                 match self { $(Self::$variant(array) => array.shape(),)* }
             }
 
+            /// Elements to skip so that the first one begins a cache line; 0 where that cannot be told.
+            pub(crate) fn skip_to_line(&self) -> usize {
+                match self {
+                    $(Self::$variant(array) => {
+                        let skip = array.as_ptr().align_offset(LINE);
+                        if skip < LINE { skip } else { 0 }
+                    })*
+                }
+            }
+
             /// Zeros (false).
             ///
             /// Fails with `Overflow` or `Allocation` where there is no room.
@@ -118,6 +131,43 @@ macro_rules! scalars {
         #[derive(Debug)]
         pub enum ViewMut<'a> {
             $(#[doc = $doc] $variant(&'a mut [$type]),)*
+        }
+
+        impl<'a> ViewMut<'a> {
+            /// The first `at` elements, and the others.
+            ///
+            /// # Panics
+            /// Where there are fewer.
+            pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
+                match self {
+                    $(Self::$variant(slice) => {
+                        let (left, right) = slice.split_at_mut(at);
+                        (Self::$variant(left), Self::$variant(right))
+                    })*
+                }
+            }
+
+            /// The same for as long, to be read.
+            pub(crate) fn into_view(self) -> View<'a> {
+                match self { $(Self::$variant(slice) => View::$variant(slice),)* }
+            }
+
+            /// Takes the elements of `from`, which has this type and length.
+            ///
+            /// # Errors
+            /// Another length or type.
+            pub(crate) fn copy_from(&mut self, from: View) -> Result<()> {
+                check_len("a copy", self.len(), from.len())?;
+                match (self, from) {
+                    $((Self::$variant(to), View::$variant(from)) => to.copy_from_slice(from),)*
+                    (to, from) => return Err(Error::Operand {
+                        operand: "a copy",
+                        expected: to.dtype().name().to_owned(),
+                        got: from.dtype().name().to_owned(),
+                    }),
+                }
+                Ok(())
+            }
         }
 
         impl ViewMut<'_> {

@@ -1,0 +1,301 @@
+//! A graph whose sizes are known: what the passes rewrite before it is made ready to run.
+//!
+//! ```text
+//! for each node in order:  facts = infer(facts of its inputs)
+//!                          all inputs constant and the result small?  run it now; its outputs are constants
+//!                          else keep it
+//! ```
+//!
+//! So arithmetic on shapes vanishes. Where an input whose elements decide shapes is not constant, the inputs of
+//! the graph that it comes from are named: the caller plans again with their elements known.
+
+use std::sync::Arc;
+
+use super::graph::Graph;
+use super::operator::{Fact, Facts, Operator};
+use super::tensor::{Tensor, View, ViewMut};
+use crate::element::filled;
+use crate::error::{Error, Result, product, sum};
+use crate::plan::PlanOptions;
+
+/// Most axes of a value.
+const MOST_AXES: usize = 64;
+
+/// Bytes that a node run at planning may make; beyond it, four times what it reads.
+const FOLDED: usize = 64 << 20;
+
+/// A value with its name.
+#[derive(Clone, Debug)]
+pub(crate) struct Value {
+    pub name: String,
+    /// Unknown until it is inferred, and for optional outputs.
+    pub fact: Option<Fact>,
+}
+
+/// A node between values, which are counted as in the graph.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub name: String,
+    pub operator: Arc<dyn Operator>,
+    pub inputs: Vec<Option<usize>>,
+    /// One for everything that `infer` tells of.
+    pub outputs: Vec<usize>,
+}
+
+/// See the file head.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Draft {
+    pub values: Vec<Value>,
+    pub nodes: Vec<Node>,
+    /// The values that are given, in the order of the graph's inputs.
+    pub inputs: Vec<usize>,
+    pub outputs: Vec<usize>,
+}
+
+/// What planning ends with.
+pub(crate) enum Inferred {
+    Draft(Draft),
+    /// Inputs of the graph whose elements must be known.
+    Wanted(Vec<usize>),
+}
+
+impl Draft {
+    /// Infers `graph` for `inputs`, the facts of its inputs.
+    pub fn new(
+        graph: &Graph,
+        inputs: &[Fact],
+        options: &PlanOptions,
+        limit: usize,
+    ) -> Result<Inferred> {
+        let mut draft = Self {
+            values: (graph.names.iter().zip(&graph.constants))
+                .map(|(name, constant)| Value {
+                    name: name.clone(),
+                    fact: constant.clone().map(Fact::constant),
+                })
+                .collect(),
+            nodes: Vec::with_capacity(graph.nodes.len()),
+            inputs: graph.inputs.iter().map(|input| input.value.0).collect(),
+            outputs: graph.outputs.iter().map(|output| output.0).collect(),
+        };
+        for (&value, fact) in draft.inputs.iter().zip(inputs) {
+            draft.values[value].fact = Some(fact.clone());
+        }
+        for node in &graph.nodes {
+            let node_inputs: Vec<Option<usize>> = node
+                .inputs
+                .iter()
+                .map(|input| input.map(|value| value.0))
+                .collect();
+            let in_node = |source| at_node(&node.name, node.operator.as_ref(), source);
+            if let Some(value) = draft.unknown(node.operator.as_ref(), &node_inputs) {
+                let wanted = draft.sources(value);
+                if wanted.is_empty() {
+                    return Err(in_node(Error::Operand {
+                        operand: "an input that decides shapes",
+                        expected: "known before the run".to_owned(),
+                        got: format!("{:?}, which is computed", draft.values[value].name),
+                    }));
+                }
+                return Ok(Inferred::Wanted(wanted));
+            }
+            let facts = draft.facts(&node_inputs).map_err(in_node)?;
+            let made = infer(node.operator.as_ref(), &facts, limit).map_err(in_node)?;
+            if made.len() < node.outputs.len() {
+                return Err(in_node(Error::Model {
+                    what: format!(
+                        "{} outputs are wanted, there are {}",
+                        node.outputs.len(),
+                        made.len()
+                    ),
+                }));
+            }
+            let made = fold(node.operator.as_ref(), &facts, made, options).map_err(in_node)?;
+            draft.keep(node, node_inputs, made);
+        }
+        Ok(Inferred::Draft(draft))
+    }
+
+    /// Writes down what a node makes, and the node unless all of that is constant.
+    fn keep(&mut self, node: &super::graph::Node, inputs: Vec<Option<usize>>, made: Vec<Fact>) {
+        let constant = made.iter().all(|fact| fact.value.is_some());
+        let mut outputs = Vec::with_capacity(made.len());
+        for (index, fact) in made.into_iter().enumerate() {
+            let value = match node.outputs.get(index).copied().flatten() {
+                Some(value) => value.0,
+                None => self.value(format!("{}:{index}", node.name)),
+            };
+            self.values[value].fact = Some(fact);
+            outputs.push(value);
+        }
+        if !constant {
+            self.nodes.push(Node {
+                name: node.name.clone(),
+                operator: node.operator.clone(),
+                inputs,
+                outputs,
+            });
+        }
+    }
+
+    /// A new value.
+    pub fn value(&mut self, name: String) -> usize {
+        self.values.push(Value { name, fact: None });
+        self.values.len() - 1
+    }
+
+    /// A new constant.
+    pub fn constant(&mut self, name: String, tensor: Arc<Tensor>) -> usize {
+        let value = self.value(name);
+        self.values[value].fact = Some(Fact::constant(tensor));
+        value
+    }
+
+    /// What is known of a value that is inferred.
+    pub fn fact(&self, value: usize) -> Result<&Fact> {
+        self.values[value]
+            .fact
+            .as_ref()
+            .ok_or_else(|| Error::Model {
+                what: format!(
+                    "{:?} is used before it is made, or is not made at all",
+                    self.values[value].name
+                ),
+            })
+    }
+
+    /// The facts of the inputs of a node.
+    pub fn facts(&self, inputs: &[Option<usize>]) -> Result<Vec<Option<&Fact>>> {
+        inputs
+            .iter()
+            .map(|input| input.map(|value| self.fact(value)).transpose())
+            .collect()
+    }
+
+    /// An input that decides shapes and whose elements are unknown.
+    fn unknown(&self, operator: &dyn Operator, inputs: &[Option<usize>]) -> Option<usize> {
+        let deciding = operator.shape_inputs().iter();
+        let mut values = deciding.filter_map(|&index| inputs.get(index).copied().flatten());
+        values.find(|&value| {
+            let fact = self.values[value].fact.as_ref();
+            fact.is_some_and(|fact| fact.value.is_none())
+        })
+    }
+
+    /// The inputs of the graph, by number, that `value` is computed from and whose elements are unknown.
+    fn sources(&self, value: usize) -> Vec<usize> {
+        let mut seen = vec![false; self.values.len()];
+        seen[value] = true;
+        for node in self.nodes.iter().rev() {
+            if node.outputs.iter().any(|&output| seen[output]) {
+                for &input in node.inputs.iter().flatten() {
+                    seen[input] = true;
+                }
+            }
+        }
+        let unknown = |value: usize| {
+            let fact = self.values[value].fact.as_ref();
+            seen[value] && fact.is_some_and(|fact| fact.value.is_none())
+        };
+        (0..self.inputs.len())
+            .filter(|&index| unknown(self.inputs[index]))
+            .collect()
+    }
+}
+
+/// `source` at a node.
+pub(crate) fn at_node(name: &str, operator: &dyn Operator, source: Error) -> Error {
+    Error::Node {
+        node: name.to_owned(),
+        operator: operator.name().to_owned(),
+        source: Box::new(source),
+    }
+}
+
+/// What comes out of an operator, within bounds.
+pub(crate) fn infer(operator: &dyn Operator, facts: &Facts, limit: usize) -> Result<Vec<Fact>> {
+    let made = operator.infer(facts)?;
+    for fact in &made {
+        if fact.shape.len() > MOST_AXES {
+            return Err(Error::Rank {
+                what: "an output",
+                expected: MOST_AXES,
+                got: fact.shape.len(),
+            });
+        }
+        let needed = bytes(fact)?;
+        if needed > limit {
+            return Err(Error::MemoryBudget {
+                needed,
+                budget: limit,
+            });
+        }
+    }
+    Ok(made)
+}
+
+/// Bytes of a value.
+pub(crate) fn bytes(fact: &Fact) -> Result<usize> {
+    product("a value", &[fact.dtype.bytes()])?;
+    let len = product("a value", &fact.shape)?;
+    product("a value", &[len, fact.dtype.bytes()])
+}
+
+/// `made` with values, where every input is constant and the result is not too large.
+pub(crate) fn fold(
+    operator: &dyn Operator,
+    facts: &Facts,
+    mut made: Vec<Fact>,
+    options: &PlanOptions,
+) -> Result<Vec<Fact>> {
+    if made.iter().all(|fact| fact.value.is_some()) {
+        return Ok(made);
+    }
+    let Some(values) = constants(facts) else {
+        return Ok(made);
+    };
+    let read = sum(
+        "folded inputs",
+        &facts
+            .iter()
+            .flatten()
+            .map(|fact| bytes(fact))
+            .collect::<Result<Vec<_>>>()?,
+    )?;
+    let written = sum(
+        "folded outputs",
+        &made.iter().map(bytes).collect::<Result<Vec<_>>>()?,
+    )?;
+    if written > FOLDED.max(read.saturating_mul(4)) {
+        return Ok(made);
+    }
+    let step = operator.step(facts, options)?;
+    let mut results = made
+        .iter()
+        .map(|fact| Tensor::zeros(fact.dtype, &fact.shape))
+        .collect::<Result<Vec<_>>>()?;
+    let mut scratch = filled(step.scratch_len(), 0.0f32)?;
+    let inputs: Vec<Option<View>> = values
+        .iter()
+        .map(|value| value.as_ref().map(|tensor| tensor.view()))
+        .collect();
+    {
+        let mut outputs: Vec<ViewMut> = results.iter_mut().map(Tensor::view_mut).collect();
+        step.run(&inputs, &mut outputs, &mut scratch)?;
+    }
+    for (fact, result) in made.iter_mut().zip(results) {
+        fact.value = Some(Arc::new(result));
+    }
+    Ok(made)
+}
+
+/// The values of all inputs, where they are constant.
+fn constants(facts: &Facts) -> Option<Vec<Option<Arc<Tensor>>>> {
+    facts
+        .iter()
+        .map(|fact| match fact {
+            None => Some(None),
+            Some(fact) => fact.value.clone().map(Some),
+        })
+        .collect()
+}

@@ -1,0 +1,370 @@
+//! [`Network`]: a graph, and the sessions that it was planned into.
+//!
+//! ```text
+//! key      for every input: its type and shape, and its elements where they decide shapes
+//! session  key ──► found among the last ones, or planned
+//! run      bind inputs ─► session ─► free buffers ─► run ─► outputs
+//! ```
+
+use std::borrow::Borrow;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use smallvec::SmallVec;
+
+use super::draft::{Draft, Inferred, bytes};
+use super::graph::{Dim, Graph, Input};
+use super::operator::Fact;
+use super::session::{Buffers, Session};
+use super::tensor::{Tensor, View};
+use crate::error::{Error, Result, sum};
+use crate::plan::PlanOptions;
+
+/// Bytes that a network may need where the caller says nothing: 4 GiB.
+pub const DEFAULT_MEMORY_LIMIT: usize = 4 << 30;
+
+/// Sessions that a network keeps.
+const KEPT: usize = 8;
+
+/// How a network is to be planned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkOptions {
+    /// How its convolutions are.
+    pub plan: PlanOptions,
+    /// Most bytes of constants, arenas, outputs and scratch of one run together, and of every single value;
+    /// 4 GiB by default. Checked before anything of that size is allocated.
+    pub memory_limit: usize,
+}
+
+impl Default for NetworkOptions {
+    fn default() -> Self {
+        Self {
+            plan: PlanOptions::default(),
+            memory_limit: DEFAULT_MEMORY_LIMIT,
+        }
+    }
+}
+
+impl NetworkOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets how convolutions are planned.
+    pub fn plan(mut self, plan: PlanOptions) -> Self {
+        self.plan = plan;
+        self
+    }
+
+    /// Sets the most bytes of one run.
+    pub fn memory_limit(mut self, bytes: usize) -> Self {
+        self.memory_limit = bytes;
+        self
+    }
+}
+
+/// What a session is planned for.
+struct Key {
+    /// `None` for an input that is left out; elements where they decide shapes.
+    inputs: Vec<Option<Fact>>,
+}
+
+struct Planned {
+    key: Key,
+    session: Arc<Session>,
+    free: Mutex<Vec<Buffers>>,
+}
+
+/// A graph that runs on inputs of any sizes that it takes. Several threads may run it at once.
+pub struct Network {
+    graph: Graph,
+    options: NetworkOptions,
+    /// The inputs whose elements decide shapes, as far as planning has met them.
+    by_value: Vec<AtomicBool>,
+    /// The last one used first.
+    sessions: Mutex<Vec<Arc<Planned>>>,
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Network")
+            .field("nodes", &self.graph.nodes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The tensor given for each input; `None` where it is left out.
+type Given<'t> = SmallVec<[Option<&'t Tensor>; 8]>;
+
+impl Network {
+    /// Checks `graph`.
+    ///
+    /// # Errors
+    /// A graph that contradicts itself; constants beyond the memory limit.
+    pub fn new(graph: Graph) -> Result<Self> {
+        Self::with_options(graph, NetworkOptions::default())
+    }
+
+    /// [`new`](Self::new) with other options.
+    ///
+    /// # Errors
+    /// Those of `new`.
+    pub fn with_options(graph: Graph, options: NetworkOptions) -> Result<Self> {
+        graph.check()?;
+        let constants = graph.constants.iter().flatten();
+        let held = constants
+            .map(|constant| bytes(&Fact::new(constant.dtype(), constant.shape())))
+            .collect::<Result<Vec<_>>>()?;
+        let needed = sum("constants", &held)?;
+        if needed > options.memory_limit {
+            return Err(Error::MemoryBudget {
+                needed,
+                budget: options.memory_limit,
+            });
+        }
+        Ok(Self {
+            by_value: graph
+                .inputs
+                .iter()
+                .map(|_| AtomicBool::new(false))
+                .collect(),
+            graph,
+            options,
+            sessions: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The outputs for `inputs`, each with its name.
+    ///
+    /// # Errors
+    /// Inputs that are missing, unknown, or of other types and sizes; whatever a node finds wrong with the sizes;
+    /// more memory than the limit.
+    pub fn run<S, T>(&self, inputs: &[(S, T)]) -> Result<Vec<(String, Tensor)>>
+    where
+        S: AsRef<str>,
+        T: Borrow<Tensor>,
+    {
+        let given = self.given(inputs)?;
+        let planned = self.planned(&given)?;
+        let free = locked(&planned.free).pop();
+        let mut buffers = match free {
+            Some(buffers) => buffers,
+            None => planned.session.buffers()?,
+        };
+        planned.session.run(&self.views(&given)?, &mut buffers)?;
+        let names = self
+            .graph
+            .outputs
+            .iter()
+            .map(|&output| self.graph.name(output).to_owned());
+        let outputs = names.zip(buffers.outputs().iter().cloned()).collect();
+        locked(&planned.free).push(buffers);
+        Ok(outputs)
+    }
+
+    /// The session for inputs like these: planned now, or before.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run).
+    pub fn session<S, T>(&self, inputs: &[(S, T)]) -> Result<Arc<Session>>
+    where
+        S: AsRef<str>,
+        T: Borrow<Tensor>,
+    {
+        Ok(self.planned(&self.given(inputs)?)?.session.clone())
+    }
+
+    /// The tensors by input.
+    fn given<'t, S, T>(&self, inputs: &'t [(S, T)]) -> Result<Given<'t>>
+    where
+        S: AsRef<str>,
+        T: Borrow<Tensor>,
+    {
+        let mut given: Given<'t> = self.graph.inputs.iter().map(|_| None).collect();
+        for (name, tensor) in inputs {
+            let name = name.as_ref();
+            let mut known = self.graph.inputs.iter();
+            let Some(index) = known.position(|input| self.graph.name(input.value) == name) else {
+                return Err(self.graph.unknown_input(name));
+            };
+            if given[index].replace(tensor.borrow()).is_some() {
+                return Err(Error::InputTwice {
+                    input: name.to_owned(),
+                });
+            }
+        }
+        self.check(&given)?;
+        Ok(given)
+    }
+
+    /// Types and sizes are those of the graph; axes of equal names have equal sizes.
+    fn check(&self, given: &Given<'_>) -> Result<()> {
+        let mut bound: SmallVec<[(&str, usize, &str); 4]> = SmallVec::new();
+        for (input, tensor) in self.graph.inputs.iter().zip(given) {
+            let name = self.graph.name(input.value);
+            match tensor {
+                Some(tensor) => check_input(name, input, tensor, &mut bound)?,
+                None if self.graph.constant_of(input.value).is_some() => {}
+                None => {
+                    return Err(Error::InputMissing {
+                        input: name.to_owned(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The elements of every input, as a session takes them.
+    fn views<'t>(&'t self, given: &Given<'t>) -> Result<SmallVec<[View<'t>; 8]>> {
+        let inputs = self.graph.inputs.iter().zip(given);
+        inputs
+            .map(
+                |(input, tensor)| match (tensor, self.graph.constant_of(input.value)) {
+                    (Some(tensor), _) => Ok(tensor.view()),
+                    (None, Some(default)) => Ok(default.view()),
+                    (None, None) => Err(Error::InputMissing {
+                        input: self.graph.name(input.value).to_owned(),
+                    }),
+                },
+            )
+            .collect()
+    }
+
+    fn planned(&self, given: &Given<'_>) -> Result<Arc<Planned>> {
+        loop {
+            {
+                let mut sessions = locked(&self.sessions);
+                if let Some(found) = sessions.iter().position(|held| held.key.fits(given)) {
+                    sessions[..=found].rotate_right(1);
+                    return Ok(sessions[0].clone());
+                }
+            }
+            let facts = self.facts(given);
+            let limit = self.options.memory_limit;
+            match Draft::new(&self.graph, &facts, &self.options.plan, limit)? {
+                Inferred::Wanted(inputs) => {
+                    for input in inputs {
+                        self.by_value[input].store(true, Relaxed);
+                    }
+                }
+                Inferred::Draft(draft) => {
+                    let session = Session::new(draft, &self.options.plan, limit)?;
+                    let inputs = facts.into_iter().zip(given);
+                    let key = Key {
+                        inputs: inputs.map(|(fact, tensor)| tensor.map(|_| fact)).collect(),
+                    };
+                    let planned = Arc::new(Planned {
+                        key,
+                        session: Arc::new(session),
+                        free: Mutex::new(Vec::new()),
+                    });
+                    let mut sessions = locked(&self.sessions);
+                    sessions.truncate(KEPT - 1);
+                    sessions.insert(0, planned.clone());
+                    return Ok(planned);
+                }
+            }
+        }
+    }
+
+    /// What is known of the inputs.
+    fn facts(&self, given: &Given<'_>) -> Vec<Fact> {
+        let inputs = self.graph.inputs.iter().zip(given).zip(&self.by_value);
+        inputs
+            .map(|((input, tensor), by_value)| match tensor {
+                Some(tensor) if by_value.load(Relaxed) => {
+                    Fact::constant(Arc::new((*tensor).clone()))
+                }
+                Some(tensor) => Fact::new(tensor.dtype(), tensor.shape()),
+                None => match self.graph.constant_of(input.value) {
+                    Some(default) => Fact::constant(default.clone()),
+                    None => Fact::new(input.dtype, []),
+                },
+            })
+            .collect()
+    }
+}
+
+impl Key {
+    /// Whether `given` is what the session was planned for.
+    fn fits(&self, given: &Given<'_>) -> bool {
+        let mut inputs = self.inputs.iter().zip(given);
+        inputs.all(|(fact, tensor)| match (fact, tensor) {
+            (None, None) => true,
+            (Some(fact), Some(tensor)) => {
+                fact.dtype == tensor.dtype()
+                    && fact.shape == tensor.shape()
+                    && fact
+                        .value
+                        .as_ref()
+                        .is_none_or(|value| value.as_ref() == *tensor)
+            }
+            _ => false,
+        })
+    }
+}
+
+/// One input against the graph; `bound` collects the sizes of named axes and the inputs that they come from.
+fn check_input<'g>(
+    name: &'g str,
+    input: &'g Input,
+    tensor: &Tensor,
+    bound: &mut SmallVec<[(&'g str, usize, &'g str); 4]>,
+) -> Result<()> {
+    if tensor.dtype() != input.dtype {
+        return Err(Error::InputType {
+            input: name.to_owned(),
+            expected: input.dtype.name(),
+            got: tensor.dtype().name(),
+        });
+    }
+    let Some(dims) = &input.dims else {
+        return Ok(());
+    };
+    if dims.len() != tensor.shape().len() {
+        return Err(Error::InputRank {
+            input: name.to_owned(),
+            expected: dims.len(),
+            got: tensor.shape().to_vec(),
+        });
+    }
+    for (axis, (dim, &got)) in dims.iter().zip(tensor.shape()).enumerate() {
+        let (expected, reason) = match dim {
+            Dim::Size(size) => (*size, String::new()),
+            Dim::Free(free) if free.is_empty() => continue,
+            Dim::Free(free) => match bound.iter().find(|(known, ..)| known == free) {
+                None => {
+                    bound.push((free, got, name));
+                    continue;
+                }
+                Some((_, size, from)) if *size != got => {
+                    (*size, format!(", which is {free:?} of input {from:?}"))
+                }
+                Some(_) => continue,
+            },
+        };
+        if got != expected {
+            return Err(Error::InputSize {
+                input: name.to_owned(),
+                axis,
+                expected,
+                got,
+                reason,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// What a mutex holds: a panic elsewhere leaves nothing half done in it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
