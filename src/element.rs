@@ -62,6 +62,9 @@ pub trait Element:
     /// [`singles`](Self::singles) to write to.
     #[doc(hidden)]
     fn singles_mut(values: &mut [Self]) -> Option<&mut [f32]>;
+    /// `values` where this type is f32: the way back.
+    #[doc(hidden)]
+    fn of_singles(values: &mut [f32]) -> Option<&mut [Self]>;
 }
 
 macro_rules! element {
@@ -93,6 +96,9 @@ macro_rules! element {
                 $singles
             }
             fn singles_mut($values: &mut [Self]) -> Option<&mut [f32]> {
+                $singles
+            }
+            fn of_singles($values: &mut [f32]) -> Option<&mut [Self]> {
                 $singles
             }
         }

@@ -276,6 +276,12 @@ impl<T: Element> ConvPlan<T> {
         }
     }
 
+    /// Whether `prepared` is in the form that `pass` reads.
+    #[cfg(feature = "network")]
+    pub(crate) fn takes(&self, pass: Pass, prepared: &PreparedWeights<T>) -> bool {
+        self.weights(pass, prepared).is_ok()
+    }
+
     /// `prepared` as `pass` reads it.
     pub(super) fn weights<'w>(
         &self,

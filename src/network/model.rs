@@ -124,6 +124,8 @@ impl Network {
                 budget: options.memory_limit,
             });
         }
+        let mut options = options;
+        options.plan.memory_budget = options.plan.memory_budget.min(options.memory_limit);
         Ok(Self {
             by_value: graph
                 .inputs

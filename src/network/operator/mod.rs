@@ -11,6 +11,8 @@
 //! sizes are numbers here: a network is planned for the shapes of its inputs, and arithmetic on shapes has been
 //! folded into constants by then.
 
+mod convolution;
+
 use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use std::sync::Arc;
 use super::tensor::{DType, Tensor, View, ViewMut};
 use crate::error::Result;
 use crate::plan::PlanOptions;
+
+pub use convolution::Conv;
 
 /// What is known of a value before anything runs.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,0 +1,6 @@
+//! Convolution and its relatives.
+
+mod conv;
+mod prepared;
+
+pub use conv::Conv;

@@ -1,0 +1,4 @@
+//! Networks: planning, sessions, passes.
+#![cfg(feature = "network")]
+
+mod sessions;
