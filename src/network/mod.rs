@@ -18,6 +18,6 @@ mod tensor;
 
 pub use graph::{Dim, Graph, Input, Node, ValueId};
 pub use model::{DEFAULT_MEMORY_LIMIT, Network, NetworkOptions};
-pub use operator::{Conv, Fact, Facts, Operator, Step};
+pub use operator::*;
 pub use session::{Buffers, Session};
 pub use tensor::{DType, Scalar, Tensor, View, ViewMut};

@@ -11,7 +11,16 @@
 //! sizes are numbers here: a network is planned for the shapes of its inputs, and arithmetic on shapes has been
 //! folded into constants by then.
 
+#[allow(
+    dead_code,
+    reason = "the families of operators use different parts of it"
+)]
+mod check;
 mod convolution;
+mod shape;
+mod strided;
+#[cfg(test)]
+mod testing;
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -22,6 +31,7 @@ use crate::error::Result;
 use crate::plan::PlanOptions;
 
 pub use convolution::Conv;
+pub use shape::{Reshape, Transpose};
 
 /// What is known of a value before anything runs.
 #[derive(Clone, Debug, PartialEq)]
