@@ -206,3 +206,148 @@ fn names(metadata: &std::fs::Metadata) -> u64 {
 fn names(_metadata: &std::fs::Metadata) -> u64 {
     1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(pairs: &[(&str, &str)]) -> Vec<EntryProto> {
+        let entry = |&(key, value): &(&str, &str)| EntryProto {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        };
+        pairs.iter().map(entry).collect()
+    }
+
+    /// A folder with a file of ten bytes, the same in a folder below, and a secret above.
+    fn folder() -> (tempfile::TempDir, PathBuf) {
+        let temporary = tempfile::tempdir().unwrap();
+        let model = temporary.path().join("model");
+        std::fs::create_dir_all(model.join("below")).unwrap();
+        for name in ["weights", "below/weights", "../secret"] {
+            std::fs::write(model.join(name), b"0123456789").unwrap();
+        }
+        (temporary, model)
+    }
+
+    fn read(source: &Source, pairs: &[(&str, &str)], bytes: usize) -> Result<Vec<u8>> {
+        source.read(&entries(pairs), bytes)
+    }
+
+    #[test]
+    fn pieces_of_files() {
+        let (_temporary, model) = folder();
+        let source = Source::new(Some(model), usize::MAX);
+        let all = [("location", "weights")];
+        assert_eq!(read(&source, &all, 10).unwrap(), b"0123456789");
+        let piece = [
+            ("location", "./below/weights"),
+            ("offset", "3"),
+            ("length", "4"),
+        ];
+        assert_eq!(read(&source, &piece, 4).unwrap(), b"3456");
+        let none = [("location", "weights"), ("offset", "10"), ("length", "0")];
+        assert_eq!(read(&source, &none, 0).unwrap(), b"");
+    }
+
+    #[test]
+    fn numbers_beyond_the_file() {
+        let (_temporary, model) = folder();
+        let source = Source::new(Some(model), 20);
+        for (offset, length, bytes, expected) in [
+            ("11", "0", 0, "offset 11 in a file of 10 bytes"),
+            ("8", "3", 3, "3 bytes from offset 8 in a file of 10"),
+            ("0", "9", 10, "9 bytes, its shape needs 10"),
+            ("18446744073709551615", "1", 1, "in a file of 10"),
+            ("18446744073709551616", "1", 1, "is no number of bytes"),
+            ("-1", "1", 1, "is no number of bytes"),
+            ("+1", "1", 1, "is no number of bytes"),
+            ("0", "-1", 1, "is no number of bytes"),
+            ("0", "", 1, "is no number of bytes"),
+        ] {
+            let pairs = [
+                ("location", "weights"),
+                ("offset", offset),
+                ("length", length),
+            ];
+            let error = read(&source, &pairs, bytes).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}, expected {expected}");
+        }
+        let all = [("location", "weights")];
+        assert!(read(&source, &all, 10).is_ok());
+        assert!(read(&source, &all, 10).is_ok());
+        assert_eq!(
+            read(&source, &all, 10),
+            Err(Error::MemoryBudget {
+                needed: 30,
+                budget: 20
+            })
+        );
+    }
+
+    #[test]
+    fn nothing_outside_the_folder() {
+        let (_temporary, model) = folder();
+        let absolute = model.join("weights").display().to_string();
+        let source = Source::new(Some(model), usize::MAX);
+        for (location, expected) in [
+            ("../secret", "may not contain `..`"),
+            ("below/../../secret", "may not contain `..`"),
+            ("below/../weights", "may not contain `..`"),
+            (absolute.as_str(), "relative to the folder"),
+            ("", "is empty"),
+            (".", "is a folder"),
+            ("below", "no regular file"),
+            ("below\\weights", "written with `/`"),
+            ("weights\0", "written with `/`"),
+            ("missing", "No such file"),
+            ("*/_ORT_MEM_ADDR_/*", "No such file"),
+        ] {
+            let error = read(&source, &[("location", location)], 10).unwrap_err();
+            assert!(
+                error.to_string().contains(expected),
+                "{location:?}: {error}"
+            );
+        }
+        let error = read(&source, &[], 10).unwrap_err().to_string();
+        assert!(error.contains("without a location"), "{error}");
+        for pairs in [
+            [("location", "weights"), ("location", "weights")],
+            [("location", "weights"), ("__class__", "x")],
+        ] {
+            assert!(read(&source, &pairs, 10).is_err(), "{pairs:?}");
+        }
+        let none = Source::new(None, usize::MAX);
+        let error = read(&none, &[("location", "weights")], 10).unwrap_err();
+        assert!(error.to_string().contains("no folder is given"), "{error}");
+    }
+
+    /// A link leads out, whether it is the file or a folder on the way; a second name hides one.
+    #[cfg(unix)]
+    #[test]
+    fn no_links() {
+        use std::os::unix::fs::symlink;
+
+        let (_temporary, model) = folder();
+        symlink("../secret", model.join("link")).unwrap();
+        symlink("..", model.join("up")).unwrap();
+        std::fs::hard_link(model.join("../secret"), model.join("twin")).unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(model.join("pipe"))
+            .status();
+        assert!(made.unwrap().success());
+        let source = Source::new(Some(model), usize::MAX);
+        for (location, expected) in [
+            ("link", "the file is a link"),
+            ("up/secret", "Not a directory"),
+            ("twin", "a second name"),
+            ("pipe", "no regular file"),
+        ] {
+            let error = read(&source, &[("location", location)], 10).unwrap_err();
+            assert!(
+                error.to_string().contains(expected),
+                "{location:?}: {error}"
+            );
+        }
+    }
+}

@@ -303,3 +303,183 @@ fn little_endian(view: View) -> Result<Vec<u8>> {
     write!(F32, F64, F16, Bf16, I8, I16, I32, I64, U8, U16, U32, U64);
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::Scalar;
+    use half::{bf16, f16};
+    use ndarray::arr1;
+
+    fn no_files() -> Source {
+        Source::new(None, usize::MAX)
+    }
+
+    fn message(error: Result<Tensor>) -> String {
+        error.unwrap_err().to_string()
+    }
+
+    /// Every type comes back as it was written.
+    #[test]
+    fn written_tensors_are_read_again() {
+        fn check<T: Scalar>(elements: Vec<T>)
+        where
+            Tensor: From<ArrayD<T>>,
+        {
+            let tensor = Tensor::from(arr1(&elements).into_dyn());
+            let bytes = write_tensor("x", &tensor).unwrap();
+            assert_eq!(
+                read_tensor(&bytes).unwrap(),
+                ("x".to_owned(), tensor),
+                "{}",
+                T::DTYPE.name()
+            );
+        }
+        check(vec![1.5f32, f32::INFINITY, -0.0, f32::MIN_POSITIVE / 2.0]);
+        check(vec![1.5f64, f64::MAX]);
+        check(vec![f16::from_f32(0.1), f16::NEG_INFINITY]);
+        check(vec![bf16::from_f32(0.1), bf16::MAX]);
+        check(vec![i8::MIN, 7]);
+        check(vec![i16::MIN, 7]);
+        check(vec![i32::MIN, 7]);
+        check(vec![i64::MIN, 7]);
+        check(vec![u8::MAX, 7]);
+        check(vec![u16::MAX, 7]);
+        check(vec![u32::MAX, 7]);
+        check(vec![u64::MAX, 7]);
+        check(vec![true, false, true]);
+        check(Vec::<f32>::new());
+        for shape in [&[][..], &[2, 0, 3], &[1, 2, 3]] {
+            let tensor = Tensor::zeros(DType::F32, shape).unwrap();
+            let bytes = write_tensor("", &tensor).unwrap();
+            assert_eq!(read_tensor(&bytes).unwrap().1, tensor);
+        }
+    }
+
+    /// The elements one by one, in the field that their type has.
+    #[test]
+    fn typed_fields() {
+        let read = |number: i32, proto: TensorProto| {
+            let proto = TensorProto {
+                data_type: number,
+                dims: vec![2],
+                ..proto
+            };
+            tensor(&proto, &no_files()).unwrap()
+        };
+        let words = |words: [i32; 2]| TensorProto {
+            int32_data: words.to_vec(),
+            ..TensorProto::default()
+        };
+        assert_eq!(
+            read(2, words([0, 255])),
+            arr1(&[0u8, 255]).into_dyn().into()
+        );
+        assert_eq!(
+            read(3, words([-128, 1])),
+            arr1(&[-128i8, 1]).into_dyn().into()
+        );
+        assert_eq!(
+            read(9, words([0, 5])),
+            arr1(&[false, true]).into_dyn().into()
+        );
+        let half = [f16::from_f32(1.0), f16::from_f32(-2.5)];
+        assert_eq!(
+            read(10, words(half.map(|value| value.to_bits().into()))),
+            arr1(&half).into_dyn().into()
+        );
+        let unsigned = TensorProto {
+            uint64_data: vec![1, u32::MAX.into()],
+            ..TensorProto::default()
+        };
+        assert_eq!(read(12, unsigned), arr1(&[1, u32::MAX]).into_dyn().into());
+        let float = TensorProto {
+            float_data: vec![0.5, 2.0],
+            ..TensorProto::default()
+        };
+        assert_eq!(read(1, float), arr1(&[0.5f32, 2.0]).into_dyn().into());
+    }
+
+    /// Nothing is believed that the bytes do not bear out.
+    #[test]
+    fn wrong_tensors() {
+        let base = TensorProto {
+            dims: vec![2, 2],
+            data_type: 1,
+            name: "w".to_owned(),
+            ..TensorProto::default()
+        };
+        let read = |change: &dyn Fn(&mut TensorProto)| {
+            let mut proto = base.clone();
+            change(&mut proto);
+            message(tensor(&proto, &no_files()))
+        };
+        let cases: [(&str, &dyn Fn(&mut TensorProto)); 14] = [
+            ("0 elements, shape [2, 2] needs 4", &|_| ()),
+            (
+                "raw_data holds 15 bytes, shape [2, 2] of f32 needs 16",
+                &|proto| {
+                    proto.raw_data = Some(vec![0; 15].into());
+                },
+            ),
+            ("raw_data holds 0 bytes", &|proto| {
+                proto.raw_data = Some(vec![].into())
+            }),
+            ("3 elements", &|proto| proto.float_data = vec![0.0; 3]),
+            (
+                "elements of f32 in int64_data, expected float_data",
+                &|proto| {
+                    proto.int64_data = vec![0; 4];
+                },
+            ),
+            ("more than one field", &|proto| {
+                proto.float_data = vec![0.0; 4];
+                proto.int64_data = vec![0; 4];
+            }),
+            ("raw_data and in float_data", &|proto| {
+                proto.float_data = vec![0.0; 4];
+                proto.raw_data = Some(vec![0; 16].into());
+            }),
+            ("the size -2", &|proto| proto.dims = vec![-2, -2]),
+            ("does not fit the address space", &|proto| {
+                proto.dims = vec![i64::MAX, 8]
+            }),
+            ("does not fit the address space", &|proto| {
+                proto.dims = vec![i64::MAX / 2]
+            }),
+            ("65 axes", &|proto| proto.dims = vec![1; 65]),
+            ("element type string", &|proto| proto.data_type = 8),
+            ("99 is no element type", &|proto| proto.data_type = 99),
+            ("data_location is 7", &|proto| proto.data_location = 7),
+        ];
+        for (expected, change) in cases {
+            let found = read(change);
+            assert!(
+                found.starts_with("tensor \"w\": ") && found.contains(expected),
+                "{found}, expected {expected}"
+            );
+        }
+        let found = read(&|proto| {
+            proto.data_type = 2;
+            proto.int32_data = vec![0, 1, 256, 0];
+        });
+        assert!(found.contains("256 does not fit u8"), "{found}");
+    }
+
+    #[test]
+    fn memory_is_booked_before_it_is_taken() {
+        let proto = TensorProto {
+            dims: vec![4],
+            data_type: 11,
+            raw_data: Some(vec![0; 32].into()),
+            ..TensorProto::default()
+        };
+        assert!(tensor(&proto, &Source::new(None, 32)).is_ok());
+        let error = tensor(&proto, &Source::new(None, 31)).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("32 bytes are needed, the memory budget is 31")
+        );
+    }
+}

@@ -236,3 +236,141 @@ impl Walker<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::proto::attribute_kind;
+
+    fn read(bytes: Vec<u8>, limit: usize) -> Result<ModelProto> {
+        decode(bytes.into(), &Source::new(None, limit))
+    }
+
+    /// A model with everything that a file can hold.
+    fn model() -> ModelProto {
+        let tensor = TensorProto {
+            dims: vec![2, 3],
+            data_type: 1,
+            float_data: vec![1.0; 6],
+            name: "w".to_owned(),
+            ..TensorProto::default()
+        };
+        let attribute = AttributeProto {
+            name: "kernel_shape".to_owned(),
+            ints: vec![1, -1, i64::MAX],
+            strings: vec![Bytes::from_static(b"x")],
+            t: Some(tensor.clone()),
+            kind: attribute_kind::INTS,
+            ..AttributeProto::default()
+        };
+        let node = NodeProto {
+            input: vec!["x".to_owned(), String::new()],
+            output: vec!["y".to_owned()],
+            op_type: "Conv".to_owned(),
+            attribute: vec![attribute],
+            ..NodeProto::default()
+        };
+        ModelProto {
+            ir_version: 8,
+            graph: Some(GraphProto {
+                node: vec![node; 3],
+                initializer: vec![tensor],
+                ..GraphProto::default()
+            }),
+            opset_import: vec![OperatorSetProto {
+                domain: String::new(),
+                version: 17,
+            }],
+            ..ModelProto::default()
+        }
+    }
+
+    #[test]
+    fn a_message_comes_back() {
+        let model = model();
+        assert_eq!(read(model.encode_to_vec(), 1 << 20).unwrap(), model);
+    }
+
+    /// Cut anywhere, a message ends in an error or in a shorter message, and never in the middle of a number.
+    #[test]
+    fn cut_off_anywhere() {
+        let bytes = model().encode_to_vec();
+        let mut errors = 0;
+        for len in 0..bytes.len() {
+            match read(bytes[..len].to_vec(), 1 << 20) {
+                Ok(short) => assert!(short.encoded_len() <= len),
+                Err(error) => {
+                    errors += 1;
+                    assert!(error.to_string().contains(&format!("of {len}")), "{error}");
+                }
+            }
+        }
+        assert!(errors > bytes.len() * 9 / 10, "{errors} of {}", bytes.len());
+    }
+
+    #[test]
+    fn lengths_and_types_that_lie() {
+        for (bytes, expected) in [
+            (&[0x3a, 0x7f][..], "field 7 claims 127 bytes, 0 are left"),
+            (
+                &[
+                    0x3a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01,
+                ],
+                "claims 18446744073709551615 bytes",
+            ),
+            (&[0x08], "a number is cut off"),
+            (
+                &[
+                    0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x00,
+                ],
+                "more than ten bytes",
+            ),
+            (&[0x09, 0, 0], "a number of 8 bytes where 2 are left"),
+            (&[0x0b], "wire type 3"),
+            (&[0x38, 0x01], "expected kind"),
+            (&[0x12, 0x02, 0xff, 0xff], "expected kind"),
+        ] {
+            let error = read(bytes.to_vec(), 1 << 20).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}, expected {expected}");
+        }
+    }
+
+    /// `depth` graphs, each an attribute of a node of the one around it.
+    fn nested(depth: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for _ in 0..depth {
+            for tag in [6u8, 5, 1] {
+                let mut outer = vec![tag << 3 | 2];
+                prost::encoding::encode_varint(bytes.len() as u64, &mut outer);
+                outer.append(&mut bytes);
+                bytes = outer;
+            }
+        }
+        let mut outer = vec![7 << 3 | 2];
+        prost::encoding::encode_varint(bytes.len() as u64, &mut outer);
+        outer.append(&mut bytes);
+        outer
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        assert!(read(nested(30), 1 << 20).is_ok());
+        for depth in [40, 4000] {
+            let error = read(nested(depth), 1 << 30).unwrap_err().to_string();
+            assert!(error.contains("nested deeper than 100"), "{error}");
+        }
+    }
+
+    /// Two bytes a node: the messages would take a hundred times the file.
+    #[test]
+    fn small_files_of_large_messages() {
+        let mut bytes = vec![7 << 3 | 2];
+        prost::encoding::encode_varint(2_000_000, &mut bytes);
+        bytes.extend([1 << 3 | 2, 0].repeat(1_000_000));
+        let error = read(bytes, 1 << 27).unwrap_err();
+        let Error::MemoryBudget { needed, budget } = error else {
+            panic!("{error}")
+        };
+        assert!(needed > 1_000_000 * size_of::<NodeProto>() && budget == 1 << 27);
+    }
+}
