@@ -340,9 +340,9 @@ pub enum Error {
         what: String,
     },
     /// A model with operators that are not there.
-    #[error("{} unsupported operators: {}", list.len(), list.join(", "))]
+    #[error("unsupported operators: {}", list.join(", "))]
     UnsupportedOperators {
-        /// Each operator with the node that it stands in.
+        /// Each operator with the nodes that it stands in.
         list: Vec<String>,
     },
     /// A forced recipe or option cannot do what is asked.

@@ -177,7 +177,9 @@ fn model(bytes: Vec<u8>, source: &Source) -> Result<Graph> {
 /// Fails with all operators that are not there.
 fn check_operators(nodes: &[Flat]) -> Result<()> {
     let (oldest, newest) = OPERATOR_SETS;
-    let mut list = Vec::new();
+    // Each operator with its nodes, in the order of the file.
+    let mut missing: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut seen = HashMap::new();
     for Flat { node, opset } in nodes {
         let standard = is_standard(&node.domain);
         if !standard || !operators::is_known(&node.op_type) {
@@ -185,7 +187,12 @@ fn check_operators(nodes: &[Flat]) -> Result<()> {
                 true => String::new(),
                 false => format!("{}::", node.domain),
             };
-            list.push(format!("{domain}{} (node {:?})", node.op_type, label(node)));
+            let name = format!("{domain}{}", node.op_type);
+            let at = *seen.entry(name.clone()).or_insert(missing.len());
+            if at == missing.len() {
+                missing.push((name, Vec::new()));
+            }
+            missing[at].1.push(label(node));
             continue;
         }
         match opset {
@@ -204,9 +211,14 @@ fn check_operators(nodes: &[Flat]) -> Result<()> {
             Some(_) => {}
         }
     }
-    match list.is_empty() {
+    match missing.is_empty() {
         true => Ok(()),
-        false => Err(Error::UnsupportedOperators { list }),
+        false => Err(Error::UnsupportedOperators {
+            list: missing
+                .into_iter()
+                .map(|(name, nodes)| format!("{name} ({})", nodes.join(", ")))
+                .collect(),
+        }),
     }
 }
 

@@ -15,7 +15,9 @@ mod proto;
 mod reader;
 mod source;
 mod tensor;
+mod verify;
 mod wire;
 
 pub use import::{DEFAULT_MEMORY_LIMIT, ImportOptions, OPERATOR_SETS, import, import_bytes};
 pub use tensor::{read_tensor, write_tensor};
+pub use verify::{Tolerance, Verdict, compare, models, read_tensor_file, verify};
