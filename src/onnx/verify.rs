@@ -340,7 +340,7 @@ mod tests {
         let double = Tensor::from(arr1(&[1f64, 2.0]).into_dyn());
         let row = float.clone().reshape(&[1, 2]).unwrap();
         let integers = |last: i64| Tensor::from(arr1(&[i64::MAX, last]).into_dyn());
-        let check = |got, expected| compare(got, expected, Tolerance::default());
+        let check = |got: &Tensor, expected: &Tensor| compare(got, expected, Tolerance::default());
         assert_eq!(
             check(&float, &double).unwrap_err(),
             "elements are f32, expected f64"
