@@ -15,7 +15,7 @@ use super::weights::PreparedWeights;
 use crate::element::{Element, filled, standard};
 use crate::error::{Result, check_len, check_shape};
 use crate::geometry::TransposedGeometry;
-use crate::plan::{Explanation, Pass, PlanOptions};
+use crate::plan::{Explanation, Pass, PlanOptions, RecipeKind};
 
 /// A transposed convolution whose sizes are checked and whose recipe is chosen.
 #[derive(Clone, Debug)]
@@ -83,6 +83,29 @@ impl<T: Element> TransposedPlan<T> {
     /// A weight of another shape than the geometry's.
     pub fn prepare<D: Dimension>(&self, weight: &ArrayRef<T, D>) -> Result<PreparedWeights<T>> {
         self.twin.prepare(weight)
+    }
+
+    /// [`prepare`](Self::prepare) for one pass alone, as [`ConvPlan::prepare_for`].
+    ///
+    /// # Errors
+    /// Those of `prepare`.
+    pub fn prepare_for<D: Dimension>(
+        &self,
+        pass: Pass,
+        weight: &ArrayRef<T, D>,
+    ) -> Result<PreparedWeights<T>> {
+        self.twin.prepare_for(twin_pass(pass), weight)
+    }
+
+    /// Whether `prepared` is in the form that `pass` reads.
+    #[cfg(feature = "network")]
+    pub(crate) fn takes(&self, pass: Pass, prepared: &PreparedWeights<T>) -> bool {
+        self.twin.takes(twin_pass(pass), prepared)
+    }
+
+    /// The recipe of the forward pass.
+    pub fn recipe(&self) -> RecipeKind {
+        self.twin.recipe_of(twin_pass(Pass::Forward)).kind()
     }
 
     /// Y = fold(Wᵀ · X), then the epilogue.

@@ -163,7 +163,8 @@ mod tests {
     #[test]
     fn sizes_that_do_not_fit_are_errors() {
         let huge = buffer(usize::MAX / 8, 0, 1);
-        assert!(Placement::new(&[huge, huge]).is_err());
+        assert!(Placement::new(&[huge, huge]).unwrap().bytes().is_err());
+        assert!(Placement::new(&[huge; 9]).is_err());
         assert_eq!(Placement::new(&[]).unwrap().bytes(), Ok(0));
     }
 }

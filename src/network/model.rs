@@ -20,8 +20,11 @@ use super::tensor::{Tensor, View};
 use crate::error::{Error, Result, sum};
 use crate::plan::PlanOptions;
 
-/// Bytes that a network may need where the caller says nothing: 4 GiB.
-pub const DEFAULT_MEMORY_LIMIT: usize = 4 << 30;
+/// Bytes that a network may need where the caller says nothing: 4 GiB, or half the address space.
+pub const DEFAULT_MEMORY_LIMIT: usize = match usize::BITS {
+    64 => 1 << 32,
+    _ => isize::MAX as usize,
+};
 
 /// Sessions that a network keeps.
 const KEPT: usize = 8;

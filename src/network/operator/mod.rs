@@ -11,12 +11,14 @@
 //! sizes are numbers here: a network is planned for the shapes of its inputs, and arithmetic on shapes has been
 //! folded into constants by then.
 
+mod batch_norm;
 #[allow(
     dead_code,
     reason = "the families of operators use different parts of it"
 )]
 mod check;
 mod convolution;
+mod pad;
 mod shape;
 mod strided;
 #[cfg(test)]
@@ -30,7 +32,9 @@ use super::tensor::{DType, Tensor, View, ViewMut};
 use crate::error::Result;
 use crate::plan::PlanOptions;
 
-pub use convolution::Conv;
+pub use batch_norm::BatchNormalization;
+pub use convolution::{Conv, ConvTranspose};
+pub use pad::{Pad, PadMode};
 pub use shape::{Reshape, Transpose};
 
 /// What is known of a value before anything runs.

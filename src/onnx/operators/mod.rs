@@ -18,6 +18,7 @@ mod pool;
 mod reduce;
 mod resize;
 mod shape;
+mod window;
 
 pub(super) use constant::constant;
 

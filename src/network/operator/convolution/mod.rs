@@ -1,6 +1,14 @@
 //! Convolution and its relatives.
+//!
+//! ```text
+//! conv.rs, transposed.rs    sizes ──► a plan
+//! step.rs                   the plan as a step: weights prepared, epilogue, run
+//! ```
 
 mod conv;
-mod prepared;
+mod step;
+mod transposed;
+mod weights;
 
 pub use conv::Conv;
+pub use transposed::ConvTranspose;

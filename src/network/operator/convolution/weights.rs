@@ -1,0 +1,117 @@
+//! Weights in the form of a plan: constants prepared once for sessions of any sizes, others at every run.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use ndarray::{ArrayRef, ArrayView, IxDyn};
+
+use crate::conv::PreparedWeights;
+use crate::element::Element;
+use crate::error::Result;
+use crate::network::operator::Fact;
+use crate::network::operator::check::{read, wrong};
+use crate::network::tensor::{Scalar, Tensor, View};
+
+/// What prepares weights for itself.
+pub(super) trait Prepares<T: Element> {
+    /// `weight` in the form that the forward pass reads.
+    fn prepare(&self, weight: &ArrayRef<T, IxDyn>) -> Result<PreparedWeights<T>>;
+    /// Other weights in the same place.
+    fn update(&self, held: &mut PreparedWeights<T>, weight: &ArrayRef<T, IxDyn>) -> Result<()>;
+    /// Whether `prepared` is in that form.
+    fn takes(&self, prepared: &PreparedWeights<T>) -> bool;
+}
+
+/// Prepared weights, each with the constant that it was made from.
+///
+/// An operator and its copies for other layouts and with other epilogues share one of these.
+#[derive(Debug)]
+pub(super) struct Prepared<T>(Arc<Mutex<Vec<Entry<T>>>>);
+
+type Entry<T> = (Weak<Tensor>, Arc<PreparedWeights<T>>);
+
+impl<T> Clone for Prepared<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Default for Prepared<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T: Element + Scalar> Prepared<T> {
+    /// What was made of `weight` before and `plan` takes, or what it makes now.
+    fn get(
+        &self,
+        weight: &Arc<Tensor>,
+        plan: &impl Prepares<T>,
+    ) -> Result<Arc<PreparedWeights<T>>> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A weak reference keeps the address from being given away, not the tensor.
+        held.retain(|(from, _)| from.strong_count() > 0);
+        let found = held.iter().find(|(from, made)| {
+            std::ptr::eq(from.as_ptr(), Arc::as_ptr(weight)) && plan.takes(made)
+        });
+        if let Some((_, made)) = found {
+            return Ok(made.clone());
+        }
+        let array = weight
+            .array::<T>()
+            .ok_or_else(|| wrong("W", T::DTYPE.name(), weight.dtype().name()))?;
+        let made = Arc::new(plan.prepare(array)?);
+        held.push((Arc::downgrade(weight), made.clone()));
+        Ok(made)
+    }
+}
+
+/// The weights of a step.
+pub(super) enum Weights<T> {
+    Constant(Arc<PreparedWeights<T>>),
+    /// An input, prepared at every run in a place that each thread keeps.
+    Given {
+        shape: Vec<usize>,
+        places: Mutex<Vec<PreparedWeights<T>>>,
+    },
+}
+
+impl<T: Element + Scalar> Weights<T> {
+    pub fn new(weight: &Fact, prepared: &Prepared<T>, plan: &impl Prepares<T>) -> Result<Self> {
+        Ok(match &weight.value {
+            Some(value) => Self::Constant(prepared.get(value, plan)?),
+            None => Self::Given {
+                shape: weight.shape.clone(),
+                places: Mutex::new(Vec::new()),
+            },
+        })
+    }
+
+    /// Calls `run` with the weights, those in `given` where they are no constant.
+    pub fn with(
+        &self,
+        given: &[Option<View>],
+        plan: &impl Prepares<T>,
+        run: impl FnOnce(&PreparedWeights<T>) -> Result<()>,
+    ) -> Result<()> {
+        let (shape, places) = match self {
+            Self::Constant(weights) => return run(weights),
+            Self::Given { shape, places } => (shape, places),
+        };
+        let slice = read(given, 0)?;
+        let weight = ArrayView::from_shape(IxDyn(shape), slice)
+            .map_err(|_| wrong("W", format!("of shape {shape:?}"), slice.len().to_string()))?;
+        let places = || places.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = places().pop();
+        let prepared = match held {
+            Some(mut held) => {
+                plan.update(&mut held, &weight)?;
+                held
+            }
+            None => plan.prepare(&weight)?,
+        };
+        let done = run(&prepared);
+        places().push(prepared);
+        done
+    }
+}
