@@ -19,6 +19,7 @@ mod batch_norm;
 mod check;
 mod convolution;
 mod pad;
+mod quantize;
 mod shape;
 mod strided;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use crate::plan::PlanOptions;
 pub use batch_norm::BatchNormalization;
 pub use convolution::{Conv, ConvTranspose};
 pub use pad::{Pad, PadMode};
+pub use quantize::{DequantizeLinear, QuantizeLinear};
 pub use shape::{Reshape, Transpose};
 
 /// What is known of a value before anything runs.

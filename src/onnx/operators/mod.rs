@@ -15,6 +15,7 @@ mod conv;
 mod matrix;
 mod norm;
 mod pool;
+mod quantize;
 mod reduce;
 mod resize;
 mod shape;
@@ -26,12 +27,13 @@ pub(super) use constant::constant;
 pub(super) type Build = fn(&NodeReader) -> Result<Arc<dyn Operator>>;
 
 /// The names that each family knows.
-const TABLES: [&[(&str, Build)]; 8] = [
+const TABLES: [&[(&str, Build)]; 9] = [
     arith::TABLE,
     conv::TABLE,
     matrix::TABLE,
     norm::TABLE,
     pool::TABLE,
+    quantize::TABLE,
     reduce::TABLE,
     resize::TABLE,
     shape::TABLE,
