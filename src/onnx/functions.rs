@@ -203,3 +203,191 @@ fn attributes(
     }
     Ok(attributes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
+        NodeProto {
+            op_type: op.to_owned(),
+            input: inputs.iter().map(|&name| name.to_owned()).collect(),
+            output: outputs.iter().map(|&name| name.to_owned()).collect(),
+            ..NodeProto::default()
+        }
+    }
+
+    fn call(op: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
+        NodeProto {
+            domain: "own".to_owned(),
+            ..node(op, inputs, outputs)
+        }
+    }
+
+    fn function(
+        name: &str,
+        inputs: &[&str],
+        outputs: &[&str],
+        body: Vec<NodeProto>,
+    ) -> FunctionProto {
+        FunctionProto {
+            name: name.to_owned(),
+            domain: "own".to_owned(),
+            input: inputs.iter().map(|&name| name.to_owned()).collect(),
+            output: outputs.iter().map(|&name| name.to_owned()).collect(),
+            node: body,
+            opset_import: vec![OperatorSetProto {
+                domain: "ai.onnx".to_owned(),
+                version: 18,
+            }],
+            ..FunctionProto::default()
+        }
+    }
+
+    fn attribute(name: &str, value: i64, refers_to: &str) -> AttributeProto {
+        AttributeProto {
+            name: name.to_owned(),
+            i: Some(value),
+            ref_attr_name: refers_to.to_owned(),
+            ..AttributeProto::default()
+        }
+    }
+
+    fn flat(nodes: Vec<NodeProto>, functions: &[FunctionProto]) -> Result<Vec<Flat>> {
+        inline(nodes, Some(20), functions, &Source::new(None, 1 << 20))
+    }
+
+    /// `op(inputs) outputs` of each node.
+    fn listing(flat: &[Flat]) -> Vec<String> {
+        flat.iter()
+            .map(|Flat { node, opset }| {
+                let (inputs, outputs) = (node.input.join(","), node.output.join(","));
+                format!("{}({inputs}) {outputs} {}", node.op_type, opset.unwrap())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_call_becomes_the_body() {
+        let body = vec![
+            node("Relu", &["a"], &["t"]),
+            node("Clip", &["t", "", "b"], &["c"]),
+        ];
+        let functions = [function("F", &["a", "b"], &["c", "t"], body)];
+        let nodes = vec![
+            call("F", &["x", "m"], &["y"]),
+            call("F", &["y"], &["z", "u"]),
+            node("Exp", &["z"], &["t"]),
+        ];
+        assert_eq!(
+            listing(&flat(nodes, &functions).unwrap()),
+            [
+                "Relu(x) F#1/t 18",
+                "Clip(F#1/t,,m) y 18",
+                "Relu(y) u 18",
+                "Clip(u,,) z 18",
+                "Exp(z) t 20",
+            ]
+        );
+    }
+
+    #[test]
+    fn attributes_of_the_call_and_defaults() {
+        let inner = NodeProto {
+            attribute: vec![
+                attribute("axis", 0, "along"),
+                attribute("keepdims", 0, "keep"),
+                attribute("largest", 0, "absent"),
+                attribute("sorted", 1, ""),
+            ],
+            ..node("TopK", &["a"], &["b"])
+        };
+        let functions = [FunctionProto {
+            attribute: vec!["along".to_owned(), "absent".to_owned()],
+            attribute_proto: vec![attribute("keep", 7, "")],
+            ..function("F", &["a"], &["b"], vec![inner])
+        }];
+        let caller = NodeProto {
+            attribute: vec![attribute("along", 3, "")],
+            ..call("F", &["x"], &["y"])
+        };
+        let flat = flat(vec![caller], &functions).unwrap();
+        let found: Vec<_> = flat[0]
+            .node
+            .attribute
+            .iter()
+            .map(|attribute| (attribute.name.as_str(), attribute.i.unwrap()))
+            .collect();
+        assert_eq!(found, [("axis", 3), ("keepdims", 7), ("sorted", 1)]);
+    }
+
+    #[test]
+    fn functions_call_functions() {
+        let inner = function("G", &["a"], &["b"], vec![node("Exp", &["a"], &["b"])]);
+        let body = vec![call("G", &["a"], &["t"]), call("G", &["t"], &["b"])];
+        let outer = function("F", &["a"], &["b"], body);
+        let nodes = vec![NodeProto {
+            name: "n".to_owned(),
+            ..call("F", &["x"], &["y"])
+        }];
+        assert_eq!(
+            listing(&flat(nodes, &[outer, inner]).unwrap()),
+            ["Exp(x) n#1/t 18", "Exp(n#1/t) y 18"]
+        );
+    }
+
+    #[test]
+    fn calls_without_end_and_without_number() {
+        let endless = function("F", &["a"], &["b"], vec![call("F", &["a"], &["b"])]);
+        let error = flat(vec![call("F", &["x"], &["y"])], &[endless])
+            .err()
+            .unwrap();
+        assert!(
+            error.to_string().contains("nested deeper than 64"),
+            "{error}"
+        );
+
+        // Each function calls the next twice: 2^40 nodes.
+        let functions: Vec<_> = (0..40)
+            .map(|level| {
+                let next = format!("F{}", level + 1);
+                let body = vec![call(&next, &["a"], &["t"]), call(&next, &["t"], &["b"])];
+                function(&format!("F{level}"), &["a"], &["b"], body)
+            })
+            .collect();
+        let error = flat(vec![call("F0", &["x"], &["y"])], &functions)
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains("memory budget"), "{error}");
+    }
+
+    #[test]
+    fn wrong_calls() {
+        let one = || function("F", &["a"], &["b"], vec![node("Exp", &["a"], &["b"])]);
+        for (nodes, functions, expected) in [
+            (
+                vec![call("F", &["x", "x"], &["y"])],
+                vec![one()],
+                "2 inputs, it has 1",
+            ),
+            (
+                vec![call("F", &["x"], &["y", "z"])],
+                vec![one()],
+                "2 outputs, it has 1",
+            ),
+            (vec![], vec![one(), one()], "own::F is defined twice"),
+        ] {
+            let error = flat(nodes, &functions).err().unwrap().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        let inner = NodeProto {
+            attribute: vec![attribute("axis", 0, "nowhere")],
+            ..node("Exp", &["a"], &["b"])
+        };
+        let functions = [function("F", &["a"], &["b"], vec![inner])];
+        let error = flat(vec![call("F", &["x"], &["y"])], &functions)
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains("refers to nowhere"), "{error}");
+    }
+}
