@@ -30,7 +30,7 @@ use crate::plan::{Blocks, Pass, WinogradTiles};
 
 /// Terms that are summed before they join the rest. What these sums round, the last transform makes larger: shorter
 /// turns halve the error of sums of 256 terms at a cost that is lost in the noise; half as many cost 3 %.
-const TURN: usize = 8;
+const TURN: usize = 32;
 
 /// A pass by Winograd's algorithm.
 #[derive(Clone, Debug)]
