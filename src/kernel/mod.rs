@@ -15,7 +15,11 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(feature = "network")]
+pub(crate) mod functions;
 mod isa;
+#[cfg(feature = "network")]
+mod loops;
 mod moves;
 mod peak;
 mod portable;
@@ -26,6 +30,8 @@ mod slide_weight;
 mod winograd;
 
 pub use isa::{Avx2Fma, Avx512, Isa};
+#[cfg(feature = "network")]
+pub(crate) use loops::{Arithmetic, Function, Loop, compiled, map, map_in_place};
 pub(crate) use moves::{AS_THEY_ARE, Lie, MOST_LANES, copy_pixels, to_lanes};
 pub use peak::peak_gflops;
 pub(crate) use product::{Finish, Left, Map, Panels, Product, SUM, offsets};
