@@ -7,6 +7,21 @@ use crate::network::tensor::{DType, Scalar, Tensor, View, ViewMut};
 /// Most axes of a value. A file of some bytes can ask for a shape of any number of them.
 pub(super) const MAX_RANK: usize = 64;
 
+/// The floating-point types.
+pub(super) const FLOATS: &[DType] = &[DType::F32, DType::F64, DType::F16, DType::Bf16];
+
+/// The integer types.
+pub(super) const INTEGERS: &[DType] = &[
+    DType::I8,
+    DType::I16,
+    DType::I32,
+    DType::I64,
+    DType::U8,
+    DType::U16,
+    DType::U32,
+    DType::U64,
+];
+
 /// The error of an input.
 pub(super) fn wrong(
     operand: &'static str,
@@ -70,6 +85,19 @@ pub(super) fn has_type(fact: &Fact, operand: &'static str, types: &[DType]) -> R
         format!("of type {}", names.join(" or ")),
         fact.dtype.name(),
     ))
+}
+
+/// An error unless `fits` holds for the type of `fact`.
+pub(super) fn fits(
+    fact: &Fact,
+    operand: &'static str,
+    expected: &str,
+    fits: impl Fn(DType) -> bool,
+) -> Result<()> {
+    if fits(fact.dtype) {
+        return Ok(());
+    }
+    Err(wrong(operand, expected, fact.dtype.name()))
 }
 
 /// An error unless `fact` has at least `least` axes.
@@ -220,6 +248,17 @@ pub(super) fn read<'a, T: Scalar>(inputs: &[Option<View<'a>>], index: usize) -> 
     let view = inputs.get(index).copied().flatten();
     view.and_then(T::slice)
         .ok_or_else(|| mismatch::<T>(view.map(|view| view.dtype())))
+}
+
+/// The elements of input `index` of a step, unless they stand in the output already.
+pub(super) fn read_or_place<'a, T: Scalar>(
+    inputs: &[Option<View<'a>>],
+    index: usize,
+) -> Result<Option<&'a [T]>> {
+    match inputs.get(index) {
+        Some(Some(_)) => read(inputs, index).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// The elements of output `index` of a step.

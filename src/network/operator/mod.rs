@@ -18,6 +18,7 @@ mod batch_norm;
 )]
 mod check;
 mod convolution;
+mod elementwise;
 mod pad;
 mod quantize;
 mod shape;
@@ -35,6 +36,7 @@ use crate::plan::PlanOptions;
 
 pub use batch_norm::BatchNormalization;
 pub use convolution::{Conv, ConvTranspose};
+pub use elementwise::{Binary, Cast, Clip, Special, Unary, Variadic, Where};
 pub use pad::{Pad, PadMode};
 pub use quantize::{DequantizeLinear, QuantizeLinear};
 pub use shape::{Reshape, Transpose};

@@ -1,0 +1,35 @@
+//! Operators that work on each element by itself, with numpy's broadcasting where they have several inputs.
+
+mod aligned;
+mod binary;
+mod broadcast;
+mod cast;
+mod clip;
+mod convert;
+mod number;
+mod power;
+mod select;
+mod unary;
+mod variadic;
+
+pub use binary::Binary;
+pub use cast::{Cast, Special};
+pub use clip::Clip;
+pub use select::Where;
+pub use unary::Unary;
+pub use variadic::Variadic;
+
+use rayon::prelude::*;
+
+/// Elements from which a second piece is worth a thread: some 10 µs of work.
+pub(super) const PIECE: usize = 1 << 15;
+
+/// Calls `body(start, piece)` for pieces of `y`, on several threads where there are several pieces.
+pub(super) fn in_pieces<T: Send>(y: &mut [T], body: impl Fn(usize, &mut [T]) + Sync) {
+    if y.len() <= PIECE {
+        return body(0, y);
+    }
+    y.par_chunks_mut(PIECE)
+        .enumerate()
+        .for_each(|(index, piece)| body(index * PIECE, piece));
+}

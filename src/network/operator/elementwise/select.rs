@@ -1,0 +1,126 @@
+//! Where: one of two inputs, as a truth value says.
+//!
+//! ```text
+//! y = x where condition, else z      all three broadcast
+//! ```
+
+use std::sync::Arc;
+
+use super::aligned::channels_last;
+use super::broadcast::{Broadcast, broadcast_shape};
+use super::in_pieces;
+use crate::error::Result;
+use crate::network::operator::check::{at_most, has_type, read, required, write};
+use crate::network::operator::{Fact, Facts, Operator, Step};
+use crate::network::tensor::{DType, Scalar, View, ViewMut, with_type};
+use crate::plan::PlanOptions;
+
+/// Where: inputs condition, x and z of one type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Where;
+
+impl Where {
+    /// The operator.
+    pub fn new() -> Self {
+        Self
+    }
+}
+
+fn operands<'a>(inputs: &Facts<'a>) -> Result<[&'a Fact; 3]> {
+    Ok([
+        required(inputs, 0, "condition")?,
+        required(inputs, 1, "X")?,
+        required(inputs, 2, "Y")?,
+    ])
+}
+
+impl Operator for Where {
+    fn name(&self) -> &'static str {
+        "Where"
+    }
+
+    fn infer(&self, inputs: &Facts) -> Result<Vec<Fact>> {
+        at_most(inputs, 3)?;
+        let [condition, x, z] = operands(inputs)?;
+        has_type(condition, "condition", &[DType::Bool])?;
+        has_type(z, "Y", &[x.dtype])?;
+        let shape = broadcast_shape(&[&condition.shape, &x.shape, &z.shape])?;
+        Ok(vec![Fact::new(x.dtype, shape)])
+    }
+
+    fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {
+        let [condition, x, z] = operands(inputs)?;
+        let shapes = [&condition.shape[..], &x.shape, &z.shape];
+        let plan = Broadcast::new(&broadcast_shape(&shapes)?, shapes);
+        Ok(Box::new(WhereStep {
+            dtype: x.dtype,
+            plan,
+        }))
+    }
+
+    fn channels_last(&self, inputs: &Facts) -> Option<Arc<dyn Operator>> {
+        channels_last(Arc::new(*self), inputs)
+    }
+}
+
+struct WhereStep {
+    dtype: DType,
+    plan: Broadcast<3>,
+}
+
+impl WhereStep {
+    fn select<T: Scalar>(&self, inputs: &[Option<View>], outputs: &mut [ViewMut]) -> Result<()> {
+        let conditions = read::<bool>(inputs, 0)?;
+        let (xs, zs) = (read::<T>(inputs, 1)?, read::<T>(inputs, 2)?);
+        let steps = [0, 1, 2].map(|input| usize::from(self.plan.moves(input)));
+        in_pieces(write::<T>(outputs, 0)?, |start, y| {
+            self.plan.rows(start, y.len(), |[c, x, z], place| {
+                for (column, y) in y[place].iter_mut().enumerate() {
+                    let x = xs[x + steps[1] * column];
+                    let z = zs[z + steps[2] * column];
+                    *y = if conditions[c + steps[0] * column] {
+                        x
+                    } else {
+                        z
+                    };
+                }
+            });
+        });
+        Ok(())
+    }
+}
+
+impl Step for WhereStep {
+    fn run(
+        &self,
+        inputs: &[Option<View>],
+        outputs: &mut [ViewMut],
+        _scratch: &mut [f32],
+    ) -> Result<()> {
+        with_type!(self.dtype, T => self.select::<T>(inputs, outputs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::operator::testing::{fact, floats, infer, run};
+    use crate::network::tensor::Tensor;
+
+    #[test]
+    fn all_three_are_broadcast() {
+        let condition: Tensor = ndarray::arr2(&[[true], [false]]).into_dyn().into();
+        let inputs = [condition, floats(&[3], [1.0, 2.0, 3.0]), floats(&[], [9.0])];
+        let y = run(&Where, &inputs).unwrap();
+        assert_eq!(y, [floats(&[2, 3], [1.0, 2.0, 3.0, 9.0, 9.0, 9.0])]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let condition = Fact::new(DType::Bool, [2]);
+        assert!(infer(&Where, &[&condition, &fact(&[3]), &fact(&[])]).is_err());
+        assert!(infer(&Where, &[&fact(&[2]), &fact(&[2]), &fact(&[2])]).is_err());
+        assert!(infer(&Where, &[&condition, &fact(&[2]), &condition]).is_err());
+        assert!(infer(&Where, &[&condition, &fact(&[2])]).is_err());
+    }
+}
