@@ -1,9 +1,10 @@
-//! A graph whose sizes are known: what the passes rewrite before it is made ready to run.
+//! What planning works on: the nodes of a graph, the facts known of its values, and what the passes changed.
 //!
 //! ```text
-//! for each node in order:  facts = infer(facts of its inputs)
-//!                          all inputs constant and the result small?  run it now; its outputs are constants
-//!                          else keep it
+//! without sizes   facts of constants only: what depends on nothing else is computed once for all sessions
+//! infer           for each node in order:  facts = infer(facts of its inputs)
+//!                                          all inputs constant and the result small?  run it now
+//!                                          else keep it
 //! ```
 //!
 //! So arithmetic on shapes vanishes. Where an input whose elements decide shapes is not constant, the inputs of
@@ -42,6 +43,15 @@ pub(crate) struct Node {
     pub outputs: Vec<usize>,
 }
 
+/// Something that a pass did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The pass.
+    pub pass: &'static str,
+    /// The node, and what became of it.
+    pub what: String,
+}
+
 /// See the file head.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Draft {
@@ -50,6 +60,7 @@ pub(crate) struct Draft {
     /// The values that are given, in the order of the graph's inputs.
     pub inputs: Vec<usize>,
     pub outputs: Vec<usize>,
+    pub changes: Vec<Change>,
 }
 
 /// What planning ends with.
@@ -59,14 +70,19 @@ pub(crate) enum Inferred {
     Wanted(Vec<usize>),
 }
 
+/// How planning computes what is constant.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    pub plan: PlanOptions,
+    /// Most bytes of a value.
+    pub limit: usize,
+    /// Whether the passes may change how something is computed.
+    pub rewrite: bool,
+}
+
 impl Draft {
-    /// Infers `graph` for `inputs`, the facts of its inputs.
-    pub fn new(
-        graph: &Graph,
-        inputs: &[Fact],
-        options: &PlanOptions,
-        limit: usize,
-    ) -> Result<Inferred> {
+    /// The nodes of `graph`. An input with a default is a constant unless it is `given`.
+    pub fn new(graph: &Graph, given: impl Fn(usize) -> bool) -> Self {
         let mut draft = Self {
             values: (graph.names.iter().zip(&graph.constants))
                 .map(|(name, constant)| Value {
@@ -77,65 +93,115 @@ impl Draft {
             nodes: Vec::with_capacity(graph.nodes.len()),
             inputs: graph.inputs.iter().map(|input| input.value.0).collect(),
             outputs: graph.outputs.iter().map(|output| output.0).collect(),
+            changes: Vec::new(),
+        };
+        for (index, &value) in draft.inputs.iter().enumerate() {
+            if given(index) {
+                draft.values[value].fact = None;
+            }
+        }
+        for node in &graph.nodes {
+            let outputs = node.outputs.iter().enumerate();
+            let outputs = outputs
+                .map(|(index, output)| match output {
+                    Some(value) => value.0,
+                    None => draft.value(format!("{}:{index}", node.name)),
+                })
+                .collect();
+            draft.nodes.push(Node {
+                name: node.name.clone(),
+                operator: node.operator.clone(),
+                inputs: node
+                    .inputs
+                    .iter()
+                    .map(|input| input.map(|value| value.0))
+                    .collect(),
+                outputs,
+            });
+        }
+        draft
+    }
+
+    /// Computes what depends on constants alone.
+    pub fn fold(&mut self, bounds: &Bounds) -> Result<()> {
+        for node in std::mem::take(&mut self.nodes) {
+            let known =
+                |input: &Option<usize>| input.is_none_or(|value| self.values[value].fact.is_some());
+            if node.inputs.iter().all(known) {
+                self.infer_node(node, bounds)?;
+            } else {
+                self.nodes.push(node);
+            }
+        }
+        // What is known of values that remain to be computed was not meant to be.
+        for node in &self.nodes {
+            for &output in &node.outputs {
+                self.values[output].fact = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for `inputs`, the facts of the graph's inputs.
+    pub fn infer(&self, inputs: &[Fact], bounds: &Bounds) -> Result<Inferred> {
+        let mut draft = Self {
+            nodes: Vec::with_capacity(self.nodes.len()),
+            ..self.clone()
         };
         for (&value, fact) in draft.inputs.iter().zip(inputs) {
             draft.values[value].fact = Some(fact.clone());
         }
-        for node in &graph.nodes {
-            let node_inputs: Vec<Option<usize>> = node
-                .inputs
-                .iter()
-                .map(|input| input.map(|value| value.0))
-                .collect();
-            let in_node = |source| at_node(&node.name, node.operator.as_ref(), source);
-            if let Some(value) = draft.unknown(node.operator.as_ref(), &node_inputs) {
+        for node in &self.nodes {
+            if let Some(value) = draft.unknown(node) {
                 let wanted = draft.sources(value);
-                if wanted.is_empty() {
-                    return Err(in_node(Error::Operand {
-                        operand: "an input that decides shapes",
-                        expected: "known before the run".to_owned(),
-                        got: format!("{:?}, which is computed", draft.values[value].name),
-                    }));
+                if !wanted.is_empty() {
+                    return Ok(Inferred::Wanted(wanted));
                 }
-                return Ok(Inferred::Wanted(wanted));
-            }
-            let facts = draft.facts(&node_inputs).map_err(in_node)?;
-            let made = infer(node.operator.as_ref(), &facts, limit).map_err(in_node)?;
-            if made.len() < node.outputs.len() {
-                return Err(in_node(Error::Model {
-                    what: format!(
-                        "{} outputs are wanted, there are {}",
-                        node.outputs.len(),
-                        made.len()
-                    ),
+                return Err(node.fails(Error::Operand {
+                    operand: "an input that decides shapes",
+                    expected: "known before the run".to_owned(),
+                    got: format!("{:?}, which is computed", draft.values[value].name),
                 }));
             }
-            let made = fold(node.operator.as_ref(), &facts, made, options).map_err(in_node)?;
-            draft.keep(node, node_inputs, made);
+            draft.infer_node(node.clone(), bounds)?;
         }
         Ok(Inferred::Draft(draft))
     }
 
-    /// Writes down what a node makes, and the node unless all of that is constant.
-    fn keep(&mut self, node: &super::graph::Node, inputs: Vec<Option<usize>>, made: Vec<Fact>) {
+    /// Infers a node, computes it if it is constant, and keeps it otherwise.
+    fn infer_node(&mut self, mut node: Node, bounds: &Bounds) -> Result<()> {
+        let facts = self
+            .facts(&node.inputs)
+            .map_err(|error| node.fails(error))?;
+        let made = infer(node.operator.as_ref(), &facts, bounds.limit)
+            .and_then(|made| fold(node.operator.as_ref(), &facts, made, &bounds.plan))
+            .map_err(|error| node.fails(error))?;
+        if made.len() < node.outputs.len() {
+            return Err(node.fails(Error::Model {
+                what: format!(
+                    "{} outputs are wanted, there are {}",
+                    node.outputs.len(),
+                    made.len()
+                ),
+            }));
+        }
+        for index in node.outputs.len()..made.len() {
+            node.outputs
+                .push(self.value(format!("{}:{index}", node.name)));
+        }
         let constant = made.iter().all(|fact| fact.value.is_some());
-        let mut outputs = Vec::with_capacity(made.len());
-        for (index, fact) in made.into_iter().enumerate() {
-            let value = match node.outputs.get(index).copied().flatten() {
-                Some(value) => value.0,
-                None => self.value(format!("{}:{index}", node.name)),
-            };
+        for (&value, fact) in node.outputs.iter().zip(made) {
             self.values[value].fact = Some(fact);
-            outputs.push(value);
         }
-        if !constant {
-            self.nodes.push(Node {
-                name: node.name.clone(),
-                operator: node.operator.clone(),
-                inputs,
-                outputs,
+        if constant {
+            self.changes.push(Change {
+                pass: "fold",
+                what: format!("{} ({})", node.name, node.operator.name()),
             });
+        } else {
+            self.nodes.push(node);
         }
+        Ok(())
     }
 
     /// A new value.
@@ -172,10 +238,10 @@ impl Draft {
             .collect()
     }
 
-    /// An input that decides shapes and whose elements are unknown.
-    fn unknown(&self, operator: &dyn Operator, inputs: &[Option<usize>]) -> Option<usize> {
-        let deciding = operator.shape_inputs().iter();
-        let mut values = deciding.filter_map(|&index| inputs.get(index).copied().flatten());
+    /// An input of `node` that decides shapes and whose elements are unknown.
+    fn unknown(&self, node: &Node) -> Option<usize> {
+        let deciding = node.operator.shape_inputs().iter();
+        let mut values = deciding.filter_map(|&index| node.inputs.get(index).copied().flatten());
         values.find(|&value| {
             let fact = self.values[value].fact.as_ref();
             fact.is_some_and(|fact| fact.value.is_none())
@@ -203,12 +269,14 @@ impl Draft {
     }
 }
 
-/// `source` at a node.
-pub(crate) fn at_node(name: &str, operator: &dyn Operator, source: Error) -> Error {
-    Error::Node {
-        node: name.to_owned(),
-        operator: operator.name().to_owned(),
-        source: Box::new(source),
+impl Node {
+    /// `source` at this node.
+    pub fn fails(&self, source: Error) -> Error {
+        Error::Node {
+            node: self.name.clone(),
+            operator: self.operator.name().to_owned(),
+            source: Box::new(source),
+        }
     }
 }
 

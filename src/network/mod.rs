@@ -12,10 +12,12 @@ mod layout;
 mod memory;
 mod model;
 mod operator;
+mod passes;
 mod session;
 #[macro_use]
 mod tensor;
 
+pub use draft::Change;
 pub use graph::{Dim, Graph, Input, Node, ValueId};
 pub use model::{DEFAULT_MEMORY_LIMIT, Network, NetworkOptions};
 pub use operator::*;

@@ -12,9 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
 
-use super::draft::{Draft, Inferred, bytes};
+use super::draft::{Bounds, Draft, Inferred, bytes};
 use super::graph::{Dim, Graph, Input};
 use super::operator::Fact;
+use super::passes;
 use super::session::{Buffers, Session};
 use super::tensor::{Tensor, View};
 use crate::error::{Error, Result, sum};
@@ -37,6 +38,8 @@ pub struct NetworkOptions {
     /// Most bytes of constants, arenas, outputs and scratch of one run together, and of every single value;
     /// 4 GiB by default. Checked before anything of that size is allocated.
     pub memory_limit: usize,
+    /// Whether the graph is rewritten to run faster, as it is by default; results may differ in their last bits.
+    pub rewrite: bool,
 }
 
 impl Default for NetworkOptions {
@@ -44,6 +47,7 @@ impl Default for NetworkOptions {
         Self {
             plan: PlanOptions::default(),
             memory_limit: DEFAULT_MEMORY_LIMIT,
+            rewrite: true,
         }
     }
 }
@@ -65,6 +69,12 @@ impl NetworkOptions {
         self.memory_limit = bytes;
         self
     }
+
+    /// Sets whether the graph is rewritten to run faster.
+    pub fn rewrite(mut self, rewrite: bool) -> Self {
+        self.rewrite = rewrite;
+        self
+    }
 }
 
 /// What a session is planned for.
@@ -82,7 +92,9 @@ struct Planned {
 /// A graph that runs on inputs of any sizes that it takes. Several threads may run it at once.
 pub struct Network {
     graph: Graph,
-    options: NetworkOptions,
+    bounds: Bounds,
+    /// The graph without its sizes, all defaults in place.
+    common: Draft,
     /// The inputs whose elements decide shapes, as far as planning has met them.
     by_value: Vec<AtomicBool>,
     /// The last one used first.
@@ -127,8 +139,14 @@ impl Network {
                 budget: options.memory_limit,
             });
         }
-        let mut options = options;
-        options.plan.memory_budget = options.plan.memory_budget.min(options.memory_limit);
+        let mut plan = options.plan;
+        plan.memory_budget = plan.memory_budget.min(options.memory_limit);
+        let bounds = Bounds {
+            plan,
+            limit: options.memory_limit,
+            rewrite: options.rewrite,
+        };
+        let common = Self::common(&graph, |_| false, &bounds)?;
         Ok(Self {
             by_value: graph
                 .inputs
@@ -136,9 +154,19 @@ impl Network {
                 .map(|_| AtomicBool::new(false))
                 .collect(),
             graph,
-            options,
+            bounds,
+            common,
             sessions: Mutex::new(Vec::new()),
         })
+    }
+
+    /// What all sessions share where the inputs for which `given` is true replace their defaults.
+    fn common(graph: &Graph, given: impl Fn(usize) -> bool, bounds: &Bounds) -> Result<Draft> {
+        let required = |input: usize| graph.constant_of(graph.inputs[input].value).is_none();
+        let mut draft = Draft::new(graph, |input| required(input) || given(input));
+        draft.fold(bounds)?;
+        passes::without_sizes(&mut draft, bounds)?;
+        Ok(draft)
     }
 
     /// The graph.
@@ -253,15 +281,15 @@ impl Network {
                 }
             }
             let facts = self.facts(given);
-            let limit = self.options.memory_limit;
-            match Draft::new(&self.graph, &facts, &self.options.plan, limit)? {
+            match self.infer(given, &facts)? {
                 Inferred::Wanted(inputs) => {
                     for input in inputs {
                         self.by_value[input].store(true, Relaxed);
                     }
                 }
-                Inferred::Draft(draft) => {
-                    let session = Session::new(draft, &self.options.plan, limit)?;
+                Inferred::Draft(mut draft) => {
+                    passes::with_sizes(&mut draft, &self.bounds)?;
+                    let session = Session::new(draft, &self.bounds)?;
                     let inputs = facts.into_iter().zip(given);
                     let key = Key {
                         inputs: inputs.map(|(fact, tensor)| tensor.map(|_| fact)).collect(),
@@ -278,6 +306,16 @@ impl Network {
                 }
             }
         }
+    }
+
+    fn infer(&self, given: &Given<'_>, facts: &[Fact]) -> Result<Inferred> {
+        let constant = |index: usize| self.graph.constant_of(self.graph.inputs[index].value);
+        let replaced = |index: usize| given[index].is_some() && constant(index).is_some();
+        if (0..given.len()).any(replaced) {
+            let draft = Self::common(&self.graph, replaced, &self.bounds)?;
+            return draft.infer(facts, &self.bounds);
+        }
+        self.common.infer(facts, &self.bounds)
     }
 
     /// What is known of the inputs.

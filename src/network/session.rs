@@ -10,13 +10,12 @@
 
 use smallvec::SmallVec;
 
-use super::draft::{Draft, at_node, bytes};
+use super::draft::{Bounds, Change, Draft, bytes};
 use super::layout::{Place, Stores};
 use super::operator::Step;
 use super::tensor::{DType, Tensor, View, ViewMut};
 use crate::element::filled;
 use crate::error::{Error, Result, check_len, sum};
-use crate::plan::PlanOptions;
 
 /// Inputs or outputs of a step that need no allocation to be listed.
 const LISTED: usize = 32;
@@ -90,14 +89,14 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    /// Makes `draft` ready to run with at most `limit` bytes.
-    pub(crate) fn new(draft: Draft, options: &PlanOptions, limit: usize) -> Result<Self> {
+    /// Makes `draft`, which is inferred, ready to run.
+    pub(crate) fn new(draft: Draft, bounds: &Bounds) -> Result<Self> {
         let mut steps = Vec::with_capacity(draft.nodes.len());
         let mut activation_bytes = 0usize;
         for node in &draft.nodes {
             let facts = draft.facts(&node.inputs)?;
-            let step = node.operator.step(&facts, options);
-            steps.push(step.map_err(|source| at_node(&node.name, node.operator.as_ref(), source))?);
+            let step = node.operator.step(&facts, &bounds.plan);
+            steps.push(step.map_err(|source| node.fails(source))?);
             for &value in &node.outputs {
                 activation_bytes = activation_bytes.saturating_add(bytes(draft.fact(value)?)?);
             }
@@ -119,10 +118,10 @@ impl Session {
             activation_bytes,
         };
         let needed = session.needed()?;
-        if needed > limit {
+        if needed > bounds.limit {
             return Err(Error::MemoryBudget {
                 needed,
-                budget: limit,
+                budget: bounds.limit,
             });
         }
         Ok(session)
@@ -159,6 +158,11 @@ impl Session {
     /// Bytes of all that the steps write, if nothing shared a place.
     pub fn activation_bytes(&self) -> usize {
         self.activation_bytes
+    }
+
+    /// What was done to the graph before it was made ready, in the order of the passes.
+    pub fn changes(&self) -> &[Change] {
+        &self.draft.changes
     }
 
     /// Buffers for one thread.
@@ -253,10 +257,8 @@ impl Session {
             buffers.threads = threads;
         }
         for planned in &self.planned {
-            planned.run(inputs, buffers).map_err(|source| {
-                let node = &self.draft.nodes[planned.node];
-                at_node(&node.name, node.operator.as_ref(), source)
-            })?;
+            let done = planned.run(inputs, buffers);
+            done.map_err(|source| self.draft.nodes[planned.node].fails(source))?;
         }
         for (place, output) in &self.copies {
             copy(place, *output + self.arenas.len(), inputs, buffers)?;

@@ -2,12 +2,9 @@
 
 use gemmconv::network::{Conv, DType, Dim, Graph, Network, NetworkOptions, Tensor};
 use gemmconv::{ConvOptions, Error, conv2d};
-use ndarray::{Array, Array4, ArrayD, IxDyn};
+use ndarray::{Array4, ArrayD, IxDyn};
 
-fn random(shape: &[usize], seed: u64) -> ArrayD<f32> {
-    let mut random = fastrand::Rng::with_seed(seed);
-    Array::from_shape_simple_fn(IxDyn(shape), || random.f32() - 0.5)
-}
+use super::{close, random};
 
 fn four(array: &ArrayD<f32>) -> Array4<f32> {
     array.clone().into_dimensionality().unwrap()
@@ -51,7 +48,7 @@ fn branches() -> (Graph, [ArrayD<f32>; 4]) {
     (graph, weights)
 }
 
-fn expected(x: &ArrayD<f32>, weights: &[ArrayD<f32>; 4]) -> [Array4<f32>; 3] {
+fn expected(x: &ArrayD<f32>, weights: &[ArrayD<f32>; 4]) -> [ArrayD<f32>; 3] {
     let conv = |x: &Array4<f32>, index: usize, pad: usize| {
         conv2d(
             x,
@@ -63,18 +60,7 @@ fn expected(x: &ArrayD<f32>, weights: &[ArrayD<f32>; 4]) -> [Array4<f32>; 3] {
     };
     let a = conv(&four(x), 0, 1);
     let c = conv(&conv(&a, 1, 1), 2, 0);
-    [c, conv(&a, 3, 1), a]
-}
-
-fn close(got: &Tensor, expected: &Array4<f32>) {
-    let got = got.array::<f32>().unwrap();
-    assert_eq!(got.shape(), expected.shape());
-    let largest = expected
-        .iter()
-        .fold(1.0f32, |most, value| most.max(value.abs()));
-    for (got, expected) in got.iter().zip(expected) {
-        assert!((got - expected).abs() <= 1e-5 * largest, "{got} {expected}");
-    }
+    [c, conv(&a, 3, 1), a].map(Array4::into_dyn)
 }
 
 #[test]

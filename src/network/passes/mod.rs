@@ -1,0 +1,49 @@
+//! What is done to a graph before it is made ready to run, a file each.
+//!
+//! ```text
+//! without sizes, once      unused          nodes that nothing reads are dropped
+//!                          batch_norm      into the convolution before it
+//! with sizes, a session    copies          nodes that only copy are left out
+//!                          pad             into the convolution after it
+//!                          epilogue        sums and activations into the convolution before them
+//!                          channels_last   once for the whole graph
+//!                          transposes      two into one, and none where nothing moves
+//! ```
+//!
+//! Each change is written down in [`Draft::changes`].
+
+mod batch_norm;
+mod channels_last;
+mod copies;
+mod edit;
+mod epilogue;
+mod pad;
+mod transposes;
+mod unused;
+
+use super::draft::{Bounds, Draft};
+use crate::error::Result;
+
+/// The passes that need no sizes.
+pub(super) fn without_sizes(draft: &mut Draft, bounds: &Bounds) -> Result<()> {
+    unused::run(draft);
+    if bounds.rewrite {
+        batch_norm::run(draft)?;
+    }
+    Ok(())
+}
+
+/// The passes over a draft that is inferred.
+pub(super) fn with_sizes(draft: &mut Draft, bounds: &Bounds) -> Result<()> {
+    unused::run(draft);
+    if bounds.rewrite {
+        copies::run(draft)?;
+        pad::run(draft)?;
+        epilogue::run(draft)?;
+        channels_last::run(draft, bounds)?;
+        transposes::run(draft)?;
+        copies::run(draft)?;
+        unused::run(draft);
+    }
+    Ok(())
+}

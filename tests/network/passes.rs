@@ -1,0 +1,212 @@
+//! What the passes make of a graph computes the same, and they do what they are for.
+
+use gemmconv::network::{
+    BatchNormalization, Conv, ConvTranspose, DType, Graph, Network, NetworkOptions, Operator, Pad,
+    PadMode, Reshape, Tensor, Transpose, ValueId,
+};
+use gemmconv::{ConvOptions, TransposedOptions};
+use ndarray::{Array1, ArrayD, IxDyn};
+
+use super::{close, random};
+
+/// A graph under construction: constants get numbers of their own.
+struct Builder {
+    graph: Graph,
+    constants: u64,
+}
+
+impl Builder {
+    fn new() -> (Self, ValueId) {
+        let mut graph = Graph::new();
+        let x = graph.input("x", DType::F32, None);
+        let constants = 0;
+        (Self { graph, constants }, x)
+    }
+
+    fn constant(&mut self, tensor: Tensor) -> ValueId {
+        self.constants += 1;
+        let name = format!("constant {}", self.constants);
+        self.graph.constant(name, tensor)
+    }
+
+    fn random(&mut self, shape: &[usize]) -> ValueId {
+        let tensor = random(shape, self.constants).into();
+        self.constant(tensor)
+    }
+
+    fn integers(&mut self, values: &[i64]) -> ValueId {
+        self.constant(Array1::from(values.to_vec()).into_dyn().into())
+    }
+
+    fn conv(&mut self, name: &str, x: ValueId, [o, c, k]: [usize; 3]) -> ValueId {
+        let weight = self.random(&[o, c, k, k]);
+        let conv = Conv::new(ConvOptions::new().padding(k / 2));
+        self.graph.node(name, conv, &[x, weight])
+    }
+
+    fn batch_norm(&mut self, name: &str, x: ValueId, channels: usize) -> ValueId {
+        let positive = random(&[channels], 77).mapv(|value| value + 1.0);
+        let inputs = [
+            x,
+            self.random(&[channels]),
+            self.random(&[channels]),
+            self.random(&[channels]),
+            self.constant(positive.into()),
+        ];
+        self.graph
+            .node(name, BatchNormalization::new(1e-3), &inputs)
+    }
+
+    fn node(&mut self, name: &str, operator: impl Operator, inputs: &[ValueId]) -> ValueId {
+        self.graph.node(name, operator, inputs)
+    }
+}
+
+/// Runs `graph` as it is and rewritten; the changes that were made.
+fn same(mut builder: Builder, outputs: &[ValueId], shape: &[usize]) -> Vec<String> {
+    outputs
+        .iter()
+        .for_each(|&output| builder.graph.output(output));
+    let x = [("x", Tensor::from(random(shape, 99)))];
+    let plain = NetworkOptions::new().rewrite(false);
+    let plain = Network::with_options(builder.graph.clone(), plain).unwrap();
+    let network = Network::new(builder.graph).unwrap();
+    let expected = plain.run(&x).unwrap();
+    // Twice: buffers are used again.
+    for _ in 0..2 {
+        for ((_, got), (_, expected)) in network.run(&x).unwrap().iter().zip(&expected) {
+            close(got, expected.array().unwrap());
+        }
+    }
+    let session = network.session(&x).unwrap();
+    let changes = session.changes().iter();
+    changes
+        .map(|change| format!("{}: {}", change.pass, change.what))
+        .collect()
+}
+
+#[test]
+fn batch_norm_goes_into_convolutions() {
+    let (mut b, x) = Builder::new();
+    let first = b.conv("first", x, [6, 3, 3]);
+    let normal = b.batch_norm("normal", first, 6);
+    let weight = b.random(&[6, 2, 2, 2]);
+    let bias = b.random(&[4]);
+    let up = ConvTranspose::new(TransposedOptions::new().stride(2).groups(2));
+    let up = b.node("up", up, &[normal, weight, bias]);
+    let second = b.batch_norm("second", up, 4);
+    // Read twice: it must stay.
+    let third = b.conv("third", second, [5, 4, 1]);
+    let stays = b.batch_norm("stays", third, 5);
+    let changes = same(b, &[stays, third, second], &[2, 3, 6, 5]);
+    assert!(changes.contains(&"batch_norm: normal (BatchNormalization) into first".to_owned()));
+    assert!(changes.contains(&"batch_norm: second (BatchNormalization) into up".to_owned()));
+    assert!(!changes.iter().any(|change| change.contains("stays")));
+    // Both sides of the last are wanted with the channels first.
+    assert!(
+        changes.contains(&"channels_last: 3 nodes".to_owned()),
+        "{changes:?}"
+    );
+}
+
+#[test]
+fn pads_go_into_convolutions() {
+    for (mode, joins) in [
+        (PadMode::Constant, true),
+        (PadMode::Reflect, false),
+        (PadMode::Edge, false),
+        (PadMode::Wrap, false),
+    ] {
+        for own in [0, 1] {
+            let (mut b, x) = Builder::new();
+            let pads = b.integers(&[0, 0, 1, 2, 0, 0, 3, 0]);
+            let padded = b.node("pad", Pad::new(mode), &[x, pads]);
+            let weight = b.random(&[4, 3, 3, 3]);
+            let conv = Conv::new(ConvOptions::new().padding(own));
+            let y = b.node("conv", conv, &[padded, weight]);
+            let changes = same(b, &[y], &[2, 3, 6, 7]);
+            let joined = changes.contains(&"pad: pad into conv".to_owned());
+            assert_eq!(joined, joins || own == 0, "{mode:?} {own} {changes:?}");
+        }
+    }
+    // A number other than zero, channels that are padded, elements taken away.
+    for (pads, value, joins) in [
+        ([0, 0, 1, 1, 0, 0, 1, 1], 2.0f32, true),
+        ([0, 1, 1, 1, 0, 0, 1, 1], 0.0, false),
+        ([0, 0, -1, 1, 0, 0, 1, 1], 0.0, false),
+    ] {
+        let (mut b, x) = Builder::new();
+        let inputs = [
+            x,
+            b.integers(&pads),
+            b.constant(ArrayD::from_elem(IxDyn(&[]), value).into()),
+        ];
+        let padded = b.node("pad", Pad::new(PadMode::Constant), &inputs);
+        let channels = 3 + usize::try_from(pads[1]).unwrap();
+        let weight = b.random(&[4, channels, 3, 3]);
+        let y = b.node("conv", Conv::new(ConvOptions::new()), &[padded, weight]);
+        let changes = same(b, &[y], &[1, 3, 6, 7]);
+        assert_eq!(
+            changes.contains(&"pad: pad into conv".to_owned()),
+            joins,
+            "{pads:?}"
+        );
+    }
+}
+
+#[test]
+fn nothing_is_turned_where_the_model_turns_itself() {
+    let (mut b, x) = Builder::new();
+    let first = b.node("to first", Transpose::new([0, 3, 1, 2]), &[x]);
+    let y = b.conv("conv", first, [8, 3, 3]);
+    let z = b.conv("conv 2", y, [8, 8, 1]);
+    let last = b.node("to last", Transpose::new([0, 2, 3, 1]), &[z]);
+    let changes = same(b, &[last], &[2, 6, 7, 3]);
+    let merged = changes
+        .iter()
+        .filter(|change| change.starts_with("transposes"))
+        .count();
+    assert_eq!(merged, 2, "{changes:?}");
+    let copies = changes
+        .iter()
+        .filter(|change| change.starts_with("copies"))
+        .count();
+    assert_eq!(copies, 2, "{changes:?}");
+}
+
+#[test]
+fn copies_are_left_out_and_outputs_keep_their_names() {
+    let (mut b, x) = Builder::new();
+    let same_x = b.node("same x", Reshape::identity(), &[x]);
+    let y = b.conv("conv", same_x, [4, 3, 3]);
+    let one = b.node("one", Reshape::identity(), &[y]);
+    let two = b.node("two", Reshape::identity(), &[one]);
+    let three = b.node("three", Reshape::flatten(1), &[two]);
+    let changes = same(b, &[two, same_x, three], &[2, 3, 4, 4]);
+    let copies = changes
+        .iter()
+        .filter(|change| change.starts_with("copies"))
+        .count();
+    assert_eq!(copies, 2, "{changes:?}");
+}
+
+#[test]
+fn values_in_both_layouts_and_what_nothing_reads() {
+    let (mut b, x) = Builder::new();
+    let y = b.conv("y", x, [4, 3, 3]);
+    let never = b.conv("never", y, [4, 4, 3]);
+    let flat = b.node("flat", Reshape::flatten(1), &[y]);
+    let z = b.conv("z", y, [3, 4, 1]);
+    let _ = never;
+    let changes = same(b, &[flat, z, y], &[3, 3, 5, 4]);
+    assert!(changes.contains(&"unused: never (Conv)".to_owned()));
+    // One axis, three axes.
+    let (mut b, x) = Builder::new();
+    let weight = b.random(&[4, 2, 3]);
+    let y = b.node("y", Conv::new(ConvOptions::new()), &[x, weight]);
+    same(b, &[y], &[2, 2, 9]);
+    let (mut b, x) = Builder::new();
+    let weight = b.random(&[4, 2, 3, 2, 1]);
+    let y = b.node("y", Conv::new(ConvOptions::new()), &[x, weight]);
+    same(b, &[y], &[2, 2, 4, 5, 3]);
+}
