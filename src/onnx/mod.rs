@@ -8,6 +8,7 @@
 //!
 //! What a file claims is checked against the file before anything is allocated for it.
 
+mod builder;
 mod functions;
 mod import;
 mod operators;

@@ -414,7 +414,8 @@ mod tests {
             change(&mut proto);
             message(tensor(&proto, &no_files()))
         };
-        let cases: [(&str, &dyn Fn(&mut TensorProto)); 14] = [
+        type Change<'a> = &'a dyn Fn(&mut TensorProto);
+        let cases: [(&str, Change); 14] = [
             ("0 elements, shape [2, 2] needs 4", &|_| ()),
             (
                 "raw_data holds 15 bytes, shape [2, 2] of f32 needs 16",
