@@ -27,6 +27,10 @@ pub trait Scalar:
     fn slice<'a>(view: View<'a>) -> Option<&'a [Self]>;
     /// The elements of `view` where it has this type.
     fn slice_mut<'a, 'b>(view: &'a mut ViewMut<'b>) -> Option<&'a mut [Self]>;
+    /// A view of `slice`.
+    fn view(slice: &[Self]) -> View<'_>;
+    /// A view of `slice`.
+    fn view_mut(slice: &mut [Self]) -> ViewMut<'_>;
 }
 
 macro_rules! scalars {
@@ -204,6 +208,12 @@ macro_rules! scalars {
                 }
                 fn slice_mut<'a, 'b>(view: &'a mut ViewMut<'b>) -> Option<&'a mut [Self]> {
                     match view { ViewMut::$variant(slice) => Some(slice), _ => None }
+                }
+                fn view(slice: &[Self]) -> View<'_> {
+                    View::$variant(slice)
+                }
+                fn view_mut(slice: &mut [Self]) -> ViewMut<'_> {
+                    ViewMut::$variant(slice)
                 }
             }
 

@@ -39,7 +39,7 @@ pub use convolution::{Conv, ConvTranspose};
 pub use elementwise::{Binary, Cast, Clip, Special, Unary, Variadic, Where};
 pub use pad::{Pad, PadMode};
 pub use quantize::{DequantizeLinear, QuantizeLinear};
-pub use shape::{Reshape, Transpose};
+pub use shape::*;
 
 /// What is known of a value before anything runs.
 #[derive(Clone, Debug, PartialEq)]

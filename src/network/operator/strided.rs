@@ -11,7 +11,7 @@
 use rayon::prelude::*;
 
 use crate::error::{Error, Result, product};
-use crate::kernel::{Isa, Lie, MOST_LANES, to_lanes};
+use crate::kernel::{AS_THEY_ARE, Isa, Lie, MOST_LANES, copy_pixels, to_lanes};
 use crate::network::tensor::{Scalar, View, ViewMut, with_type};
 
 /// Elements of a piece of work; less is not worth waking a thread.
@@ -19,6 +19,9 @@ pub(super) const GRAIN: usize = 1 << 15;
 
 /// Positions of a plane that is transposed which are moved before the next lines: their targets stay in L1.
 const NEAR: usize = 128;
+
+/// Numbers from which on the C library's `memcpy` is worth its call.
+const LONG: usize = 256;
 
 /// An axis of the target: how many elements, and how far apart they lie in the source and in the target.
 #[derive(Clone, Copy, Debug)]
@@ -113,13 +116,13 @@ impl Strided {
     pub(super) fn run(&self, source: View, target: &mut ViewMut) -> Result<()> {
         if let (View::F32(source), ViewMut::F32(target)) = (source, &mut *target) {
             return self.copy(source, target, &|plane, source, target| {
-                self.transpose(plane, source, target);
+                self.by_vectors(plane, source, target);
             });
         }
         with_type!(target.dtype(), T => {
             let target = T::slice_mut(target).unwrap_or_default();
             match T::slice(source) {
-                Some(source) => self.copy(source, target, &transpose_plain),
+                Some(source) => self.copy(source, target, &plainly),
                 None => Err(Error::Operand {
                     operand: "the source of a copy",
                     expected: T::DTYPE.name().to_owned(),
@@ -129,7 +132,7 @@ impl Strided {
         })
     }
 
-    fn copy<T, F>(&self, source: &[T], target: &mut [T], transpose: &F) -> Result<()>
+    fn copy<T, F>(&self, source: &[T], target: &mut [T], move_plane: &F) -> Result<()>
     where
         T: Scalar,
         F: Fn(Plane, &[T], &mut [T]) + Sync,
@@ -141,16 +144,22 @@ impl Strided {
         }
         if target.len() < 2 * GRAIN || rayon::current_num_threads() == 1 {
             let count = self.axes[0].length;
-            self.part(0, count, self.first, source, target, transpose);
+            self.part(0, count, self.first, source, target, move_plane);
         } else {
-            self.divide(0, self.first, source, target, transpose);
+            self.divide(0, self.first, source, target, move_plane);
         }
         Ok(())
     }
 
     /// Axes `axis..` of the target, cut into pieces along the outermost that allow it.
-    fn divide<T, F>(&self, axis: usize, first: isize, source: &[T], target: &mut [T], transpose: &F)
-    where
+    fn divide<T, F>(
+        &self,
+        axis: usize,
+        first: isize,
+        source: &[T],
+        target: &mut [T],
+        move_plane: &F,
+    ) where
         T: Scalar,
         F: Fn(Plane, &[T], &mut [T]) + Sync,
     {
@@ -160,7 +169,7 @@ impl Strided {
             let parts = target.par_chunks_mut(pitch).enumerate();
             parts.for_each(|(index, part)| {
                 let first = first + index as isize * stride;
-                self.divide(axis + 1, first, source, part, transpose);
+                self.divide(axis + 1, first, source, part, move_plane);
             });
             return;
         }
@@ -169,7 +178,7 @@ impl Strided {
         let parts = target.par_chunks_mut(step * pitch).enumerate();
         parts.for_each(|(index, part)| {
             let first = first + (index * step) as isize * stride;
-            self.part(axis, part.len() / pitch, first, source, part, transpose);
+            self.part(axis, part.len() / pitch, first, source, part, move_plane);
         });
     }
 
@@ -181,7 +190,7 @@ impl Strided {
         first: isize,
         source: &[T],
         target: &mut [T],
-        transpose: &F,
+        move_plane: &F,
     ) where
         T: Scalar,
         F: Fn(Plane, &[T], &mut [T]),
@@ -196,32 +205,32 @@ impl Strided {
         if axis + 1 == self.axes.len() {
             plane.rows = Axis { length: 1, ..lead };
             plane.columns.length = count;
-            return plane.copy(source, target, transpose);
+            return move_plane(plane, source, target);
         }
         if axis == self.dense {
             plane.rows.length = count;
-            return self.walk(axis + 1, plane, source, target, transpose);
+            return self.walk(axis + 1, plane, source, target, move_plane);
         }
         if axis > self.dense {
             plane.rows = Axis { length: 1, ..lead };
         }
         for index in 0..count {
             let plane = plane.moved(lead, index);
-            self.walk(axis + 1, plane, source, target, transpose);
+            self.walk(axis + 1, plane, source, target, move_plane);
         }
     }
 
     /// All planes along the axes `axis..`.
-    fn walk<T, F>(&self, axis: usize, plane: Plane, source: &[T], target: &mut [T], transpose: &F)
+    fn walk<T, F>(&self, axis: usize, plane: Plane, source: &[T], target: &mut [T], move_plane: &F)
     where
         T: Scalar,
         F: Fn(Plane, &[T], &mut [T]),
     {
         if axis + 1 == self.axes.len() {
-            return plane.copy(source, target, transpose);
+            return move_plane(plane, source, target);
         }
         if axis == self.dense {
-            return self.walk(axis + 1, plane, source, target, transpose);
+            return self.walk(axis + 1, plane, source, target, move_plane);
         }
         let along = self.axes[axis];
         for index in 0..along.length {
@@ -230,8 +239,27 @@ impl Strided {
                 plane.moved(along, index),
                 source,
                 target,
-                transpose,
+                move_plane,
             );
+        }
+    }
+
+    /// A plane of f32.
+    fn by_vectors(&self, plane: Plane, source: &[f32], target: &mut [f32]) {
+        let Plane { rows, columns, .. } = plane;
+        if plane.turns() {
+            return self.transpose(plane, source, target);
+        }
+        match usize::try_from(rows.stride) {
+            Ok(stride) if columns.stride == 1 && columns.length < LONG => copy_pixels(
+                Isa::selected(),
+                &source[plane.first as usize..],
+                stride,
+                &mut target[plane.at..],
+                rows.pitch,
+                [rows.length, columns.length],
+            ),
+            _ => plane.copy(source, target),
         }
     }
 
@@ -240,7 +268,7 @@ impl Strided {
         let Plane { rows, columns, .. } = plane;
         let isa = self.isas.iter().find(|isa| isa.lanes() <= columns.length);
         let (Some(&isa), Ok(stride)) = (isa, usize::try_from(columns.stride)) else {
-            return transpose_plain(plane, source, target);
+            return plane.transpose(source, target);
         };
         let (lanes, first) = (isa.lanes(), plane.first as usize);
         let mut lines = [0; MOST_LANES];
@@ -258,7 +286,7 @@ impl Strided {
                     source,
                     Lie::Lines(&lines[..lanes]),
                     count,
-                    &[crate::kernel::AS_THEY_ARE],
+                    &[AS_THEY_ARE],
                     &mut target[plane.at + row * rows.pitch + begin..],
                     rows.pitch,
                 );
@@ -288,15 +316,14 @@ impl Plane {
         }
     }
 
-    fn copy<T, F>(self, source: &[T], target: &mut [T], transpose: &F)
-    where
-        T: Scalar,
-        F: Fn(Self, &[T], &mut [T]),
-    {
+    /// Whether the rows are dense in the source, and the columns are not.
+    fn turns(&self) -> bool {
+        self.rows.stride == 1 && self.columns.stride.unsigned_abs() > 1 && self.rows.length > 1
+    }
+
+    /// Row by row.
+    fn copy<T: Copy>(self, source: &[T], target: &mut [T]) {
         let Self { rows, columns, .. } = self;
-        if rows.stride == 1 && columns.stride.unsigned_abs() > 1 && rows.length > 1 {
-            return transpose(self, source, target);
-        }
         for row in 0..rows.length {
             let Self { first, at, .. } = self.moved(rows, row);
             let target = &mut target[at..at + columns.length];
@@ -311,22 +338,31 @@ impl Plane {
             }
         }
     }
-}
 
-/// A plane whose rows are dense in the source, element by element, in blocks that stay in L1.
-fn transpose_plain<T: Copy>(plane: Plane, source: &[T], target: &mut [T]) {
-    const BLOCK: usize = 16;
-    let Plane { rows, columns, .. } = plane;
-    for row in (0..rows.length).step_by(BLOCK) {
-        for column in (0..columns.length).step_by(BLOCK) {
-            let count = BLOCK.min(columns.length - column);
-            for row in row..rows.length.min(row + BLOCK) {
-                let Plane { first, at, .. } = plane.moved(rows, row).moved(columns, column);
-                for (index, slot) in target[at..at + count].iter_mut().enumerate() {
-                    *slot = source[(first + index as isize * columns.stride) as usize];
+    /// Element by element, in blocks that stay in L1.
+    fn transpose<T: Copy>(self, source: &[T], target: &mut [T]) {
+        const BLOCK: usize = 16;
+        let Self { rows, columns, .. } = self;
+        for row in (0..rows.length).step_by(BLOCK) {
+            for column in (0..columns.length).step_by(BLOCK) {
+                let count = BLOCK.min(columns.length - column);
+                for row in row..rows.length.min(row + BLOCK) {
+                    let Self { first, at, .. } = self.moved(rows, row).moved(columns, column);
+                    for (index, slot) in target[at..at + count].iter_mut().enumerate() {
+                        *slot = source[(first + index as isize * columns.stride) as usize];
+                    }
                 }
             }
         }
+    }
+}
+
+/// A plane of any type.
+fn plainly<T: Copy>(plane: Plane, source: &[T], target: &mut [T]) {
+    if plane.turns() {
+        plane.transpose(source, target);
+    } else {
+        plane.copy(source, target);
     }
 }
 
