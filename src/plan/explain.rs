@@ -50,7 +50,8 @@ impl Decision {
             + geometry.output_len() as u128;
         Explanation {
             pass,
-            why: why(geometry, pass, &recipe, &self.reasons[pass as usize]),
+            why: why(geometry, pass, &recipe, &self.reasons[pass as usize])
+                + &in_shares(pass, self.shares),
             refused: self.refused[pass as usize],
             engine: recipe.kind().uses_engine().then_some(engine),
             product: match pass {
@@ -131,6 +132,14 @@ fn why(geometry: &ConvGeometry, pass: Pass, recipe: &Recipe, reason: &str) -> St
         }
     };
     format!("{reason}: {how}")
+}
+
+/// How the batch is cut for the gradient of the weights.
+fn in_shares(pass: Pass, shares: usize) -> String {
+    match (pass, shares) {
+        (Pass::BackwardWeight, 2..) => format!("; {shares} shares of the batch, summed apart"),
+        _ => String::new(),
+    }
 }
 
 /// The algorithm by its usual name and its rounding, measured on layers of many channels (docs/benchmarks.md).

@@ -13,7 +13,7 @@
 use ndarray::{ArrayView3, ArrayViewMut3, Axis, s};
 
 use super::pack::{Place, Source, Strides};
-use super::{aligned, batch_mut};
+use super::{FAR, aligned, batch_mut};
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{Finish, Left, MOST_LANES, Map, Panels, Product, SUM, Slide, offsets};
@@ -329,6 +329,7 @@ impl Sweep {
                     columns,
                     bias: finale.bias,
                     bounds,
+                    far: self.source.image_len() > FAR,
                 };
                 // The first row of the tile that belongs to the phase.
                 let above = (phase.first[1] + down - first % down) % down;

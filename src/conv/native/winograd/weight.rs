@@ -17,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 
 use ndarray::{ArrayViewMut2, ArrayViewMut3, Axis};
 
-use super::super::aligned;
+use super::super::{WeightGradient, aligned};
 use super::{Part, Winograd};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, Layout};
@@ -85,13 +85,11 @@ impl WinogradWeight {
     /// dw ← dY · xᵀ over the windows, db ← the sums of dY. Lengths have been checked.
     pub(in crate::conv) fn run(
         &self,
-        x: &[f32],
-        dy: &[f32],
-        dw: &mut [f32],
-        db: Option<&mut [f32]>,
+        gradient: WeightGradient<'_>,
         lanes: &Lanes<'_, f32>,
         threads: usize,
     ) -> Result<()> {
+        let WeightGradient { x, dy, dw, db } = gradient;
         let (groups, outputs) = (self.forward.groups, self.forward.results);
         if dy.is_empty() {
             dw.fill(0.0);
