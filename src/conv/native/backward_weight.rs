@@ -331,6 +331,7 @@ impl Correlation {
                         b: panel,
                         columns,
                         first: 0,
+                        far: false,
                     };
                     let finish = Finish {
                         accumulate,
@@ -370,6 +371,7 @@ impl Correlation {
             b: panel,
             columns,
             first: 0,
+            far: false,
         };
         if let Ok(out) = ArrayViewMut2::from_shape((1, columns), &mut db[first..first + columns]) {
             let finish = Finish {

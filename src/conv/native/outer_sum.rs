@@ -160,6 +160,7 @@ impl OuterSum {
                         columns,
                         turn: SUM,
                         first: 0,
+                        far: false,
                     };
                     let finish = Finish {
                         accumulate,
@@ -299,6 +300,7 @@ impl OuterSum {
                             columns: db.len(),
                             turn: SUM,
                             first: 0,
+                            far: false,
                         };
                         let finish = Finish {
                             accumulate,

@@ -24,6 +24,10 @@ use crate::unfold::planes;
 /// Lines of one task of a depthwise pass: neighbours read the same rows.
 const SLIDE_ROWS: usize = 16;
 
+/// Columns of a product that is over before memory has brought the next rows, unless they are asked for. With 64 columns
+/// and 256 terms that is half of its time where they come from beyond all caches.
+const NARROW: usize = 96;
+
 /// What happens to every element last.
 #[derive(Clone, Copy)]
 pub(in crate::conv) struct Finale<'a> {
@@ -429,6 +433,9 @@ impl Sweep {
                 columns,
                 turn: SUM,
                 first: column,
+                far: !self.blocks.packed
+                    && columns <= NARROW
+                    && self.batch * self.source.image_len() > 8 * FAR,
             };
             if self.phases.len() == 1 {
                 self.whole(&product, tile.view_mut(), part);

@@ -242,6 +242,7 @@ impl Winograd {
                     columns: width,
                     turn: TURN,
                     first: 0,
+                    far: false,
                 };
                 let m = &mut m[f * m_step..][..tiles * width];
                 if let Ok(m) = ndarray::ArrayViewMut2::from_shape((tiles, width), m) {

@@ -259,6 +259,7 @@ impl WinogradWeight {
                 columns,
                 turn: TURN,
                 first: 0,
+                far: false,
             };
             let shape = (share.channels.len(), columns);
             let m = &mut room.m[f * m_step..][..shape.0 * shape.1];
