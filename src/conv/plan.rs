@@ -63,8 +63,8 @@ struct Native {
 /// The native ways to a result or to the gradient of the input.
 #[derive(Debug)]
 enum DataPass {
-    Sweep(Sweep),
-    Winograd(Winograd),
+    Sweep(Box<Sweep>),
+    Winograd(Box<Winograd>),
 }
 
 impl DataPass {
@@ -72,9 +72,13 @@ impl DataPass {
     fn new(geometry: &ConvGeometry, pass: Pass, recipe: &Recipe) -> Result<Option<Self>> {
         Ok(match (recipe, recipe.blocks()) {
             (Recipe::Winograd(tiles), _) => {
-                Some(Self::Winograd(Winograd::new(geometry, pass, tiles)?))
+                let winograd = Winograd::new(geometry, pass, tiles)?;
+                Some(Self::Winograd(Box::new(winograd)))
             }
-            (_, Some(blocks)) => Some(Self::Sweep(Sweep::new(geometry, pass, blocks)?)),
+            (_, Some(blocks)) => {
+                let sweep = Sweep::new(geometry, pass, blocks)?;
+                Some(Self::Sweep(Box::new(sweep)))
+            }
             _ => None,
         })
     }

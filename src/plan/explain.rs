@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Decision, Pass, Patches, Recipe, RecipeKind};
+use super::{Decision, Pass, Patches, Recipe, RecipeKind, WinogradTiles};
 use crate::geometry::{ConvGeometry, Layout};
 
 /// What a plan will do in one pass: printable, and readable by programs.
@@ -111,22 +111,20 @@ fn why(geometry: &ConvGeometry, pass: Pass, recipe: &Recipe, reason: &str) -> St
             )
         }
         Recipe::Winograd(tiles) => {
-            let [down, across] = tiles.tiles;
             format!(
-                "{}; blocks of {} × {down} × {across} tiles, {}",
+                "{}; blocks of {}, {}",
                 winograd(tiles.results, pass),
-                tiles.images,
+                block(tiles),
                 tiles.isa
             )
         }
         Recipe::WinogradWeight(parts) => {
             let (tiles, outputs) = (&parts.tiles, parts.outputs);
-            let [down, across] = tiles.tiles;
             format!(
-                "{}; parts of {outputs} outputs × {} channels, summed over blocks of {} × {down} × {across} tiles, {}",
+                "{}; parts of {outputs} outputs × {} channels, summed over blocks of {}, {}",
                 winograd(tiles.results, pass),
                 tiles.sources,
-                tiles.images,
+                block(tiles),
                 tiles.isa
             )
         }
@@ -140,6 +138,16 @@ fn in_shares(pass: Pass, shares: usize) -> String {
         (Pass::BackwardWeight, 2..) => format!("; {shares} shares of the batch, summed apart"),
         _ => String::new(),
     }
+}
+
+/// The tiles of a block.
+fn block(tiles: &WinogradTiles) -> String {
+    let ([down, across], [rows, columns]) = (tiles.tiles, tiles.phases);
+    let phases = match tiles.dilation {
+        [1, 1] => String::new(),
+        _ => format!(" in each of {rows} × {columns} phases"),
+    };
+    format!("{} × {down} × {across} tiles{phases}", tiles.images)
 }
 
 /// The algorithm by its usual name and its rounding, measured on layers of many channels (docs/benchmarks.md).
