@@ -28,6 +28,9 @@ const SLIDE_ROWS: usize = 16;
 /// and 256 terms that is half of its time where they come from beyond all caches.
 const NARROW: usize = 96;
 
+/// Numbers of the weights of a phase that do not stay in the second-level cache from line to line: half of 2 MiB.
+const MANY: usize = (1 << 20) / size_of::<f32>();
+
 /// What happens to every element last.
 #[derive(Clone, Copy)]
 pub(in crate::conv) struct Finale<'a> {
@@ -440,7 +443,7 @@ impl Sweep {
             if self.phases.len() == 1 {
                 self.whole(&product, tile.view_mut(), part);
             } else {
-                self.lines(&product, phase, place, &mut tile, part);
+                self.panels_of_lines(&product, phase, place, &mut tile, part);
             }
         }
     }
@@ -468,6 +471,39 @@ impl Sweep {
                 map: part.map,
             };
             product.run(self.blocks.isa, tile.reversed_axes(), &finish);
+        }
+    }
+
+    /// The positions of one phase, line by line; all lines meet one panel before the next where the weights are many,
+    /// so that it is read once from beyond the second-level cache.
+    fn panels_of_lines(
+        &self,
+        product: &Product<'_>,
+        phase: &Phase,
+        place: &Place,
+        tile: &mut ArrayViewMut3<'_, f32>,
+        part: Part<'_>,
+    ) {
+        let end = product.first + tile.len_of(Axis(1));
+        if product.left != Left::Scalars || product.b.len() < MANY {
+            return self.lines(product, phase, place, tile, part);
+        }
+        let panels = Panels::new(self.blocks.isa, product.left, product.columns);
+        let wanted = panels
+            .each()
+            .filter(|(first, _)| (product.first..end).contains(first));
+        for (first, width) in wanted {
+            let some = first - product.first..(first + width).min(end) - product.first;
+            let part = Part {
+                bias: part.bias.map(|bias| &bias[some.clone()]),
+                residual: part
+                    .residual
+                    .map(|residual| residual.slice_move(s![.., some.clone(), ..])),
+                map: part.map,
+            };
+            let mut tile = tile.slice_mut(s![.., some, ..]);
+            let product = Product { first, ..*product };
+            self.lines(&product, phase, place, &mut tile, part);
         }
     }
 
