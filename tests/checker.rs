@@ -359,7 +359,8 @@ fn every_recipe_agrees_with_the_loops() {
     ]);
 }
 
-/// Random 3 × 3 layers of stride 1: tiles cut by every edge, channels around every vector, all contents of the padding.
+/// Random 3 × 3 layers of stride 1: tiles cut by every edge, channels around every vector, all contents of the padding,
+/// phases of dilated kernels with several tiles, one, and none.
 #[test]
 fn tiles_of_winograd() {
     let pools = pools();
@@ -372,10 +373,16 @@ fn tiles_of_winograd() {
         let spatial = [random.usize(1..=14), random.usize(1..=22)];
         let mut channels = || groups * [1, 2, 3, 5, 15, 16, 17, 33][random.usize(0..8)];
         let (inputs, outputs) = (channels(), channels());
+        let dilated = random.bool();
+        let dilation = [0, 1].map(|_| if dilated { random.usize(1..=5) } else { 1 });
         let mut pad = || (random.usize(0..=4), random.usize(0..=4));
-        let pads = [pad(), pad()];
+        let pads = [pad(), pad()].map(|(before, after)| {
+            let wider = if dilated { random.usize(0..=3) } else { 0 };
+            (before + wider, after + wider)
+        });
         let options = ConvOptions::new()
             .padding(pads)
+            .dilation(dilation)
             .padding_mode(MODES[random.usize(0..MODES.len())])
             .groups(groups)
             .layout(layout)
@@ -384,7 +391,12 @@ fn tiles_of_winograd() {
             input: layout.shape(random.usize(0..5), inputs, &spatial),
             weight: vec![outputs, inputs / groups, 3, 3],
             options,
-            scratch_limit: [ENOUGH, 1 << 17, 4 << 20][random.usize(0..3)],
+            // The windows of dilated kernels are large: the lowest limit is too low for some.
+            scratch_limit: if dilated {
+                [ENOUGH - 1, 1 << 19, 4 << 20][random.usize(0..3)]
+            } else {
+                [ENOUGH, 1 << 17, 4 << 20][random.usize(0..3)]
+            },
             seed: random.u64(..),
         };
         if let Ok(geometry) = ConvGeometry::new(&case.input, &case.weight, &case.options) {

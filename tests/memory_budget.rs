@@ -64,23 +64,26 @@ fn counted_and_held<T: Element>(geometry: &ConvGeometry, options: &PlanOptions) 
 
 #[test]
 fn forms_and_tables_are_counted() {
-    // Input, weight, stride, groups.
-    let layers: [(&[usize], &[usize], usize, usize); 7] = [
-        (&[1, 64, 28, 28], &[64, 64, 3, 3], 1, 1),
-        (&[2, 512, 7, 7], &[1, 512, 3, 3], 1, 1),
-        (&[1, 3, 56, 56], &[5, 3, 7, 7], 4, 1),
-        (&[1, 300, 30, 30], &[1000, 300, 1, 1], 1, 1),
-        (&[3, 256, 14, 14], &[256, 1, 5, 5], 2, 256),
-        (&[1, 96, 20, 20], &[128, 3, 3, 3], 1, 32),
-        (&[2, 16, 9, 10, 11], &[17, 16, 3, 3, 3], 3, 1),
+    // Input, weight, stride, dilation, groups.
+    let layers: [(&[usize], &[usize], [usize; 3]); 8] = [
+        (&[1, 64, 28, 28], &[64, 64, 3, 3], [1, 1, 1]),
+        (&[2, 512, 7, 7], &[1, 512, 3, 3], [1, 1, 1]),
+        (&[1, 3, 56, 56], &[5, 3, 7, 7], [4, 1, 1]),
+        (&[1, 300, 30, 30], &[1000, 300, 1, 1], [1, 1, 1]),
+        (&[3, 256, 14, 14], &[256, 1, 5, 5], [2, 1, 256]),
+        (&[1, 96, 20, 20], &[128, 3, 3, 3], [1, 1, 32]),
+        (&[2, 16, 9, 10, 11], &[17, 16, 3, 3, 3], [3, 1, 1]),
+        (&[1, 2, 16, 2000], &[3, 2, 3, 3], [1, 7, 1]),
     ];
     let mut checks = 0;
-    for (layout, &(input, weight, stride, groups)) in [Layout::ChannelsFirst, Layout::ChannelsLast]
-        .into_iter()
-        .flat_map(|layout| layers.iter().map(move |layer| (layout, layer)))
+    for (layout, &(input, weight, [stride, dilation, groups])) in
+        [Layout::ChannelsFirst, Layout::ChannelsLast]
+            .into_iter()
+            .flat_map(|layout| layers.iter().map(move |layer| (layout, layer)))
     {
         let options = ConvOptions::new()
             .stride(stride)
+            .dilation(dilation)
             .groups(groups)
             .layout(layout);
         let input = layout.shape(input[0], input[1], &input[2..]);
@@ -106,5 +109,5 @@ fn forms_and_tables_are_counted() {
         let bytes = counted_and_held::<f64>(&geometry, &PlanOptions::new());
         check("f64".to_owned(), bytes);
     }
-    assert!(checks >= 14 * 4, "{checks} checks");
+    assert!(checks >= 16 * 4, "{checks} checks");
 }

@@ -298,7 +298,7 @@ impl Report {
 /// Every layer, recipe and engine, on the pool in force.
 fn measure_all(report: &mut Report) {
     let same = ConvOptions::new().padding(1);
-    let layers: [(&str, &[usize], usize, ConvOptions); 7] = [
+    let layers: [(&str, &[usize], usize, ConvOptions); 8] = [
         ("3×3", &[2, 16, 24, 24], 3, same.clone()),
         ("3×3, small images", &[9, 16, 5, 5], 3, same.clone()),
         ("1×1", &[2, 16, 9, 9], 1, ConvOptions::new()),
@@ -309,6 +309,12 @@ fn measure_all(report: &mut Report) {
             same.clone().groups(4).stride(2),
         ),
         ("flip", &[1, 4, 9, 9], 3, same.clone().flip_kernel(true)),
+        (
+            "3×3, dilation",
+            &[2, 16, 14, 15],
+            3,
+            same.clone().dilation(2),
+        ),
         ("rank 1", &[2, 8, 200], 3, same.clone().dilation(2)),
         ("rank 3", &[1, 4, 6, 7, 8], 3, same),
     ];
@@ -363,8 +369,8 @@ fn passes_with_scratch_allocate_nothing() {
     assert!(report.failures.is_empty(), "{}", report.failures.join("\n"));
     assert!(report.packed > 0, "no product was ever packed");
     // Loops, engines and the plan's choice: every layer in both types; direct: in f32; grouped: one layer in f32;
-    // pointwise: the one of one tap; both kinds of Winograd's tiles: three layers.
-    let plans = 3 * 7 * 2 + 7 + 1 + 1 + 2 * 3;
+    // pointwise: the one of one tap; both kinds of Winograd's tiles: four layers.
+    let plans = 3 * 8 * 2 + 8 + 1 + 1 + 2 * 4;
     assert_eq!(
         report.measured,
         2 * 2 * plans * EngineKind::available().len() * 3

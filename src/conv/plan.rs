@@ -5,7 +5,9 @@ use std::sync::Arc;
 use ndarray::{Array, ArrayRef, Dimension, IxDyn};
 
 use super::epilogue::{Epilogue, epilogue_over};
-use super::native::{Correlation, Finale, OuterSum, Sweep, Winograd, WinogradWeight};
+use super::native::{
+    Correlation, Finale, OuterSum, Sweep, WeightGradient, Winograd, WinogradWeight,
+};
 use super::reference;
 use super::unfold_gemm::Job;
 use super::weights::{Form, PreparedWeights};
@@ -18,8 +20,8 @@ use crate::plan::{Decision, Explanation, Pass, PlanOptions, Recipe, RecipeKind};
 
 /// A convolution whose sizes are checked and whose recipe is chosen: immutable, shared freely by threads.
 ///
-/// Results are bitwise the same for every number of threads: each element is summed by one task, in an order that
-/// the geometry, the options and the instruction set give. With BLAS that holds as far as BLAS itself keeps it for
+/// Results are bitwise the same for every number of threads: each element is summed in an order that the
+/// geometry, the options and the instruction set give. With BLAS that holds as far as BLAS itself keeps it for
 /// one thread.
 ///
 /// ```
@@ -61,8 +63,8 @@ struct Native {
 /// The native ways to a result or to the gradient of the input.
 #[derive(Debug)]
 enum DataPass {
-    Sweep(Sweep),
-    Winograd(Winograd),
+    Sweep(Box<Sweep>),
+    Winograd(Box<Winograd>),
 }
 
 impl DataPass {
@@ -70,9 +72,13 @@ impl DataPass {
     fn new(geometry: &ConvGeometry, pass: Pass, recipe: &Recipe) -> Result<Option<Self>> {
         Ok(match (recipe, recipe.blocks()) {
             (Recipe::Winograd(tiles), _) => {
-                Some(Self::Winograd(Winograd::new(geometry, pass, tiles)?))
+                let winograd = Winograd::new(geometry, pass, tiles)?;
+                Some(Self::Winograd(Box::new(winograd)))
             }
-            (_, Some(blocks)) => Some(Self::Sweep(Sweep::new(geometry, pass, blocks)?)),
+            (_, Some(blocks)) => {
+                let sweep = Sweep::new(geometry, pass, blocks)?;
+                Some(Self::Sweep(Box::new(sweep)))
+            }
             _ => None,
         })
     }
@@ -110,6 +116,19 @@ enum WeightPass {
 }
 
 impl WeightPass {
+    fn run(
+        &self,
+        gradient: WeightGradient<'_>,
+        lanes: &Lanes<'_, f32>,
+        threads: usize,
+    ) -> Result<()> {
+        match self {
+            Self::Correlation(sum) => sum.run(gradient, lanes, threads),
+            Self::OuterSum(sum) => sum.run(gradient, lanes, threads),
+            Self::Winograd(sum) => sum.run(gradient, lanes, threads),
+        }
+    }
+
     /// The tables of `recipe`, if it is native.
     fn new(geometry: &ConvGeometry, recipe: &Recipe) -> Result<Option<Self>> {
         Ok(match (recipe, recipe.blocks()) {
@@ -468,13 +487,19 @@ impl<T: Element> ConvPlan<T> {
     ) -> Option<Result<()>> {
         let pass = self.native.backward_weight.as_ref()?;
         let run = || {
-            let (_, lanes) = self.lanes(Pass::BackwardWeight, singles_mut(scratch)?)?;
-            let (x, dy, dw) = (singles(x)?, singles(d_output)?, singles_mut(d_weight)?);
-            let db = d_bias.map(singles_mut).transpose()?;
-            match pass {
-                WeightPass::Correlation(sum) => sum.run(x, dy, dw, db, &lanes, self.threads()),
-                WeightPass::OuterSum(sum) => sum.run(x, dy, dw, db, &lanes, self.threads()),
-                WeightPass::Winograd(sum) => sum.run(x, dy, dw, db, &lanes, self.threads()),
+            let (slots, lanes) = self.lanes(Pass::BackwardWeight, singles_mut(scratch)?)?;
+            let gradient = WeightGradient {
+                x: singles(x)?,
+                dy: singles(d_output)?,
+                dw: singles_mut(d_weight)?,
+                db: d_bias.map(singles_mut).transpose()?,
+            };
+            let [batch, outputs, _] = self.output_planes();
+            match self.decision.shares() {
+                1 => pass.run(gradient, &lanes, self.threads()),
+                shares => gradient.in_shares([batch, shares], outputs, slots, &|share| {
+                    pass.run(share, &lanes, 1)
+                }),
             }
         };
         Some(run())

@@ -83,6 +83,8 @@ pub(crate) struct Product<'a> {
     pub(crate) turn: usize,
     /// The first column wanted, a multiple of [`Panels::width`]; `out` has as many as are wanted.
     pub(crate) first: usize,
+    /// Whether rows follow each other in A, which comes from memory: those of the next tile are asked for meanwhile.
+    pub(crate) far: bool,
 }
 
 /// A function of one number, applied last. NaN stays NaN.
@@ -212,6 +214,7 @@ struct Job<'a> {
     /// The columns of B that are wanted.
     first: usize,
     columns: usize,
+    far: bool,
     out: *mut f32,
     /// Distances between rows and between columns of `out`.
     strides: [isize; 2],
@@ -283,6 +286,7 @@ impl Product<'_> {
             panels,
             first: self.first,
             columns,
+            far: self.far,
             strides: [out.strides()[0], out.strides()[1]],
             out: out.as_mut_ptr(),
             residual: finish
@@ -388,6 +392,12 @@ impl Job<'_> {
                                 rows: self.rows.as_ptr().add(row + top),
                                 terms,
                                 b,
+                                next: if self.far && panel == self.first {
+                                    let next = self.rows[row + top + height - 1] as usize;
+                                    (self.a.wrapping_add(next + count + term), height)
+                                } else {
+                                    (b, 0)
+                                },
                                 turn,
                                 sums: sums.as_mut_ptr().cast(),
                                 exit: if straight {
@@ -572,6 +582,8 @@ struct Tile<'a> {
     rows: *const u32,
     terms: &'a [u32],
     b: *const f32,
+    /// What is asked for, and how far it moves from term to term.
+    next: (*const f32, usize),
     /// Most terms that are summed before they join `sums`, which has room for the tile.
     turn: usize,
     sums: *mut f32,
@@ -740,6 +752,7 @@ impl<const ROWS: usize, const VECTORS: usize> Apart for Numbers<'_, ROWS, VECTOR
             let mut acc = [[s.zero(); VECTORS]; ROWS];
             let rows: [usize; ROWS] = std::array::from_fn(|i| *tile.rows.add(i) as usize);
             let mut b = tile.b;
+            let (mut next, on) = tile.next;
             let sums = |i: usize, j: usize| tile.sums.add((i * VECTORS + j) * S::LANES);
             let mut rest = tile.terms;
             loop {
@@ -750,6 +763,8 @@ impl<const ROWS: usize, const VECTORS: usize> Apart for Numbers<'_, ROWS, VECTOR
                     for j in 0..VECTORS {
                         s.prefetch(b.wrapping_add(AHEAD + j * S::LANES));
                     }
+                    s.prefetch_far(next);
+                    next = next.wrapping_add(on);
                     for i in 0..ROWS {
                         s.step(a, rows[i], &v, &mut acc[i]);
                     }
@@ -877,6 +892,7 @@ mod tests {
             columns: case.columns,
             turn: SUM,
             first: 0,
+            far: false,
         };
         let expected = |i: usize, j: usize| {
             let lane = match case.left {
@@ -990,6 +1006,7 @@ mod tests {
                 columns: 200,
                 turn: SUM,
                 first: 0,
+                far: false,
             };
             let mut whole = Array2::zeros((2, 200));
             product.run(isa, whole.view_mut(), &Finish::NONE);

@@ -17,7 +17,7 @@
 use super::Isa;
 use super::portable::Portable;
 use super::simd::Simd;
-use super::slide::SlideAxis;
+use super::slide::{SlideAxis, ask_for};
 
 /// Rows whose pixels under a tile stay in L1 from one vector of channels to the next.
 const ROWS: usize = 16;
@@ -35,6 +35,8 @@ pub(crate) struct SlideWeight<'a> {
     pub(crate) columns: SlideAxis,
     /// Rows and columns of the result.
     pub(crate) results: [usize; 2],
+    /// Whether the images come from beyond the second-level cache, where asking ahead pays.
+    pub(crate) far: bool,
 }
 
 impl SlideWeight<'_> {
@@ -176,6 +178,24 @@ impl SlideWeight<'_> {
                 if place.tap == 0 {
                     for (i, &d) in d.iter().enumerate() {
                         sums[i % 2] = s.add(sums[i % 2], d);
+                    }
+                }
+                // Of the same rows under the next tile, that of the next rows or of the next image after the last.
+                if self.far && place.tap == 0 {
+                    let part = [place.channel / S::LANES, self.channels / S::LANES];
+                    let beside = place.column + TILE < self.results[1];
+                    let (row, column) = if beside {
+                        (row, place.column + TILE)
+                    } else {
+                        (row + place.rows[1] - place.rows[0], 0)
+                    };
+                    let dy = (row * self.results[1] + column) * self.pitch;
+                    let dy = self.dy.as_ptr().wrapping_add(dy);
+                    ask_for(s, dy, self.pitch, part, TILE);
+                    for next in 0..STRIDE {
+                        let pixel = (row * STRIDE + next) * self.columns.source + column * STRIDE;
+                        let pixels = self.x.as_ptr().wrapping_add(pixel * self.pitch);
+                        ask_for(s, pixels, self.pitch, part, TILE * STRIDE);
                     }
                 }
                 for (r, acc) in acc.iter_mut().enumerate() {

@@ -18,8 +18,8 @@ use std::str::FromStr;
 ///   those that meet in one result: where pixels of 10¹⁵ stand beside pixels of 10⁻¹⁵, results made of the small ones
 ///   alone are lost. Pixels above 10³⁷ and gradients above 5·10³⁶ may overflow.
 /// - What is not finite. An infinite or NaN pixel or gradient makes all results of the tiles that read it NaN, up to 5
-///   pixels away, and an infinite or NaN weight all results of its channel. In the gradient of the weights it makes all
-///   nine taps of its channel NaN.
+///   pixels away (times the dilation), and an infinite or NaN weight all results of its channel. In the gradient of the
+///   weights it makes all nine taps of its channel NaN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Accuracy {
     /// Sums of products of one pixel and one weight: never Winograd's algorithm.

@@ -246,7 +246,7 @@ fn winograd_seconds(tiles: &WinogradTiles, geometry: &ConvGeometry, pass: Pass) 
     };
     let (sources, columns) = (tiles.sources as f64, whole(results));
     let (groups, products) = (geometry.groups() as f64, tiles.products() as f64);
-    let count = geometry.batch() as f64 * (tiles.all[0] * tiles.all[1]) as f64;
+    let count = geometry.batch() as f64 * tiles.in_image() as f64;
     let blocks = (count / tiles.block() as f64).ceil();
     let multiplied = 2.0 * count * sources * columns / WINOGRAD;
     let layout = usize::from(tiles.copied);
@@ -267,7 +267,7 @@ fn winograd_weight_seconds(parts: &WinogradParts, geometry: &ConvGeometry) -> f6
         outputs.div_ceil(parts.outputs.max(1)) as f64,
     );
     let (groups, products) = (geometry.groups() as f64, tiles.products() as f64);
-    let count = geometry.batch() as f64 * (tiles.all[0] * tiles.all[1]) as f64;
+    let count = geometry.batch() as f64 * tiles.in_image() as f64;
     let blocks = (count / tiles.block() as f64).ceil();
     let sums = channels as f64 * whole(outputs);
     let multiplied = 2.0 * count * sums / WINOGRAD;

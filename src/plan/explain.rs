@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Decision, Pass, Patches, Recipe, RecipeKind};
+use super::{Decision, Pass, Patches, Recipe, RecipeKind, WinogradTiles};
 use crate::geometry::{ConvGeometry, Layout};
 
 /// What a plan will do in one pass: printable, and readable by programs.
@@ -50,7 +50,8 @@ impl Decision {
             + geometry.output_len() as u128;
         Explanation {
             pass,
-            why: why(geometry, pass, &recipe, &self.reasons[pass as usize]),
+            why: why(geometry, pass, &recipe, &self.reasons[pass as usize])
+                + &in_shares(pass, self.shares),
             refused: self.refused[pass as usize],
             engine: recipe.kind().uses_engine().then_some(engine),
             product: match pass {
@@ -110,27 +111,43 @@ fn why(geometry: &ConvGeometry, pass: Pass, recipe: &Recipe, reason: &str) -> St
             )
         }
         Recipe::Winograd(tiles) => {
-            let [down, across] = tiles.tiles;
             format!(
-                "{}; blocks of {} × {down} × {across} tiles, {}",
+                "{}; blocks of {}, {}",
                 winograd(tiles.results, pass),
-                tiles.images,
+                block(tiles),
                 tiles.isa
             )
         }
         Recipe::WinogradWeight(parts) => {
             let (tiles, outputs) = (&parts.tiles, parts.outputs);
-            let [down, across] = tiles.tiles;
             format!(
-                "{}; parts of {outputs} outputs × {} channels, summed over blocks of {} × {down} × {across} tiles, {}",
+                "{}; parts of {outputs} outputs × {} channels, summed over blocks of {}, {}",
                 winograd(tiles.results, pass),
                 tiles.sources,
-                tiles.images,
+                block(tiles),
                 tiles.isa
             )
         }
     };
     format!("{reason}: {how}")
+}
+
+/// How the batch is cut for the gradient of the weights.
+fn in_shares(pass: Pass, shares: usize) -> String {
+    match (pass, shares) {
+        (Pass::BackwardWeight, 2..) => format!("; {shares} shares of the batch, summed apart"),
+        _ => String::new(),
+    }
+}
+
+/// The tiles of a block.
+fn block(tiles: &WinogradTiles) -> String {
+    let ([down, across], [rows, columns]) = (tiles.tiles, tiles.phases);
+    let phases = match tiles.dilation {
+        [1, 1] => String::new(),
+        _ => format!(" in each of {rows} × {columns} phases"),
+    };
+    format!("{} × {down} × {across} tiles{phases}", tiles.images)
 }
 
 /// The algorithm by its usual name and its rounding, measured on layers of many channels (docs/benchmarks.md).

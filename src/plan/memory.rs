@@ -131,19 +131,15 @@ fn channels(geometry: &ConvGeometry, backward: bool) -> (usize, usize) {
 /// Bytes of the tables of Winograd's algorithm: places in the image, what stands outside it, offsets in V.
 fn winograd_table_bytes(tiles: &WinogradTiles) -> Result<usize> {
     const OFFSET: usize = size_of::<u32>();
-    let places = if tiles.copied {
-        tiles.window()
-    } else {
-        tiles
-            .all
-            .map(|tiles_of_axis| tiles_of_axis * tiles.results + TAPS - 1)
-    };
+    let (phases, pixels) = (tiles.all_phases(), tiles.pixels());
+    let [rows, columns] =
+        [0, 1].map(|axis| product(WHAT, &[phases[axis], pixels[axis], size_of::<usize>()]));
     let border = product(WHAT, &[tiles.pitch(), 2 * size_of::<f32>()])?;
     sum(
         WHAT,
         &[
-            places[0] * size_of::<usize>(),
-            places[1] * size_of::<usize>(),
+            rows?,
+            columns?,
             border,
             tiles.block() * OFFSET,
             tiles.sources * OFFSET,

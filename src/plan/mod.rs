@@ -183,6 +183,9 @@ pub(crate) struct Decision {
     refused: [Option<&'static str>; 3],
     /// Elements that hold a weight gradient until its order is restored.
     reordered: usize,
+    /// Shares of the batch whose weight gradients are summed apart, and elements that hold those of all but one.
+    shares: usize,
+    apart: usize,
     element_bytes: usize,
 }
 
@@ -221,11 +224,15 @@ impl Decision {
         }
         let reorders = geometry.reorders_weights()
             && recipes[Pass::BackwardWeight as usize].kind() == RecipeKind::Unfold;
+        let shares = shares(geometry, &recipes[Pass::BackwardWeight as usize]);
+        let gradients = geometry.weight_len() + geometry.output_channels();
         let decision = Self {
             recipes,
             reasons,
             refused,
             reordered: if reorders { geometry.weight_len() } else { 0 },
+            shares,
+            apart: (shares - 1) * gradients,
             element_bytes: size_of::<T>(),
         };
         // The budget first, so that a request beyond both is refused alike by every engine.
@@ -253,10 +260,15 @@ impl Decision {
     /// Elements of scratch that all threads share in `pass`.
     pub(crate) fn shared_len(&self, pass: Pass) -> usize {
         if pass == Pass::BackwardWeight {
-            self.reordered
+            self.reordered + self.apart
         } else {
             0
         }
+    }
+
+    /// Shares of the batch whose weight gradients are summed apart: 1 where the batch is not cut.
+    pub(crate) fn shares(&self) -> usize {
+        self.shares
     }
 
     /// Every dimension and stride that a product of this geometry can have.
@@ -296,5 +308,31 @@ impl Decision {
             });
         }
         Ok(())
+    }
+}
+
+/// Most shares of a batch, and most elements of the gradients that are summed apart: 256 KiB.
+const SHARES: usize = 8;
+const APART: usize = 64 << 10;
+
+/// Multiply-adds of a share that are worth a task, and positions that are worth another gradient to add up.
+const SHARE_WORK: u128 = 1 << 19;
+const SHARE_POSITIONS: u128 = 256;
+
+/// In how many shares a native recipe cuts the batch for the gradient of the weights.
+fn shares(geometry: &ConvGeometry, recipe: &Recipe) -> usize {
+    let gradients = geometry.weight_len().max(1) + geometry.output_channels();
+    let positions = geometry.batch() as u128 * geometry.positions() as u128;
+    let worth = (geometry.operations() / 2 / SHARE_WORK).min(positions / SHARE_POSITIONS);
+    let worth = usize::try_from(worth).unwrap_or(SHARES);
+    // Fewer images than twice the shares divide badly among threads.
+    let most = SHARES
+        .min(geometry.batch() / 2)
+        .min(APART / gradients + 1)
+        .min(worth);
+    match recipe.blocks() {
+        Some(_) if most > 1 => 1 << most.ilog2(),
+        Some(_) => 1,
+        None => 1,
     }
 }

@@ -1,8 +1,10 @@
 //! How Winograd's algorithm cuts its work.
 //!
 //! ```text
-//! a tile:     R × R results, made of (R + 2)² pixels and as many products for each pair of channels
-//! a block:    images × tiles down × tiles across, an inner length cut only where the outer ones are 1
+//! a phase:    with dilation d, the results d apart on an axis: they and what they read are a dense convolution
+//! a tile:     R × R results of one phase, made of (R + 2)² pixels and as many products for each pair of channels
+//! a block:    images × tiles down × tiles across in every phase, an inner length cut only where the outer ones are 1;
+//!             some of the phases where one tile of each is too much
 //! scratch:    V [product][tile][source channel]  of a block, M [product][tile][column]  of a panel of its results
 //! ```
 //!
@@ -42,9 +44,6 @@ pub(super) fn check(geometry: &ConvGeometry) -> Result<(), &'static str> {
     if axes[1..].iter().any(|axis| axis.stride != 1) {
         return Err("the stride is not 1");
     }
-    if axes[1..].iter().any(|axis| axis.dilation != 1) {
-        return Err("the kernel is dilated");
-    }
     Ok(())
 }
 
@@ -57,12 +56,16 @@ pub struct WinogradTiles {
     pub isa: Isa,
     /// Results of a tile on each axis, R: 4 or 2.
     pub results: usize,
+    /// From one result of a tile to the next, down and across.
+    pub dilation: [usize; 2],
+    /// Results of one image, down and across.
+    pub lengths: [usize; 2],
     /// Images of one block.
     pub images: usize,
-    /// Tiles of one block, down and across.
+    /// Phases of one block, down and across.
+    pub phases: [usize; 2],
+    /// Most tiles of one phase in a block, down and across.
     pub tiles: [usize; 2],
-    /// Tiles of one image, down and across.
-    pub all: [usize; 2],
     /// Channels of the source that are transformed together: those of one group, or of one part of the weights' gradient.
     pub sources: usize,
     /// Columns of the widest panel of results, or of all panels of a part of the weights' gradient.
@@ -92,16 +95,17 @@ impl WinogradTiles {
         if sources.max(columns) > MOST_CHANNELS {
             return Err("there are too many channels");
         }
-        let all = [1, 2].map(|axis| sweep[axis].result.div_ceil(results).max(1));
         let widest = Panels::new(isa, Left::Scalars, columns)
             .each()
             .map(|(_, width)| width);
         let mut tiles = Self {
             isa,
             results,
+            dilation: [1, 2].map(|axis| geometry.patch.axes[axis].dilation),
+            lengths: [1, 2].map(|axis| sweep[axis].result),
             images: 1,
+            phases: [1; 2],
             tiles: [1; 2],
-            all,
             sources,
             columns: widest.max().unwrap_or(0),
             copied: geometry.layout() == Layout::ChannelsFirst,
@@ -124,13 +128,44 @@ impl WinogradTiles {
 
     /// A block of at most `most` tiles, in even shares.
     pub(super) fn set_block(&mut self, batch: usize, most: usize) {
-        let [down, across] = self.all;
-        self.images = balanced(batch, most / (down * across));
-        self.tiles = if most < across {
-            [1, balanced(across, most)]
+        let ([down, across], phases) = (self.all(), self.all_phases());
+        let each = phases[0] * phases[1];
+        let row = each * across;
+        self.images = balanced(batch, most / (row * down));
+        self.tiles = if most < row {
+            [1, balanced(across, most / each)]
         } else {
-            [balanced(down, most / across), across]
+            [balanced(down, most / row), across]
         };
+        self.phases = if most < phases[1] {
+            [1, balanced(phases[1], most)]
+        } else {
+            [balanced(phases[0], most / phases[1]), phases[1]]
+        };
+    }
+
+    /// Phases down and across: no more than there are results.
+    pub(crate) fn all_phases(&self) -> [usize; 2] {
+        [0, 1].map(|axis| self.dilation[axis].min(self.lengths[axis]).max(1))
+    }
+
+    /// Most tiles of a phase in one image, down and across.
+    pub(crate) fn all(&self) -> [usize; 2] {
+        [0, 1].map(|axis| {
+            let of_phase = self.lengths[axis].div_ceil(self.dilation[axis]);
+            of_phase.div_ceil(self.results).max(1)
+        })
+    }
+
+    /// Tiles of all phases of one image.
+    pub(crate) fn in_image(&self) -> usize {
+        let [down, across] = [0, 1].map(|axis| {
+            let (length, phases) = (self.lengths[axis], self.dilation[axis]);
+            // One tile of each phase, as often as it is whole, and what is left begins as many tiles as it has phases.
+            let whole = phases.saturating_mul(self.results);
+            length / whole * phases + (length % whole).min(phases)
+        });
+        down.saturating_mul(across)
     }
 
     /// Products of a tile for each pair of channels.
@@ -140,7 +175,12 @@ impl WinogradTiles {
 
     /// Most tiles of a block.
     pub(crate) fn block(&self) -> usize {
-        self.images * self.tiles[0] * self.tiles[1]
+        self.images * self.phases[0] * self.phases[1] * self.tiles[0] * self.tiles[1]
+    }
+
+    /// Rows and columns of the result that a block spans.
+    pub(crate) fn span(&self) -> [usize; 2] {
+        [0, 1].map(|axis| (self.tiles[axis] * self.results).saturating_mul(self.dilation[axis]))
     }
 
     /// Elements of V from one tile to the next: whole vectors, and not so that neighbouring tiles share a set of the cache.
@@ -155,16 +195,26 @@ impl WinogradTiles {
             .map(|pitch| (self.block() * pitch).next_multiple_of(16) + APART)
     }
 
+    /// Lines and pixels of a line of one phase, as tables hold them: those of an image, or of the copy of a window.
+    pub(crate) fn pixels(&self) -> [usize; 2] {
+        let tiles = if self.copied { self.tiles } else { self.all() };
+        tiles.map(|tiles| tiles * self.results + TAPS - 1)
+    }
+
     /// Rows and columns of the window of an image that a block reads.
     pub(crate) fn window(&self) -> [usize; 2] {
-        self.tiles.map(|tiles| tiles * self.results + TAPS - 1)
+        [0, 1].map(|axis| {
+            let of_phase = self.tiles[axis] * self.results + TAPS - 1;
+            of_phase.saturating_mul(self.dilation[axis])
+        })
     }
 
     /// Elements of the copy of the windows of all images of a block, one vector of channels; 0 where there is none.
     pub(crate) fn window_len(&self) -> usize {
         let [rows, columns] = self.window();
         if self.copied {
-            self.images * rows * columns * self.isa.lanes()
+            let pixels = self.images.saturating_mul(rows).saturating_mul(columns);
+            pixels.saturating_mul(self.isa.lanes())
         } else {
             0
         }
@@ -173,6 +223,64 @@ impl WinogradTiles {
     /// Elements of scratch that one thread needs.
     pub fn scratch_len(&self) -> usize {
         let [v, m] = self.steps();
-        self.products() * (v + m) + self.window_len() + ALIGN
+        (self.products() * (v + m) + ALIGN).saturating_add(self.window_len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::ConvOptions;
+
+    fn tiles(
+        side: usize,
+        dilation: [usize; 2],
+        limit: usize,
+    ) -> Result<WinogradTiles, &'static str> {
+        let options = ConvOptions::new()
+            .padding(dilation)
+            .dilation(dilation)
+            .layout(Layout::ChannelsLast);
+        let geometry = ConvGeometry::new(&[3, side, side, 512], &[64, 512, 3, 3], &options);
+        let isa = Isa::selected();
+        WinogradTiles::new(&geometry.unwrap(), Pass::Forward, 2, isa, limit)
+    }
+
+    #[test]
+    fn blocks_hold_whole_phases_where_they_can() {
+        let limit = 1 << 20;
+        for (side, dilation, phases) in [
+            (28, [1, 1], [1, 1]),
+            (28, [2, 2], [2, 2]),
+            (14, [2, 1], [2, 1]),
+            (33, [6, 6], [6, 6]),
+        ] {
+            let tiles = tiles(side, dilation, limit).unwrap();
+            assert_eq!(tiles.phases, phases, "{tiles:?}");
+            assert!((18..=40).contains(&tiles.block()), "{tiles:?}");
+        }
+        // Too many for one block.
+        let many = tiles(65, [18, 18], limit).unwrap();
+        assert_eq!((many.tiles, many.phases), ([1, 1], [2, 18]));
+        let little = tiles(65, [18, 18], 1 << 16).unwrap();
+        assert!(
+            little.phases[0] == 1 && little.scratch_len() <= 1 << 16,
+            "{little:?}"
+        );
+        // More phases than results.
+        let few = tiles(3, [9, 9], limit).unwrap();
+        assert_eq!((few.tiles, few.phases), ([1, 1], [3, 3]));
+    }
+
+    #[test]
+    fn every_tile_is_counted_once() {
+        for side in 1..40 {
+            for dilation in [1, 2, 3, 7, 50] {
+                let tiles = tiles(side, [dilation, 1], 1 << 20).unwrap();
+                let of_phase = |phase: usize| (side - phase).div_ceil(dilation).div_ceil(2);
+                let down: usize = (0..dilation.min(side)).map(of_phase).sum();
+                assert_eq!(tiles.in_image(), down * side.div_ceil(2), "{tiles:?}");
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! a part:     source channels × outputs of one group; what it sums, nobody else sums
-//! a block:    images × tiles down × tiles across, as in the other passes
+//! a block:    images × tiles down × tiles across of some phases, as in the other passes
 //! scratch:    V [product][tile][channel], W [product][panel][tile][output]  of a block
 //!             M [product][channel][output]                                  of a part, summed over all blocks
 //! ```
@@ -57,9 +57,11 @@ impl WinogradParts {
             tiles: WinogradTiles {
                 isa,
                 results,
+                dilation: [1, 2].map(|axis| geometry.patch.axes[axis].dilation),
+                lengths: [1, 2].map(|axis| sweep[axis].result),
                 images: 1,
+                phases: [1; 2],
                 tiles: [1; 2],
-                all: [1, 2].map(|axis| sweep[axis].result.div_ceil(results).max(1)),
                 sources: 1,
                 columns: isa.lanes(),
                 copied: geometry.layout() == Layout::ChannelsFirst,
@@ -128,7 +130,7 @@ impl WinogradParts {
     /// Elements of scratch that one thread needs: two sums of each output's gradients beside V, W and M.
     pub fn scratch_len(&self) -> usize {
         let sums = self.tiles.products() * self.step();
-        self.tiles.scratch_len() + sums + 2 * self.tiles.columns
+        (sums + 2 * self.tiles.columns).saturating_add(self.tiles.scratch_len())
     }
 }
 

@@ -1,8 +1,8 @@
 //! The same bits for any number of threads, and from any scratch that is enough.
 
 use gemmconv::{
-    Activation, ConvOptions, ConvPlan, Element, Epilogue, Layout, Padding, PaddingMode, Pass,
-    PlanOptions, RecipeKind,
+    Activation, ConvGeometry, ConvOptions, ConvPlan, Element, Epilogue, Layout, Padding,
+    PaddingMode, Pass, PlanOptions, RecipeKind,
 };
 use ndarray::ArrayD;
 
@@ -38,18 +38,19 @@ fn bits<T: Element>(array: &ArrayD<T>) -> Vec<u64> {
 }
 
 /// Real numbers, so that another order of any sum would show.
-fn same_bits<T: Element>(failures: &mut Failures, limit: usize) {
-    for case in LAYOUTS.into_iter().flat_map(large) {
+fn same_bits<T: Element>(
+    failures: &mut Failures,
+    cases: impl Iterator<Item = Case>,
+    ways: impl Fn(&ConvGeometry) -> Vec<Way>,
+    limit: usize,
+) {
+    for case in cases {
         let geometry = case.geometry();
         let operands = Operands::<T>::reals(16, &geometry);
         let epilogue = Epilogue::none()
             .bias(&operands.b)
             .activation(Activation::Relu);
-        let ways = Way::on::<T>(&geometry, &[1]);
-        let several = ways
-            .into_iter()
-            .filter(|way| way.recipe != Some(RecipeKind::Naive));
-        for way in several {
+        for way in ways(&geometry) {
             let options = way.options().scratch_limit(limit);
             let plan = ConvPlan::new(&geometry, &options).unwrap();
             let weights = plan.prepare(&operands.w).unwrap();
@@ -83,12 +84,47 @@ fn same_bits<T: Element>(failures: &mut Failures, limit: usize) {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
+    fn several<T: Element>(geometry: &ConvGeometry) -> Vec<Way> {
+        let mut ways = Way::on::<T>(geometry, &[1]);
+        ways.retain(|way| way.recipe != Some(RecipeKind::Naive));
+        ways
+    }
+    let cases = || LAYOUTS.into_iter().flat_map(large);
     let mut failures = Failures::new();
     for limit in [1 << 20, 1 << 13] {
-        same_bits::<f32>(&mut failures, limit);
+        same_bits::<f32>(&mut failures, cases(), several::<f32>, limit);
     }
-    same_bits::<f64>(&mut failures, 1 << 20);
+    same_bits::<f64>(&mut failures, cases(), several::<f64>, 1 << 20);
     failures.finish(3 * 10 * 3 * 4);
+}
+
+/// Tiles of Winograd's algorithm, dense and dilated, in blocks of all phases and of some.
+#[test]
+fn tiles_of_winograd_too() {
+    let cases = || {
+        LAYOUTS.into_iter().flat_map(|layout| {
+            [[1, 1], [2, 3], [7, 5]].map(|dilation| {
+                let options = ConvOptions::new()
+                    .layout(layout)
+                    .padding([dilation[0], dilation[1]])
+                    .dilation(dilation);
+                Case::new(&[3, 24, 29, 31], &[40, 24, 3, 3], options)
+            })
+        })
+    };
+    let ways = |_: &ConvGeometry| {
+        [RecipeKind::WinogradF2, RecipeKind::WinogradF4]
+            .map(|kind| Way {
+                recipe: Some(kind),
+                ..Way::LOOPS
+            })
+            .to_vec()
+    };
+    let mut failures = Failures::new();
+    for limit in [4 << 20, 1 << 18] {
+        same_bits::<f32>(&mut failures, cases(), ways, limit);
+    }
+    failures.finish(2 * 6 * 2 * 3 * 4);
 }
 
 /// Weights that are not all finite: their gradient of the input is summed by other loops, which say so.

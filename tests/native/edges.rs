@@ -105,6 +105,24 @@ fn the_smallest() {
     }
 }
 
+/// Dilated kernels with every width: phases of several tiles, of one, and more of them than results.
+#[test]
+fn dilated() {
+    let mut turn = 0;
+    for dilation in [[1, 2], [2, 2], [3, 1], [2, 3], [5, 9]] {
+        for width in PIXELS {
+            for layout in LAYOUTS {
+                turn += 1;
+                let channels = CHANNELS[turn * 5 % CHANNELS.len()];
+                let outputs = CHANNELS[turn * 3 % CHANNELS.len()];
+                let height = [1, 3, 2, 11][turn % 4];
+                let shape = Shape::dense(channels, outputs, [height, width]);
+                check(&shape.dilation(dilation), layout);
+            }
+        }
+    }
+}
+
 /// Every number of channels in and out a group; the number of groups and the width take turns.
 #[test]
 fn groups() {

@@ -25,10 +25,11 @@ const ACTIVATIONS: [Activation<f32>; 6] = [
 ];
 
 /// Whole vectors and parts of them, every recipe, tiles that leave straight and through the buffer.
-const SHAPES: [Shape; 8] = [
+const SHAPES: [Shape; 9] = [
     Shape::dense(5, 19, [4, 9]),
     Shape::dense(16, 48, [3, 14]),
     Shape::dense(300, 17, [2, 3]),
+    Shape::dense(9, 19, [5, 23]).dilation([2, 3]),
     Shape::dense(7, 33, [3, 7]).kernel([1, 1], 0),
     Shape::dense(6, 9, [5, 8]).stride(2),
     Shape::grouped(32, 1, 1, [5, 9]),
@@ -135,7 +136,7 @@ fn forward() {
             );
         }
     }
-    assert!(checks >= 8 * 2 * 4 * 24, "{checks} checks");
+    assert!(checks >= 9 * 2 * 4 * 24, "{checks} checks");
 }
 
 /// The same where the twin's backward-input pass carries it, stride 1 and by phases.
@@ -148,7 +149,8 @@ fn transposed_forward() {
     {
         let options = TransposedOptions::new()
             .stride(shape.stride)
-            .padding(shape.pad)
+            .dilation(shape.dilation)
+            .padding(shape.padding())
             .groups(shape.groups)
             .layout(layout);
         let (inputs, outputs) = (shape.groups * shape.channels, shape.groups * shape.outputs);
@@ -191,5 +193,5 @@ fn transposed_forward() {
             );
         }
     }
-    assert!(checks >= 8 * 2 * 4 * 24, "{checks} checks");
+    assert!(checks >= 9 * 2 * 4 * 24, "{checks} checks");
 }

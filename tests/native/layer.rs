@@ -21,6 +21,8 @@ pub struct Shape {
     pub image: [usize; 2],
     pub kernel: [usize; 2],
     pub stride: usize,
+    pub dilation: [usize; 2],
+    /// Padding, times the dilation.
     pub pad: usize,
 }
 
@@ -35,6 +37,7 @@ impl Shape {
             image,
             kernel: [3, 3],
             stride: 1,
+            dilation: [1, 1],
             pad: 1,
         }
     }
@@ -55,6 +58,10 @@ impl Shape {
         Self { stride, ..self }
     }
 
+    pub const fn dilation(self, dilation: [usize; 2]) -> Self {
+        Self { dilation, ..self }
+    }
+
     pub const fn kernel(self, kernel: [usize; 2], pad: usize) -> Self {
         Self {
             kernel,
@@ -63,10 +70,15 @@ impl Shape {
         }
     }
 
+    pub fn padding(&self) -> [usize; 2] {
+        self.dilation.map(|dilation| self.pad * dilation)
+    }
+
     pub fn geometry(&self, layout: Layout) -> ConvGeometry {
         let options = ConvOptions::new()
             .stride(self.stride)
-            .padding(self.pad)
+            .dilation(self.dilation)
+            .padding(self.padding())
             .groups(self.groups)
             .layout(layout);
         let input = layout.shape(self.batch, self.groups * self.channels, &self.image);

@@ -8,6 +8,7 @@ mod edges;
 mod epilogue;
 mod isa;
 mod layer;
+mod shares;
 mod slices;
 mod special;
 mod sums;

@@ -2,7 +2,8 @@
 
 use gemmconv::kernel::Isa;
 use gemmconv::{
-    Accuracy, ConvGeometry, ConvPlan, Epilogue, Pass, PlanOptions, RecipeKind, Wanted, reference,
+    Accuracy, ConvGeometry, ConvPlan, Epilogue, Error, Layout, Pass, PlanOptions, RecipeKind,
+    Wanted, reference,
 };
 use ndarray::{ArrayD, ArrayView, IxDyn};
 
@@ -63,11 +64,18 @@ fn reals(geometry: ConvGeometry, seed: u64) -> Layer {
 /// The figures that `Accuracy` gives, with room for other random numbers: those by which `Fast` is the default.
 #[test]
 fn errors_are_what_the_documentation_says() {
-    for (channels, outputs, image) in [(64, 64, 28), (128, 96, 14), (17, 33, 28), (512, 64, 7)] {
+    for (channels, outputs, image, dilation) in [
+        (64, 64, 28, [1, 1]),
+        (128, 96, 14, [1, 1]),
+        (17, 33, 28, [1, 1]),
+        (512, 64, 7, [1, 1]),
+        (64, 64, 28, [2, 2]),
+        (96, 33, 26, [3, 5]),
+    ] {
         for layout in LAYOUTS {
             let shape = Shape {
                 batch: 1,
-                ..Shape::dense(channels, outputs, [image, image])
+                ..Shape::dense(channels, outputs, [image, image]).dilation(dilation)
             };
             let layer = reals(shape.geometry(layout), 3);
             let expected = exact(&layer);
@@ -110,10 +118,11 @@ fn errors_are_what_the_documentation_says() {
 /// tiles without large numbers are as good as ever.
 #[test]
 fn a_wide_range_costs_digits_within_a_tile_alone() {
-    for (seed, layout) in (0..4).flat_map(|seed| LAYOUTS.map(|layout| (seed, layout))) {
+    const DILATIONS: [[usize; 2]; 6] = [[1, 1], [2, 2], [1, 1], [3, 2], [1, 4], [6, 1]];
+    for (seed, layout) in (0..6).flat_map(|seed| LAYOUTS.map(|layout| (seed, layout))) {
         let shape = Shape {
             batch: 1,
-            ..Shape::dense(5, 7, [13, 14])
+            ..Shape::dense(5, 7, [13, 14]).dilation(DILATIONS[seed as usize])
         };
         let mut layer = reals(shape.geometry(layout), seed);
         let mut random = fastrand::Rng::with_seed(seed);
@@ -149,22 +158,24 @@ fn a_wide_range_costs_digits_within_a_tile_alone() {
 #[test]
 fn what_is_not_finite_stays_within_its_tile() {
     let image = [11, 13];
-    for (number, layout) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY]
-        .into_iter()
-        .flat_map(|number| LAYOUTS.map(|layout| (number, layout)))
+    for ((number, dilation), layout) in [
+        (f32::NAN, [1, 1]),
+        (f32::INFINITY, [1, 1]),
+        (f32::NEG_INFINITY, [1, 1]),
+        (f32::NAN, [2, 3]),
+        (f32::INFINITY, [1, 5]),
+    ]
+    .into_iter()
+    .flat_map(|fault| LAYOUTS.map(|layout| (fault, layout)))
     {
         let shape = Shape {
             batch: 2,
-            ..Shape::dense(3, 5, image)
+            ..Shape::dense(3, 5, image).dilation(dilation)
         };
         let geometry = shape.geometry(layout);
         let at = |channels: usize, [n, c, row, column]: [usize; 4]| match layout {
-            gemmconv::Layout::ChannelsFirst => {
-                ((n * channels + c) * image[0] + row) * image[1] + column
-            }
-            gemmconv::Layout::ChannelsLast => {
-                ((n * image[0] + row) * image[1] + column) * channels + c
-            }
+            Layout::ChannelsFirst => ((n * channels + c) * image[0] + row) * image[1] + column,
+            Layout::ChannelsLast => ((n * image[0] + row) * image[1] + column) * channels + c,
         };
         for place in [[0, 0], [3, 4], [7, 8], [10, 12], [5, 6]] {
             let plain = Layer::new(geometry.clone(), 4);
@@ -192,10 +203,13 @@ fn what_is_not_finite_stays_within_its_tile() {
                                 loops[i],
                                 got[pass][i]
                             );
-                            // A tile reads one pixel more on each side.
+                            // A tile reads one pixel more on each side, and of its own phase alone.
                             let reads = |axis: usize| {
-                                let first = result[axis + 2] / size * size;
-                                (first..first + size + 2).contains(&(place[axis] + 1))
+                                let (result, place) = (result[axis + 2], place[axis]);
+                                let (at, phase) = (place / dilation[axis], place % dilation[axis]);
+                                let first = result / dilation[axis] / size * size;
+                                result % dilation[axis] == phase
+                                    && (first..first + size + 2).contains(&(at + 1))
                             };
                             if result[0] != 1 || !reads(0) || !reads(1) {
                                 assert_eq!(got[pass][i], without[pass][i], "{}", name());
@@ -208,11 +222,44 @@ fn what_is_not_finite_stays_within_its_tile() {
     }
 }
 
+/// Taps so far apart that the middle one alone meets the image: channels last nothing between them is touched; channels
+/// first their window is refused.
+#[test]
+fn taps_may_lie_far_apart() {
+    for dilation in [[1 << 20, 1 << 40], [1 << 61, 1]] {
+        let shape = Shape::dense(17, 5, [4, 6]).dilation(dilation);
+        for (kind, _) in KINDS {
+            let geometry = shape.geometry(Layout::ChannelsFirst);
+            let refused = ConvPlan::<f32>::new(&geometry, &PlanOptions::new().recipe(kind));
+            let Err(Error::Unsupported { what, wanted }) = refused else {
+                panic!("{refused:?}");
+            };
+            assert_eq!(what, kind.name());
+            assert_eq!(wanted, "a tile does not fit the scratch limit");
+            let layer = Layer::new(shape.geometry(Layout::ChannelsLast), 5);
+            let loops = layer.answers();
+            for isa in Isa::available() {
+                for (got, expected) in results(&layer, kind, isa).iter().zip([&loops.y, &loops.dx])
+                {
+                    for (&got, &expected) in got.iter().zip(expected) {
+                        let name = || format!("{kind} on {isa}: {got}, expected {expected}");
+                        assert!((got - expected).abs() < 1e-3, "{}", name());
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// `Exact` never takes it; `Fast` does, and says what it costs.
 #[test]
 fn the_accuracy_decides() {
-    for layout in LAYOUTS {
-        let geometry = Shape::dense(64, 64, [28, 28]).geometry(layout);
+    for (layout, dilation) in LAYOUTS
+        .into_iter()
+        .flat_map(|layout| [[1, 1], [2, 2]].map(|dilation| (layout, dilation)))
+    {
+        let shape = Shape::dense(64, 64, [28, 28]).dilation(dilation);
+        let geometry = shape.geometry(layout);
         let plan = |accuracy| {
             ConvPlan::<f32>::new(&geometry, &PlanOptions::new().accuracy(accuracy)).unwrap()
         };
@@ -224,6 +271,8 @@ fn the_accuracy_decides() {
         let why = fast.explain(Pass::Forward).why;
         assert!(why.contains("Winograd's algorithm F(4×4, 3×3)"), "{why}");
         assert!(why.contains("errors about 2.3 times"), "{why}");
+        let phases = why.contains("tiles in each of 2 × 2 phases");
+        assert_eq!(phases, dilation == [2, 2], "{why}");
         let why = exact.explain(Pass::Forward).why;
         assert!(why.contains("but not exact"), "{why}");
         // A recipe that is asked for is taken anyway.

@@ -49,25 +49,30 @@ fn errors(got: &[f32], exact: &[f64]) -> [f64; 2] {
     ]
 }
 
-/// Layers of ResNet and of VGG: batch, channels, outputs, side.
+/// Layers of ResNet, of VGG and of DeepLab: batch, channels, outputs, side, dilation.
 #[test]
 fn rounding_stays_near_that_of_the_direct_recipe() {
     let mut random = fastrand::Rng::with_seed(4);
-    for (index, [batch, channels, outputs, side]) in [
-        [1, 64, 64, 56],
-        [4, 64, 64, 56],
-        [1, 128, 128, 28],
-        [1, 256, 256, 14],
-        [16, 128, 128, 14],
-        [1, 3, 64, 224],
-        [1, 64, 64, 224],
-        [1, 128, 128, 112],
+    for (index, [batch, channels, outputs, side, dilation]) in [
+        [1, 64, 64, 56, 1],
+        [4, 64, 64, 56, 1],
+        [1, 128, 128, 28, 1],
+        [1, 256, 256, 14, 1],
+        [16, 128, 128, 14, 1],
+        [1, 3, 64, 224, 1],
+        [1, 64, 64, 224, 1],
+        [1, 128, 128, 112, 1],
+        [2, 128, 96, 28, 2],
+        [1, 96, 64, 33, 6],
     ]
     .into_iter()
     .enumerate()
     {
         let layout = [Layout::ChannelsFirst, Layout::ChannelsLast][index % 2];
-        let options = ConvOptions::new().padding(1).layout(layout);
+        let options = ConvOptions::new()
+            .padding(dilation)
+            .dilation(dilation)
+            .layout(layout);
         let input = layout.shape(batch, channels, &[side, side]);
         let geometry = ConvGeometry::new(&input, &[outputs, channels, 3, 3], &options).unwrap();
         let x: Vec<f32> = numbers(&mut random, geometry.input_len());
@@ -84,7 +89,9 @@ fn rounding_stays_near_that_of_the_direct_recipe() {
         let direct = of(RecipeKind::Direct);
         for recipe in [RecipeKind::WinogradF2, RecipeKind::WinogradF4] {
             let transformed = of(recipe);
-            let name = format!("{recipe} of {batch} × {channels} → {outputs}, {side} × {side}");
+            let name = format!(
+                "{recipe} of {batch} × {channels} → {outputs}, {side} × {side}, dilation {dilation}"
+            );
             for (of, [got, direct]) in ["weights", "bias"]
                 .into_iter()
                 .zip([0, 1].map(|of| [transformed[of], direct[of]]))
@@ -109,13 +116,20 @@ fn what_is_not_finite_stays_in_its_channel() {
     const GROUPS: usize = 2;
     let [channels, outputs] = [6, 34];
     let mut random = fastrand::Rng::with_seed(5);
-    for (layout, recipe) in [Layout::ChannelsFirst, Layout::ChannelsLast]
+    for (index, (layout, recipe)) in [Layout::ChannelsFirst, Layout::ChannelsLast]
         .into_iter()
         .flat_map(|layout| {
             [RecipeKind::WinogradF2, RecipeKind::WinogradF4].map(|recipe| (layout, recipe))
         })
+        .flat_map(|pair| [pair; 2])
+        .enumerate()
     {
-        let options = ConvOptions::new().padding(1).groups(GROUPS).layout(layout);
+        let dilation = [[1, 1], [2, 3]][index % 2];
+        let options = ConvOptions::new()
+            .padding(dilation)
+            .dilation(dilation)
+            .groups(GROUPS)
+            .layout(layout);
         let input = layout.shape(1, channels, &[9, 11]);
         let kernels = [outputs, channels / GROUPS, 3, 3];
         let geometry = ConvGeometry::new(&input, &kernels, &options).unwrap();

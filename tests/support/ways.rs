@@ -26,8 +26,7 @@ pub fn takes<T: Element>(recipe: RecipeKind, geometry: &ConvGeometry) -> bool {
         RecipeKind::Pointwise => single && taps == 1,
         RecipeKind::Grouped => single && geometry.groups() > 1,
         RecipeKind::WinogradF2 | RecipeKind::WinogradF4 => {
-            let plain = of(Axis::stride, 1) && of(Axis::dilation, 1);
-            single && geometry.rank() == 2 && of(Axis::kernel, 3) && plain
+            single && geometry.rank() == 2 && of(Axis::kernel, 3) && of(Axis::stride, 1)
         }
     }
 }

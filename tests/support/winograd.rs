@@ -20,6 +20,17 @@
 
 use gemmconv::{ConvGeometry, Layout, PaddingMode, Pass};
 
+/// Results of a tile lie as far apart as the taps of the kernel.
+fn dilations(geometry: &ConvGeometry) -> [usize; 2] {
+    [0, 1].map(|axis| geometry.axes()[axis].dilation())
+}
+
+/// Where the tiles of `length` results begin: one phase of a dilated kernel after another.
+fn begins(length: usize, dilation: usize, results: usize) -> Vec<usize> {
+    let of_phase = |phase| (phase..length).step_by(dilation * results);
+    (0..dilation.min(length)).flat_map(of_phase).collect()
+}
+
 type Matrix = Vec<Vec<f64>>;
 
 /// Bᵀ, G and Aᵀ for tiles of R × R results, all without signs.
@@ -150,10 +161,17 @@ pub fn bounds(
         }),
     };
     let (x, y) = (of(forward, source), of(!forward, &[]));
+    let dilations = dilations(geometry);
     let begin = [0, 1].map(|axis| {
         let before = axes[axis].pad().0 as isize;
-        if forward { -before } else { before - 2 }
+        if forward {
+            -before
+        } else {
+            before - 2 * dilations[axis] as isize
+        }
     });
+    let tops = begins(y.size[0], dilations[0], results);
+    let lefts = begins(y.size[1], dilations[1], results);
     // What stands outside is a number of the image, a constant or zero.
     let outside = match geometry.patch().padding_mode() {
         _ if !forward => 0.0,
@@ -202,13 +220,13 @@ pub fn bounds(
     let unit = (sources as f64 + 24.0) / f64::from(1 << 24);
     let mut bounds = vec![f64::NAN; geometry.batch() * y.channels * y.size[0] * y.size[1]];
     for image in 0..geometry.batch() {
-        for top in (0..y.size[0]).step_by(results) {
-            for left in (0..y.size[1]).step_by(results) {
+        for &top in &tops {
+            for &left in &lefts {
                 let spectra: Vec<Matrix> = (0..x.channels)
                     .map(|channel| {
                         let line = |i: usize| {
-                            let row = top as isize + i as isize + begin[0];
-                            let column = |j: usize| left as isize + j as isize + begin[1];
+                            let row = (top + i * dilations[0]) as isize + begin[0];
+                            let column = |j: usize| (left + j * dilations[1]) as isize + begin[1];
                             (0..n)
                                 .map(|j| pixel(image, channel, [row, column(j)]))
                                 .collect()
@@ -228,9 +246,11 @@ pub fn bounds(
                         }
                     }
                     let tile = both(&sizes.output, &sum);
-                    for i in 0..results.min(y.size[0] - top) {
-                        for j in 0..results.min(y.size[1] - left) {
-                            bounds[y.place(image, result, [top + i, left + j])] = unit * tile[i][j];
+                    let rows = (top..y.size[0]).step_by(dilations[0]);
+                    for (row, tile) in rows.zip(&tile) {
+                        let columns = (left..y.size[1]).step_by(dilations[1]);
+                        for (column, size) in columns.zip(tile) {
+                            bounds[y.place(image, result, [row, column])] = unit * size;
                         }
                     }
                 }
@@ -261,6 +281,7 @@ pub fn weight_bounds(geometry: &ConvGeometry, results: usize, x: &[f32], dy: &[f
             .map(|x| f64::from(x.abs()))
             .fold(0.0, f64::max),
     };
+    let dilations = dilations(geometry);
     // The sizes of `rows` × `rows` pixels from `begin` on.
     let square = |of: &Images<'_>,
                   rows: usize,
@@ -269,7 +290,8 @@ pub fn weight_bounds(geometry: &ConvGeometry, results: usize, x: &[f32], dy: &[f
                   begin: [isize; 2]|
      -> Matrix {
         let pixel = |i: usize, j: usize| {
-            let at = [begin[0] + i as isize, begin[1] + j as isize];
+            let [down, across] = [i * dilations[0], j * dilations[1]];
+            let at = [begin[0] + down as isize, begin[1] + across as isize];
             if (0..2).any(|axis| !(0..of.size[axis] as isize).contains(&at[axis])) {
                 return outside;
             }
@@ -284,11 +306,13 @@ pub fn weight_bounds(geometry: &ConvGeometry, results: usize, x: &[f32], dy: &[f
     let (gradient, weights) = (transposed(&sizes.output), transposed(&sizes.weights));
     let n = results + 2;
     let pads = [0, 1].map(|axis| axes[axis].pad().0 as isize);
+    let tops = begins(dy.size[0], dilations[0], results);
+    let lefts = begins(dy.size[1], dilations[1], results);
     let mut sums = vec![vec![vec![0.0; n]; n]; dy.channels * inputs];
     let mut tiles = 0;
     for image in 0..geometry.batch() {
-        for top in (0..dy.size[0]).step_by(results) {
-            for left in (0..dy.size[1]).step_by(results) {
+        for &top in &tops {
+            for &left in &lefts {
                 tiles += 1;
                 let begin = [top as isize, left as isize];
                 let window = [begin[0] - pads[0], begin[1] - pads[1]];

@@ -16,9 +16,9 @@ use std::sync::{Mutex, PoisonError};
 
 use ndarray::{ArrayViewMut2, ArrayViewMut3, Axis, s};
 
-use super::aligned;
 use super::pack::{Place, Source};
 use super::sweep::term_order;
+use super::{FAR, WeightGradient, aligned};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{
@@ -29,12 +29,16 @@ use crate::parallel::{Lanes, try_for_each_tile};
 use crate::plan::{ALIGN, Blocks, Pass, SHORT_BLOCK, is_thinned, sums_are_short};
 use crate::unfold::planes_mut;
 
+/// Elements of an image whose channels are summed in parts, and of the sums of one part: 16 KiB of a first-level cache.
+/// Larger images are read once for all channels.
+const SMALL: usize = 64 << 10;
+const NEAR_SUMS: usize = 4 << 10;
+
 /// The gradient of the weights.
 #[derive(Clone, Debug)]
 pub(in crate::conv) struct Correlation {
     source: Source,
     blocks: Blocks,
-    batch: usize,
     groups: usize,
     /// Input and output channels of one group.
     channels: usize,
@@ -111,7 +115,6 @@ impl Correlation {
                 SUM
             },
             blocks: *blocks,
-            batch: geometry.batch(),
             groups: geometry.groups(),
             channels: geometry.channels_per_group(),
             outputs: geometry.outputs_per_group(),
@@ -124,19 +127,16 @@ impl Correlation {
     /// dw ← dY · xᵀ over the windows, db ← the sums of dY. Lengths have been checked.
     pub(in crate::conv) fn run(
         &self,
-        x: &[f32],
-        dy: &[f32],
-        dw: &mut [f32],
-        db: Option<&mut [f32]>,
+        gradient: WeightGradient<'_>,
         lanes: &Lanes<'_, f32>,
         threads: usize,
     ) -> Result<()> {
         let outputs = self.groups * self.outputs;
-        let mut db = db;
+        let WeightGradient { x, dy, dw, mut db } = gradient;
         if let Some(db) = db.as_deref_mut() {
             db.fill(0.0);
         }
-        if self.batch == 0 {
+        if dy.is_empty() {
             dw.fill(0.0);
             return Ok(());
         }
@@ -174,7 +174,13 @@ impl Correlation {
         let results = [1, 2].map(|axis| self.source.axes[axis].result);
         let (all, width) = (self.source.channels, self.blocks.isa.lanes());
         let image = results[0] * results[1] * all;
-        let fair = all.div_ceil(2 * threads);
+        let fair = if threads > 1 {
+            all.div_ceil(2 * threads)
+        } else if self.source.image_len() < SMALL {
+            NEAR_SUMS / (self.taps + 1)
+        } else {
+            all
+        };
         let most = fair.max(width).min(self.sums_in_scratch()) / width * width;
         let dw = planes_mut(Layout::ChannelsFirst, [1, all, self.taps], dw)?;
         let block = [1, most, self.taps];
@@ -183,7 +189,7 @@ impl Correlation {
             lanes.with(|scratch| {
                 let sums = &mut aligned(scratch)[..channels * (self.taps + 1)];
                 sums.fill(0.0);
-                for n in 0..self.batch {
+                for n in 0..dy.len() / image {
                     let slide = SlideWeight {
                         x: &x[n * self.source.image_len() + first..],
                         dy: &dy[n * image + first..],
@@ -192,6 +198,7 @@ impl Correlation {
                         rows,
                         columns,
                         results,
+                        far: x.len() > FAR,
                     };
                     slide.run(self.blocks.isa, sums);
                 }
@@ -261,6 +268,7 @@ impl Correlation {
         let panel = &mut aligned(rest)[..self.blocks.panel];
         let all = [0, 1, 2].map(|axis| self.source.axes[axis].result);
         let positions: usize = all.iter().product();
+        let batch = dy.len() / (positions * self.groups * self.outputs);
         let group = output / self.outputs;
         let first = group * self.channels + channel;
         let mut lanes = [0; MOST_LANES];
@@ -271,10 +279,10 @@ impl Correlation {
         let in_image = self.blocks.lengths.iter().product::<usize>();
         let (_, run) = self.blocks.runs(all);
         let mut accumulate = false;
-        for image in (0..self.batch).step_by(self.blocks.images) {
+        for image in (0..batch).step_by(self.blocks.images) {
             let mut position = 0;
             while position < positions {
-                let images = self.blocks.images.min(self.batch - image);
+                let images = self.blocks.images.min(batch - image);
                 let count = in_image.min(run - position % run);
                 let place = Place::new(image, images, position, count, all);
                 let a: &[f32] = if !self.blocks.packed {
@@ -323,6 +331,7 @@ impl Correlation {
                         b: panel,
                         columns,
                         first: 0,
+                        far: false,
                     };
                     let finish = Finish {
                         accumulate,
@@ -362,6 +371,7 @@ impl Correlation {
             b: panel,
             columns,
             first: 0,
+            far: false,
         };
         if let Ok(out) = ArrayViewMut2::from_shape((1, columns), &mut db[first..first + columns]) {
             let finish = Finish {

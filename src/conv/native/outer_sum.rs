@@ -18,8 +18,8 @@ use std::sync::{Mutex, PoisonError};
 
 use ndarray::{ArrayViewMut2, ArrayViewMut3, Axis, s};
 
-use super::aligned;
 use super::pack::{Place, Source};
+use super::{WeightGradient, aligned};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{
@@ -35,7 +35,6 @@ use crate::unfold::planes_mut;
 pub(in crate::conv) struct OuterSum {
     source: Source,
     blocks: Blocks,
-    batch: usize,
     groups: usize,
     /// Input and output channels of one group.
     channels: usize,
@@ -68,7 +67,6 @@ impl OuterSum {
             eighths: offsets((0..blocks.positions()).step_by(8).map(term))?,
             ones: vec![1.0; blocks.positions() * blocks.isa.lanes()],
             blocks: *blocks,
-            batch: geometry.batch(),
             groups: geometry.groups(),
             channels: geometry.channels_per_group(),
             outputs,
@@ -79,17 +77,15 @@ impl OuterSum {
     /// dw ← Σ dY · X, db ← the sums of dY. Lengths have been checked.
     pub(in crate::conv) fn run(
         &self,
-        x: &[f32],
-        dy: &[f32],
-        dw: &mut [f32],
-        mut db: Option<&mut [f32]>,
+        gradient: WeightGradient<'_>,
         lanes: &Lanes<'_, f32>,
         threads: usize,
     ) -> Result<()> {
+        let WeightGradient { x, dy, dw, mut db } = gradient;
         if let Some(db) = db.as_deref_mut() {
             db.fill(0.0);
         }
-        if self.batch == 0 {
+        if dy.is_empty() {
             dw.fill(0.0);
             return Ok(());
         }
@@ -137,15 +133,16 @@ impl OuterSum {
         let panel = &mut aligned(scratch)[..self.blocks.panel];
         let all = [0, 1, 2].map(|axis| self.source.axes[axis].result);
         let positions: usize = all.iter().product();
+        let batch = dy.len() / (positions * self.groups * self.outputs);
         let in_image = self.blocks.lengths.iter().product::<usize>();
         let (_, run) = self.blocks.runs(all);
         let group = output / self.outputs;
         let first = group * self.channels + channel;
         let mut accumulate = false;
-        for image in (0..self.batch).step_by(self.blocks.images) {
+        for image in (0..batch).step_by(self.blocks.images) {
             let mut position = 0;
             while position < positions {
-                let images = self.blocks.images.min(self.batch - image);
+                let images = self.blocks.images.min(batch - image);
                 let count = in_image.min(run - position % run);
                 let place = Place::new(image, images, position, count, all);
                 let dy = &dy[self.place_in_dy(image, position, output)..];
@@ -163,6 +160,7 @@ impl OuterSum {
                         columns,
                         turn: SUM,
                         first: 0,
+                        far: false,
                     };
                     let finish = Finish {
                         accumulate,
@@ -302,6 +300,7 @@ impl OuterSum {
                             columns: db.len(),
                             turn: SUM,
                             first: 0,
+                            far: false,
                         };
                         let finish = Finish {
                             accumulate,

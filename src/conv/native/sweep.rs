@@ -13,7 +13,7 @@
 use ndarray::{ArrayView3, ArrayViewMut3, Axis, s};
 
 use super::pack::{Place, Source, Strides};
-use super::{aligned, batch_mut};
+use super::{FAR, aligned, batch_mut};
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{Finish, Left, MOST_LANES, Map, Panels, Product, SUM, Slide, offsets};
@@ -23,6 +23,13 @@ use crate::unfold::planes;
 
 /// Lines of one task of a depthwise pass: neighbours read the same rows.
 const SLIDE_ROWS: usize = 16;
+
+/// Columns of a product that is over before memory has brought the next rows, unless they are asked for. With 64 columns
+/// and 256 terms that is half of its time where they come from beyond all caches.
+const NARROW: usize = 96;
+
+/// Numbers of the weights of a phase that do not stay in the second-level cache from line to line: half of 2 MiB.
+const MANY: usize = (1 << 20) / size_of::<f32>();
 
 /// What happens to every element last.
 #[derive(Clone, Copy)]
@@ -329,6 +336,7 @@ impl Sweep {
                     columns,
                     bias: finale.bias,
                     bounds,
+                    far: self.source.image_len() > FAR,
                 };
                 // The first row of the tile that belongs to the phase.
                 let above = (phase.first[1] + down - first % down) % down;
@@ -428,11 +436,14 @@ impl Sweep {
                 columns,
                 turn: SUM,
                 first: column,
+                far: !self.blocks.packed
+                    && columns <= NARROW
+                    && self.batch * self.source.image_len() > 8 * FAR,
             };
             if self.phases.len() == 1 {
                 self.whole(&product, tile.view_mut(), part);
             } else {
-                self.lines(&product, phase, place, &mut tile, part);
+                self.panels_of_lines(&product, phase, place, &mut tile, part);
             }
         }
     }
@@ -460,6 +471,39 @@ impl Sweep {
                 map: part.map,
             };
             product.run(self.blocks.isa, tile.reversed_axes(), &finish);
+        }
+    }
+
+    /// The positions of one phase, line by line; all lines meet one panel before the next where the weights are many,
+    /// so that it is read once from beyond the second-level cache.
+    fn panels_of_lines(
+        &self,
+        product: &Product<'_>,
+        phase: &Phase,
+        place: &Place,
+        tile: &mut ArrayViewMut3<'_, f32>,
+        part: Part<'_>,
+    ) {
+        let end = product.first + tile.len_of(Axis(1));
+        if product.left != Left::Scalars || product.b.len() < MANY {
+            return self.lines(product, phase, place, tile, part);
+        }
+        let panels = Panels::new(self.blocks.isa, product.left, product.columns);
+        let wanted = panels
+            .each()
+            .filter(|(first, _)| (product.first..end).contains(first));
+        for (first, width) in wanted {
+            let some = first - product.first..(first + width).min(end) - product.first;
+            let part = Part {
+                bias: part.bias.map(|bias| &bias[some.clone()]),
+                residual: part
+                    .residual
+                    .map(|residual| residual.slice_move(s![.., some.clone(), ..])),
+                map: part.map,
+            };
+            let mut tile = tile.slice_mut(s![.., some, ..]);
+            let product = Product { first, ..*product };
+            self.lines(&product, phase, place, &mut tile, part);
         }
     }
 

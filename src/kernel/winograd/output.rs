@@ -5,11 +5,12 @@
 //! ```
 //!
 //! Channels last, vectors leave as they are. Channels first, as many tiles as make one vector of columns are kept in a
-//! small buffer, and transposed from there.
+//! small buffer, and transposed from there; columns that lie apart, under dilation, are then written one by one.
 
 use ndarray::{ArrayView3, ArrayViewMut3};
 
 use super::super::Isa;
+use super::super::moves::MOST_LANES;
 use super::super::product::Map;
 use super::super::simd::{Apart, Simd, run_by};
 use super::Spectrum;
@@ -22,14 +23,14 @@ pub(crate) struct Sums<'a> {
     pub(crate) spectrum: Spectrum,
 }
 
-/// What becomes of the results: `[channels, rows, columns]`, of which channels or columns are neighbours.
+/// What becomes of the results: `[channels, rows, columns]`, of which channels are neighbours, or not.
 #[derive(Debug)]
 pub(crate) struct Outcome<'a> {
     /// At most R rows; tiles beyond its columns are computed in whole and written in part.
     pub(crate) out: ArrayViewMut3<'a, f32>,
     /// A number a channel.
     pub(crate) bias: Option<&'a [f32]>,
-    /// Of the shape of `out`, and with the same axis of neighbours.
+    /// Of the shape of `out`; where channels are neighbours there, they are here.
     pub(crate) residual: Option<ArrayView3<'a, f32>>,
     pub(crate) map: Map,
 }
@@ -64,10 +65,9 @@ impl Sums<'_> {
             assert_eq!(residual.dim(), out.dim(), "residual of a transform");
             (residual.as_ptr(), strides(residual.strides()))
         });
-        let (along, neighbours) = if last { (0, channels) } else { (2, columns) };
-        let beside = |strides: [isize; 3]| strides[along] == 1 || neighbours == 1;
+        let beside = |strides: [isize; 3]| strides[0] == 1 || channels == 1;
         assert!(
-            beside(here) && residual.is_none_or(|(_, there)| beside(there)),
+            !last || residual.is_none_or(|(_, there)| beside(there)),
             "neighbours of a transform"
         );
         let job = Job {
@@ -249,7 +249,8 @@ impl Job<'_> {
         // SAFETY: the caller's.
         unsafe {
             if let Some((residual, strides)) = self.residual {
-                v = s.add(v, s.load_first(residual.offset(at(strides, place)), count));
+                let from = residual.offset(at(strides, place));
+                v = s.add(v, load_apart(s, from, self.step(strides), count));
             }
             let v = match self.map {
                 Map::Identity => v,
@@ -257,11 +258,55 @@ impl Job<'_> {
                 Map::Leaky { slope } => s.leaky(s.splat(slope), v),
             };
             let to = self.out.0.offset(at(self.out.1, place));
-            if count == S::LANES {
+            store_apart(s, to, self.step(self.out.1), v, count);
+        }
+    }
+
+    /// From one neighbour to the next.
+    #[inline(always)]
+    fn step(&self, strides: [isize; 3]) -> isize {
+        if self.last { 1 } else { strides[2] }
+    }
+}
+
+/// `count` ≤ LANES numbers, `step` apart, and zeros.
+///
+/// # Safety
+/// They can be read, and the CPU has `S`.
+#[inline(always)]
+unsafe fn load_apart<S: Simd>(s: S, from: *const f32, step: isize, count: usize) -> S::V {
+    // SAFETY: the caller's; no vector has more than `MOST_LANES` lanes.
+    unsafe {
+        if step == 1 {
+            return s.load_first(from, count);
+        }
+        let mut lanes = [0.0; MOST_LANES];
+        for (index, lane) in lanes.iter_mut().enumerate().take(count) {
+            *lane = *from.offset(index as isize * step);
+        }
+        s.load(lanes.as_ptr())
+    }
+}
+
+/// Writes the first `count` ≤ LANES numbers, `step` apart.
+///
+/// # Safety
+/// They can be written, and the CPU has `S`.
+#[inline(always)]
+unsafe fn store_apart<S: Simd>(s: S, to: *mut f32, step: isize, v: S::V, count: usize) {
+    // SAFETY: the caller's; no vector has more than `MOST_LANES` lanes.
+    unsafe {
+        if step == 1 {
+            return if count == S::LANES {
                 s.store(to, v);
             } else {
                 s.store_first(to, v, count);
-            }
+            };
+        }
+        let mut lanes = [0.0; MOST_LANES];
+        s.store(lanes.as_mut_ptr(), v);
+        for (index, &lane) in lanes.iter().enumerate().take(count) {
+            *to.offset(index as isize * step) = lane;
         }
     }
 }

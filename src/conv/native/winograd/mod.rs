@@ -9,8 +9,10 @@
 //! ```
 //!
 //! U, the transformed weights, is made once by `prepare` (`[group][panel][f][channel][width]`) and read once for each
-//! block. Backward input with stride 1 is a correlation of dY with the kernels turned round, by the same code.
+//! block. Backward input with stride 1 is a correlation of dY with the kernels turned round, by the same code. The tiles
+//! of a dilated kernel have results and pixels that lie apart, see `Part`.
 
+mod part;
 mod read;
 mod weight;
 
@@ -18,6 +20,7 @@ pub(in crate::conv) use weight::WinogradWeight;
 
 use ndarray::{ArrayView4, ArrayViewMut4, s};
 
+use self::part::{Part, Run};
 use super::pack::Source;
 use super::sweep::Finale;
 use super::{aligned, batch_mut};
@@ -43,7 +46,8 @@ pub(in crate::conv) struct Winograd {
     results: usize,
     /// The tap that each pixel of a window meets, in the order of the window.
     taps: [usize; TAPS * TAPS],
-    /// Where the lines and the pixels of a line stand: of the image, or of the copy of a window.
+    /// Where the lines and the pixels of a line stand, those of one phase after another: in the image, or in the copy
+    /// of a window.
     places: [Vec<usize>; 2],
     /// What stands outside the image, and zeros, for every channel of a group.
     border: Vec<f32>,
@@ -53,18 +57,6 @@ pub(in crate::conv) struct Winograd {
     terms: Vec<u32>,
     /// The window of a block, one vector of channels, where it is copied.
     window: Blocks,
-}
-
-/// Where a block lies in the result.
-#[derive(Clone, Copy)]
-struct Part {
-    image: usize,
-    images: usize,
-    /// The first row and column, and how many.
-    begin: [usize; 2],
-    lengths: [usize; 2],
-    /// Tiles, down and across.
-    tiles: [usize; 2],
 }
 
 impl Winograd {
@@ -97,7 +89,7 @@ impl Winograd {
             isa: tiles.isa,
             grouped: true,
             images: tiles.images,
-            lengths: [1, rows - (TAPS - 1), columns - (TAPS - 1)],
+            lengths: [1, tiles.span()[0], tiles.span()[1]],
             window: [1, rows, columns],
             packed: true,
             plain: false,
@@ -149,27 +141,20 @@ impl Winograd {
             .residual
             .map(|residual| batch(self.source.layout, shape, residual))
             .transpose()?;
-        let r = self.tiles.results;
-        let [down, across] = self.tiles.tiles;
+        let [rows, columns] = self.tiles.span();
         let block = [
             self.tiles.images,
             self.channels_per_task(threads),
-            down * r,
-            across * r,
+            rows,
+            columns,
         ];
         try_for_each_tile(
             y,
             block,
             threads > 1,
-            &|[image, channel, row, column], out| {
+            &|[image, channel, row, column], mut out| {
                 let (images, channels, rows, columns) = out.dim();
-                let part = Part {
-                    image,
-                    images,
-                    begin: [row, column],
-                    lengths: [rows, columns],
-                    tiles: [rows, columns].map(|length| length.div_ceil(r)),
-                };
+                let part = Part::new(&self.tiles, [image, images], [row, column], [rows, columns]);
                 let finale = Finale {
                     bias: finale.bias.map(|bias| &bias[channel..channel + channels]),
                     residual: None,
@@ -184,7 +169,10 @@ impl Winograd {
                     ])
                 });
                 lanes.with(|scratch| {
-                    self.block(x, weights, &part, channel, out, (finale, residual), scratch);
+                    for part in part.blocks(&self.tiles) {
+                        let finale = (finale, residual);
+                        self.block(x, weights, &part, channel, &mut out, finale, scratch);
+                    }
                 });
                 Ok(())
             },
@@ -193,8 +181,8 @@ impl Winograd {
 
     /// Channels of the result of one task: all of a group, unless threads would find nothing to do.
     fn channels_per_task(&self, threads: usize) -> usize {
-        let [down, across] =
-            [0, 1].map(|axis| self.tiles.all[axis].div_ceil(self.tiles.tiles[axis]));
+        let all = self.tiles.all();
+        let [down, across] = [0, 1].map(|axis| all[axis].div_ceil(self.tiles.tiles[axis]));
         let tasks = self.batch.div_ceil(self.tiles.images) * down * across * self.groups;
         if threads < 2 || tasks >= 2 * threads || self.groups > 1 {
             return self.results;
@@ -215,7 +203,7 @@ impl Winograd {
         weights: &[f32],
         part: &Part,
         channel: usize,
-        mut out: ArrayViewMut4<'_, f32>,
+        out: &mut ArrayViewMut4<'_, f32>,
         (finale, residual): (Finale<'_>, Option<ArrayView4<'_, f32>>),
         scratch: &mut [f32],
     ) {
@@ -225,7 +213,7 @@ impl Winograd {
         let group = channel / self.results;
         let sources = self.tiles.sources;
         self.read(x, part, group * sources..(group + 1) * sources, v, window);
-        let tiles = part.images * part.tiles[0] * part.tiles[1];
+        let tiles = part.count(&self.tiles);
         let panels = self.panels();
         let weights = &weights[group * products * sources * panels.columns()..];
         let first = channel - group * self.results;
@@ -242,6 +230,7 @@ impl Winograd {
                     columns: width,
                     turn: TURN,
                     first: 0,
+                    far: false,
                 };
                 let m = &mut m[f * m_step..][..tiles * width];
                 if let Ok(m) = ndarray::ArrayViewMut2::from_shape((tiles, width), m) {
@@ -253,25 +242,27 @@ impl Winograd {
                 step: m_step,
                 pitch: width,
             };
-            let r = self.tiles.results;
-            for image in 0..part.images {
-                for down in 0..part.tiles[0] {
-                    let tile = (image * part.tiles[0] + down) * part.tiles[1];
-                    let rows = down * r..part.lengths[0].min((down + 1) * r);
-                    let here = s![image, channels.clone(), rows, ..];
-                    let sums = Sums {
-                        m: &m[tile * width..],
-                        spectrum,
-                    };
-                    let outcome = Outcome {
-                        out: out.slice_mut(here),
-                        bias: finale.bias.map(|bias| &bias[channels.clone()]),
-                        residual: residual.as_ref().map(|residual| residual.slice(here)),
-                        map: finale.map,
-                    };
-                    sums.run(self.tiles.isa, r, outcome);
-                }
-            }
+            let [down, across] = self.tiles.dilation.map(|dilation| dilation as isize);
+            part.for_each_run(&self.tiles, |run: &Run| {
+                let end = run.at[0] + (run.lengths[0] - 1) * self.tiles.dilation[0] + 1;
+                let here = s![
+                    run.image,
+                    channels.clone(),
+                    run.at[0]..end;down,
+                    run.at[1]..;across
+                ];
+                let sums = Sums {
+                    m: &m[run.tile * width..],
+                    spectrum,
+                };
+                let outcome = Outcome {
+                    out: out.slice_mut(here),
+                    bias: finale.bias.map(|bias| &bias[channels.clone()]),
+                    residual: residual.as_ref().map(|residual| residual.slice(here)),
+                    map: finale.map,
+                };
+                sums.run(self.tiles.isa, self.tiles.results, outcome);
+            });
         }
     }
 }

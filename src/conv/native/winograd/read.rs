@@ -8,33 +8,39 @@
 use std::ops::Range;
 
 use super::super::pack::{Place, Source};
-use super::{Part, Winograd};
+use super::Winograd;
+use super::part::{Part, Run};
 use crate::element::collected;
 use crate::error::Result;
 use crate::geometry::Layout;
 use crate::kernel::{MOST_LANES, OUTSIDE, Spectrum, TAPS, TileRow};
 use crate::plan::WinogradTiles;
 
-/// Where lines and pixels stand, from the first that any window reads on: in the image, or in the copy of a window.
+/// Where lines and pixels stand, from the first that any window of their phase reads on: in the image, or in the copy
+/// of a window.
 pub(super) fn places(source: &Source, tiles: &WinogradTiles) -> Result<[Vec<usize>; 2]> {
     let [rows, columns] = [0, 1].map(|axis| -> Result<Vec<usize>> {
         let sweep = &source.axes[axis + 1];
+        let (dilation, phases) = (tiles.dilation[axis], tiles.all_phases()[axis]);
+        let of_phase = tiles.pixels()[axis];
+        let at = |index: usize| (index / of_phase, index % of_phase);
+        let length = phases * of_phase;
         if tiles.copied {
-            let length = tiles.window()[axis];
             let pixel = tiles.isa.lanes();
             let distance = [tiles.window()[1] * pixel, pixel][axis];
-            return collected(length, (0..length).map(|at| at * distance));
+            let place = |(phase, at)| (phase + at * dilation) * distance;
+            return collected(length, (0..length).map(|index| place(at(index))));
         }
-        let length = tiles.all[axis] * tiles.results + TAPS - 1;
         let distance = source.strides().axes[axis + 1];
-        let place = |at: usize| {
-            let inside = source.mode.source(sweep.base + at as isize, sweep.source);
-            // Beyond what results are made of, a mirror may point anywhere.
-            inside
-                .filter(|&at| at < sweep.source)
-                .map_or(OUTSIDE, |at| at * distance)
+        let place = |(phase, at): (usize, usize)| {
+            // What no result is made of is not read: a mirror would point anywhere.
+            let results = (sweep.result - phase).div_ceil(dilation);
+            let used = at < results + TAPS - 1;
+            let place = used.then(|| sweep.base + (phase + at * dilation) as isize);
+            let inside = place.and_then(|place| source.mode.source(place, sweep.source));
+            inside.map_or(OUTSIDE, |at| at * distance)
         };
-        collected(length, (0..length).map(place))
+        collected(length, (0..length).map(|index| place(at(index))))
     });
     Ok([rows?, columns?])
 }
@@ -91,28 +97,27 @@ impl Winograd {
     ) {
         let r = self.tiles.results;
         let n = r + TAPS - 1;
-        let [down, across] = part.tiles;
+        let pixels = self.tiles.pixels();
         let spectrum = Spectrum {
             step: self.tiles.steps()[0],
             pitch: self.tiles.pitch(),
         };
-        for image in 0..part.images {
-            for row in 0..down {
-                let tile = (image * down + row) * across;
-                let tiles = TileRow {
-                    x: from(image),
-                    rows: &self.places[0][begin[0] + row * r..][..n],
-                    columns: &self.places[1][begin[1]..][..(across - 1) * r + n],
-                    used: [
-                        part.lengths[0] - row * r + TAPS - 1,
-                        part.lengths[1] + TAPS - 1,
-                    ],
-                    border: &self.border,
-                    zeros: &self.zeros,
-                    channels,
-                };
-                tiles.run(self.tiles.isa, r, &mut v[tile * spectrum.pitch..], spectrum);
-            }
-        }
+        part.for_each_run(&self.tiles, |run: &Run| {
+            let [down, across] = [0, 1].map(|axis| {
+                run.phases[axis] * pixels[axis] + begin[axis] / self.tiles.dilation[axis]
+            });
+            let width = run.lengths[1].next_multiple_of(r) + TAPS - 1;
+            let tiles = TileRow {
+                x: from(run.image),
+                rows: &self.places[0][down + run.row..][..n],
+                columns: &self.places[1][across..][..width],
+                used: run.lengths.map(|length| length + TAPS - 1),
+                border: &self.border,
+                zeros: &self.zeros,
+                channels,
+            };
+            let v = &mut v[run.tile * spectrum.pitch..];
+            tiles.run(self.tiles.isa, r, v, spectrum);
+        });
     }
 }

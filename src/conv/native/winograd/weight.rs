@@ -17,8 +17,9 @@ use std::sync::{Mutex, PoisonError};
 
 use ndarray::{ArrayViewMut2, ArrayViewMut3, Axis};
 
-use super::super::aligned;
-use super::{Part, Winograd};
+use super::super::{WeightGradient, aligned};
+use super::Winograd;
+use super::part::{Part, Run};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{
@@ -85,13 +86,11 @@ impl WinogradWeight {
     /// dw ← dY · xᵀ over the windows, db ← the sums of dY. Lengths have been checked.
     pub(in crate::conv) fn run(
         &self,
-        x: &[f32],
-        dy: &[f32],
-        dw: &mut [f32],
-        db: Option<&mut [f32]>,
+        gradient: WeightGradient<'_>,
         lanes: &Lanes<'_, f32>,
         threads: usize,
     ) -> Result<()> {
+        let WeightGradient { x, dy, dw, db } = gradient;
         let (groups, outputs) = (self.forward.groups, self.forward.results);
         if dy.is_empty() {
             dw.fill(0.0);
@@ -191,24 +190,23 @@ impl WinogradWeight {
     ) {
         let tiles = &self.parts.tiles;
         let all = [1, 2].map(|axis| self.forward.source.axes[axis].result);
-        let sides = tiles.tiles.map(|count| count * tiles.results);
+        let sides = tiles.span();
         let in_image = [0, 1].map(|axis| all[axis].div_ceil(sides[axis]));
-        let blocks = self.forward.batch.div_ceil(tiles.images) * in_image[0] * in_image[1];
+        let spans = self.forward.batch.div_ceil(tiles.images) * in_image[0] * in_image[1];
+        let span = |index: usize| {
+            let [row, column] = [index / in_image[1] % in_image[0], index % in_image[1]];
+            let image = index / in_image[1] / in_image[0] * tiles.images;
+            let images = tiles.images.min(self.forward.batch - image);
+            let begin = [row * sides[0], column * sides[1]];
+            let lengths = [0, 1].map(|axis| sides[axis].min(all[axis] - begin[axis]));
+            Part::new(tiles, [image, images], begin, lengths)
+        };
+        let parts = || (0..spans).flat_map(|index| span(index).blocks(tiles));
+        let blocks = parts().count();
         // Even rounds.
         let round = blocks.div_ceil(blocks.div_ceil(BLOCKS));
         room.total.fill(0.0);
-        for block in 0..blocks {
-            let [row, column] = [block / in_image[1] % in_image[0], block % in_image[1]];
-            let image = block / in_image[1] / in_image[0] * tiles.images;
-            let begin = [row * sides[0], column * sides[1]];
-            let lengths = [0, 1].map(|axis| sides[axis].min(all[axis] - begin[axis]));
-            let part = Part {
-                image,
-                images: tiles.images.min(self.forward.batch - image),
-                begin,
-                lengths,
-                tiles: lengths.map(|length| length.div_ceil(tiles.results)),
-            };
+        for (block, part) in parts().enumerate() {
             self.add_block([x, dy], &part, share, [block % round > 0, biased], room);
             if (block + 1).is_multiple_of(round) || block + 1 == blocks {
                 let sums = WeightSums {
@@ -243,7 +241,7 @@ impl WinogradWeight {
                 *total += sum;
             }
         }
-        let tiles = part.images * part.tiles[0] * part.tiles[1];
+        let tiles = part.count(&self.parts.tiles);
         let ([v_step, w_step], m_step) = (self.parts.tiles.steps(), self.parts.step());
         // Whole panels: the columns beyond the last output are zeros, and no product needs a detour.
         let columns = self.panels(share).columns();
@@ -261,6 +259,7 @@ impl WinogradWeight {
                 columns,
                 turn: TURN,
                 first: 0,
+                far: false,
             };
             let shape = (share.channels.len(), columns);
             let m = &mut room.m[f * m_step..][..shape.0 * shape.1];
@@ -286,7 +285,7 @@ impl WinogradWeight {
         let [rows, columns] = [1, 2].map(|axis| self.forward.source.axes[axis].result);
         let all = self.forward.groups * self.forward.results;
         let (positions, lanes) = (rows * columns, self.parts.tiles.isa.lanes());
-        let tiles = part.images * part.tiles[0] * part.tiles[1];
+        let tiles = part.count(&self.parts.tiles);
         let panels = Panels::new(self.parts.tiles.isa, Left::Scalars, outputs.len());
         let [height, width] = part.lengths;
         for (first, pitch) in panels.each() {
@@ -333,25 +332,23 @@ impl WinogradWeight {
         mut sums: Option<&mut [f32]>,
     ) {
         let (isa, r) = (self.parts.tiles.isa, self.parts.tiles.results);
-        let [down, across] = part.tiles;
+        let dilation = self.parts.tiles.dilation;
         let spectrum = Spectrum {
             step: self.parts.tiles.steps()[1],
             pitch,
         };
-        for image in 0..part.images {
-            for row in 0..down {
-                let gradients = GradientRow {
-                    dy: &from(image)[row * r * line..],
-                    line,
-                    pixel,
-                    lengths: [r.min(part.lengths[0] - row * r), part.lengths[1]],
-                    outputs,
-                };
-                let tile = (image * down + row) * across;
-                let to = &mut to[tile * pitch..];
-                gradients.run(isa, r, to, spectrum, sums.as_deref_mut());
-            }
-        }
+        part.for_each_run(&self.parts.tiles, |run: &Run| {
+            let gradients = GradientRow {
+                dy: &from(run.image)[run.at[0] * line + run.at[1] * pixel..],
+                // A single line has no next one.
+                line: line.saturating_mul(dilation[0]),
+                pixel: pixel.saturating_mul(dilation[1]),
+                lengths: run.lengths,
+                outputs,
+            };
+            let to = &mut to[run.tile * pitch..];
+            gradients.run(isa, r, to, spectrum, sums.as_deref_mut());
+        });
     }
 
     /// Copies the gradients of a block, at most a vector of outputs, as `[image][row][column][lane]`.
