@@ -85,6 +85,18 @@ impl Simd for Avx2Fma {
         unsafe { _mm256_mul_ps(a, b) }
     }
     #[inline(always)]
+    unsafe fn div(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_div_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn max_or_nan(self, a: __m256, b: __m256) -> __m256 {
+        unsafe {
+            // The second operand is the result where one is NaN; where that hides a NaN, a stays.
+            let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a);
+            _mm256_blendv_ps(_mm256_max_ps(a, b), a, nan)
+        }
+    }
+    #[inline(always)]
     unsafe fn at_least(self, low: __m256, x: __m256) -> __m256 {
         // The second operand is the result where one is NaN.
         unsafe { _mm256_max_ps(low, x) }

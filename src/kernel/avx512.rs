@@ -186,6 +186,18 @@ impl Simd for Avx512 {
         unsafe { _mm512_mul_ps(a, b) }
     }
     #[inline(always)]
+    unsafe fn div(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_div_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn max_or_nan(self, a: __m512, b: __m512) -> __m512 {
+        unsafe {
+            // The second operand is the result where one is NaN; where that hides a NaN, a stays.
+            let number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(a, a);
+            _mm512_mask_max_ps(a, number, a, b)
+        }
+    }
+    #[inline(always)]
     unsafe fn at_least(self, low: __m512, x: __m512) -> __m512 {
         // The second operand is the result where one is NaN.
         unsafe { _mm512_max_ps(low, x) }

@@ -3,13 +3,13 @@
 //! A value of an instruction-set token (`Avx512`, `Avx2Fma`) can exist only where the CPU has
 //! the feature, so a function that takes one needs no check of its own.
 //!
-//! The entries are safe functions: `Product::run`, `to_lanes`, `copy_pixels`, `Slide::run` and
-//! `SlideWeight::run`. Each compares the largest index that it will use with the length of its slice
+//! The entries are safe functions: `Product::run`, `to_lanes`, `copy_pixels`, `Slide::run`,
+//! `SlideWeight::run` and `PoolLine::run`. Each compares the largest index that it will use with the length of its slice
 //! and panics where that fails. Behind them everything is `unsafe` and works on pointers: functions
 //! with `#[target_feature]`, which a token leads to, and the loops over `Simd` inlined into them.
 //!
-//! Products and moves know slices and offsets. `slide.rs` and `slide_weight.rs` know the rows,
-//! columns and channels of one image. Nothing here knows a recipe, a thread or a file.
+//! Products and moves know slices and offsets. `slide.rs`, `slide_weight.rs` and `pool.rs` know the
+//! rows, columns and channels of one image. Nothing here knows a recipe, a thread or a file.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -22,6 +22,7 @@ mod isa;
 mod loops;
 mod moves;
 mod peak;
+mod pool;
 mod portable;
 mod product;
 mod simd;
@@ -34,6 +35,7 @@ pub use isa::{Avx2Fma, Avx512, Isa};
 pub(crate) use loops::{Arithmetic, Function, Loop, compiled, map, map_in_place};
 pub(crate) use moves::{AS_THEY_ARE, Lie, MOST_LANES, copy_pixels, to_lanes};
 pub use peak::peak_gflops;
+pub(crate) use pool::{PoolLine, Pooled};
 pub(crate) use product::{Finish, Left, Map, Panels, Product, SUM, offsets};
 pub(crate) use slide::{Slide, SlideAxis};
 pub(crate) use slide_weight::SlideWeight;

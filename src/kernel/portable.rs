@@ -82,6 +82,20 @@ impl Simd for Portable {
         std::array::from_fn(|lane| a[lane] * b[lane])
     }
     #[inline(always)]
+    unsafe fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|lane| a[lane] / b[lane])
+    }
+    #[inline(always)]
+    unsafe fn max_or_nan(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|lane| {
+            if b[lane] > a[lane] || b[lane].is_nan() {
+                b[lane]
+            } else {
+                a[lane]
+            }
+        })
+    }
+    #[inline(always)]
     unsafe fn at_least(self, low: Self::V, x: Self::V) -> Self::V {
         std::array::from_fn(|lane| {
             if x[lane] < low[lane] {

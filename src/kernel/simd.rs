@@ -87,6 +87,9 @@ pub(super) trait Simd: Copy {
     unsafe fn add(self, a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The larger; NaN where one is NaN.
+    unsafe fn max_or_nan(self, a: Self::V, b: Self::V) -> Self::V;
     /// x where x ≥ low or x is NaN, else low.
     unsafe fn at_least(self, low: Self::V, x: Self::V) -> Self::V;
     /// x where x ≤ high or x is NaN, else high.

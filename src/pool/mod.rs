@@ -21,6 +21,7 @@ mod adaptive;
 mod array;
 mod average;
 mod global;
+mod lines;
 mod lp;
 mod max;
 mod sum;

@@ -1,0 +1,275 @@
+//! MaxPool, AveragePool, LpPool and their global forms, through [`crate::pool`].
+
+use std::sync::Arc;
+
+use super::super::check::{at_most, has_axes, has_type, read, required, write};
+use super::super::{Fact, Facts, Operator, Step};
+use super::extremes::{Extremes, Order};
+use crate::element::Element;
+use crate::error::{Error, Result};
+use crate::geometry::{Layout, PoolGeometry, PoolOptions};
+use crate::network::tensor::{DType, Scalar, View, ViewMut};
+use crate::plan::PlanOptions;
+use crate::pool::{avg_pool_into, lp_pool_into, max_pool_into};
+
+/// One number for each window of each channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    kind: Kind,
+    /// `None` for one window, the whole image.
+    windows: Option<PoolOptions>,
+    layout: Layout,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    /// With a second output, the indices of the maxima, where an order is given.
+    Max(Option<Order>),
+    Average,
+    Lp(f64),
+}
+
+impl Pool {
+    fn new(kind: Kind, windows: Option<PoolOptions>) -> Self {
+        Self {
+            kind,
+            windows,
+            layout: Layout::ChannelsFirst,
+        }
+    }
+
+    /// The maximum of every window.
+    pub fn max(windows: PoolOptions) -> Self {
+        Self::new(Kind::Max(None), Some(windows))
+    }
+
+    /// The maximum of every window, and as a second output where it is in the whole input: in row-major order, or with
+    /// the spatial axes of a plane in column-major order.
+    pub fn max_with_indices(windows: PoolOptions, column_major: bool) -> Self {
+        let order = match column_major {
+            true => Order::ColumnMajor,
+            false => Order::RowMajor,
+        };
+        Self::new(Kind::Max(Some(order)), Some(windows))
+    }
+
+    /// The average of every window.
+    pub fn average(windows: PoolOptions) -> Self {
+        Self::new(Kind::Average, Some(windows))
+    }
+
+    /// (Σ |x|ᵖ)^(1/p) of every window.
+    pub fn lp(windows: PoolOptions, p: f64) -> Self {
+        Self::new(Kind::Lp(p), Some(windows))
+    }
+
+    /// The maximum of every channel.
+    pub fn global_max() -> Self {
+        Self::new(Kind::Max(None), None)
+    }
+
+    /// The average of every channel.
+    pub fn global_average() -> Self {
+        Self::new(Kind::Average, None)
+    }
+
+    /// (Σ |x|ᵖ)^(1/p) of every channel.
+    pub fn global_lp(p: f64) -> Self {
+        Self::new(Kind::Lp(p), None)
+    }
+
+    fn geometry(&self, inputs: &Facts) -> Result<PoolGeometry> {
+        at_most(inputs, 1)?;
+        let input = required(inputs, 0, "X")?;
+        has_axes(input, "X", 3)?;
+        let floats = [DType::F32, DType::F64];
+        match self.kind {
+            Kind::Max(_) => has_type(input, "X", &Extremes::TYPES)?,
+            Kind::Average => has_type(input, "X", &floats)?,
+            Kind::Lp(p) => {
+                has_type(input, "X", &floats)?;
+                if !(p.is_finite() && p >= 1.0) {
+                    return Err(Error::Attribute {
+                        name: "p".to_owned(),
+                        expected: "a number from 1 on".to_owned(),
+                        got: p.to_string(),
+                    });
+                }
+            }
+        }
+        match &self.windows {
+            Some(windows) => PoolGeometry::new(&input.shape, &windows.clone().layout(self.layout)),
+            None => PoolGeometry::global(&input.shape, self.layout),
+        }
+    }
+}
+
+impl Operator for Pool {
+    fn name(&self) -> &'static str {
+        match (self.kind, &self.windows) {
+            (Kind::Max(_), Some(_)) => "MaxPool",
+            (Kind::Average, Some(_)) => "AveragePool",
+            (Kind::Lp(_), Some(_)) => "LpPool",
+            (Kind::Max(_), None) => "GlobalMaxPool",
+            (Kind::Average, None) => "GlobalAveragePool",
+            (Kind::Lp(_), None) => "GlobalLpPool",
+        }
+    }
+
+    fn infer(&self, inputs: &Facts) -> Result<Vec<Fact>> {
+        let shape = self.geometry(inputs)?.output_shape();
+        let input = required(inputs, 0, "X")?;
+        let mut facts = vec![Fact::new(input.dtype, shape.clone())];
+        if let Kind::Max(Some(_)) = self.kind {
+            facts.push(Fact::new(DType::I64, shape));
+        }
+        Ok(facts)
+    }
+
+    fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {
+        let (geometry, dtype) = (self.geometry(inputs)?, required(inputs, 0, "X")?.dtype);
+        Ok(match (self.kind, dtype) {
+            (Kind::Max(order @ Some(_)), _) => Box::new(Extremes::new(geometry, dtype, order)),
+            (kind, DType::F32 | DType::F64) => Box::new(Pooling {
+                kind,
+                geometry,
+                dtype,
+            }),
+            (..) => Box::new(Extremes::new(geometry, dtype, None)),
+        })
+    }
+
+    fn channels_last(&self, _inputs: &Facts) -> Option<Arc<dyn Operator>> {
+        Some(Arc::new(Self {
+            layout: Layout::ChannelsLast,
+            ..self.clone()
+        }))
+    }
+}
+
+struct Pooling {
+    kind: Kind,
+    geometry: PoolGeometry,
+    dtype: DType,
+}
+
+impl Pooling {
+    fn pool<T: Element + Scalar>(
+        &self,
+        inputs: &[Option<View>],
+        outputs: &mut [ViewMut],
+    ) -> Result<()> {
+        let (x, y): (&[T], &mut [T]) = (read(inputs, 0)?, write(outputs, 0)?);
+        match self.kind {
+            Kind::Max(_) => max_pool_into(&self.geometry, x, y),
+            Kind::Average => avg_pool_into(&self.geometry, x, y),
+            Kind::Lp(p) => lp_pool_into(&self.geometry, p, x, y),
+        }
+    }
+}
+
+impl Step for Pooling {
+    fn run(
+        &self,
+        inputs: &[Option<View>],
+        outputs: &mut [ViewMut],
+        _scratch: &mut [f32],
+    ) -> Result<()> {
+        match self.dtype {
+            DType::F64 => self.pool::<f64>(inputs, outputs),
+            _ => self.pool::<f32>(inputs, outputs),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::{fact, floats, infer, run};
+    use super::*;
+    use crate::network::operator::Transpose;
+    use crate::network::{Scalar, Tensor};
+
+    fn image(shape: &[usize]) -> Tensor {
+        let len: usize = shape.iter().product();
+        floats(shape, (0..len).map(|i| ((i * 7919) % 257) as f32 - 128.0))
+    }
+
+    fn turn(x: &Tensor) -> Tensor {
+        let turn = Transpose::to_channels_last(x.shape().len());
+        run(&turn, std::slice::from_ref(x)).unwrap().remove(0)
+    }
+
+    /// The inputs are small integers: sums are exact, and both layouts agree in every bit.
+    #[test]
+    fn both_layouts_agree() {
+        let three = PoolOptions::new(3).stride(2).padding(1);
+        let pools = [
+            Pool::max(three.clone().ceil_mode(true)),
+            Pool::max_with_indices(three.clone(), false),
+            Pool::max_with_indices(three.clone(), true),
+            Pool::average(three.clone().count_include_pad(false).ceil_mode(true)),
+            Pool::average(three.dilation(2).stride(1)),
+            Pool::lp(PoolOptions::new(2), 1.0),
+            Pool::global_max(),
+            Pool::global_average(),
+            Pool::global_lp(2.0),
+        ];
+        for pool in &pools {
+            for shape in [
+                &[2, 5, 9][..],
+                &[2, 19, 8, 7],
+                &[1, 3, 5, 6, 7],
+                &[0, 3, 4, 4],
+            ] {
+                let x = image(shape);
+                let first = run(pool, std::slice::from_ref(&x)).unwrap();
+                let last = pool.channels_last(&[]).unwrap();
+                let last = run(&*last, &[turn(&x)]).unwrap();
+                for (first, last) in first.iter().zip(&last) {
+                    assert_eq!(turn(first), *last, "{pool:?} {shape:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn maxima_of_bytes_and_their_places() {
+        let x =
+            ndarray::Array4::from_shape_vec((1, 2, 2, 2), vec![1i8, -3, 7, 7, -9, -8, -8, -128]);
+        let x: Tensor = x.unwrap().into_dyn().into();
+        let pool = Pool::max_with_indices(PoolOptions::new([2, 1]).stride(1), false);
+        let y = run(&pool, std::slice::from_ref(&x)).unwrap();
+        assert_eq!(y[0].view().len(), 4);
+        assert_eq!(i8::slice(y[0].view()).unwrap(), [7, 7, -8, -8]);
+        assert_eq!(y[1].integers().unwrap(), [2, 3, 6, 5]);
+        let pool = Pool::max_with_indices(PoolOptions::new([2, 1]).stride(1), true);
+        assert_eq!(
+            run(&pool, &[x]).unwrap()[1].integers().unwrap(),
+            [1, 3, 5, 6]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_pooled_is_refused() {
+        let pool = Pool::max(PoolOptions::new(2));
+        for shape in [&[][..], &[4, 4], &[1, 1, 1, 1], &[1, 1, 0, 2], &[1; 6]] {
+            assert!(infer(&pool, &[&fact(shape)]).is_err(), "{shape:?}");
+        }
+        let x = fact(&[1, 1, 4, 4]);
+        let windows = [
+            PoolOptions::new([2, 2, 2]),
+            PoolOptions::new(0),
+            PoolOptions::new(2).padding(2),
+            PoolOptions::new(1 << 31),
+            PoolOptions::new(i64::MAX as usize),
+        ];
+        for windows in windows {
+            assert!(infer(&Pool::max(windows), &[&x]).is_err());
+        }
+        let mut integers = fact(&[1, 1, 4, 4]);
+        integers.dtype = DType::I64;
+        assert!(infer(&pool, &[&integers]).is_err());
+        assert!(infer(&Pool::global_average(), &[&integers]).is_err());
+        assert!(infer(&Pool::global_lp(0.0), &[&x]).is_err());
+    }
+}
