@@ -1,8 +1,8 @@
 //! What the passes make of a graph computes the same, and they do what they are for.
 
 use gemmconv::network::{
-    BatchNormalization, Conv, ConvTranspose, DType, Graph, Network, NetworkOptions, Operator, Pad,
-    PadMode, Reshape, Tensor, Transpose, ValueId,
+    BatchNormalization, Binary, Clip, Conv, ConvTranspose, DType, Graph, Network, NetworkOptions,
+    Operator, Pad, PadMode, Reshape, Tensor, Transpose, Unary, ValueId, Variadic,
 };
 use gemmconv::{ConvOptions, TransposedOptions};
 use ndarray::{Array1, ArrayD, IxDyn};
@@ -99,8 +99,8 @@ fn batch_norm_goes_into_convolutions() {
     let third = b.conv("third", second, [5, 4, 1]);
     let stays = b.batch_norm("stays", third, 5);
     let changes = same(b, &[stays, third, second], &[2, 3, 6, 5]);
-    assert!(changes.contains(&"batch_norm: normal (BatchNormalization) into first".to_owned()));
-    assert!(changes.contains(&"batch_norm: second (BatchNormalization) into up".to_owned()));
+    assert!(changes.contains(&"scale_shift: normal (BatchNormalization) into first".to_owned()));
+    assert!(changes.contains(&"scale_shift: second (BatchNormalization) into up".to_owned()));
     assert!(!changes.iter().any(|change| change.contains("stays")));
     // Both sides of the last are wanted with the channels first.
     assert!(
@@ -209,4 +209,99 @@ fn values_in_both_layouts_and_what_nothing_reads() {
     let weight = b.random(&[4, 2, 3, 2, 1]);
     let y = b.node("y", Conv::new(ConvOptions::new()), &[x, weight]);
     same(b, &[y], &[2, 2, 4, 5, 3]);
+}
+
+/// Lines of one pass.
+fn of<'c>(changes: &'c [String], pass: &str) -> Vec<&'c str> {
+    let lines = changes.iter().filter_map(|change| change.split_once(": "));
+    lines
+        .filter(|(name, _)| *name == pass)
+        .map(|(_, what)| what)
+        .collect()
+}
+
+#[test]
+fn arithmetic_by_channel_goes_into_convolutions() {
+    let (mut b, x) = Builder::new();
+    let mut y = b.conv("conv", x, [4, 3, 3]);
+    for (name, operator, shape) in [
+        ("add", Binary::Add, &[4, 1, 1][..]),
+        ("mul", Binary::Mul, &[1, 4, 1, 1]),
+        ("sub", Binary::Sub, &[]),
+        ("div", Binary::Div, &[1]),
+    ] {
+        let operand = b.random(shape);
+        y = b.node(name, operator, &[y, operand]);
+    }
+    let first = b.random(&[1, 4, 1, 1]);
+    y = b.node("from", Binary::Sub, &[first, y]);
+    // Along the width, not the channels; a power; of more axes.
+    let width = b.random(&[4]);
+    let y = b.node("width", Binary::Add, &[y, width]);
+    let changes = same(b, &[y], &[2, 3, 5, 4]);
+    assert_eq!(of(&changes, "scale_shift").len(), 5, "{changes:?}");
+    let (mut b, x) = Builder::new();
+    let y = b.conv("conv", x, [4, 3, 3]);
+    let one = b.random(&[1, 1, 1, 1, 1]);
+    let y = b.node("add", Binary::Add, &[y, one]);
+    let changes = same(b, &[y], &[2, 3, 5, 4]);
+    assert!(of(&changes, "scale_shift").is_empty());
+}
+
+#[test]
+fn residuals_and_activations_go_into_convolutions() {
+    // A residual block, then one with a convolution on both sides, then a sum that stays.
+    let (mut b, x) = Builder::new();
+    let stem = b.conv("stem", x, [4, 3, 3]);
+    let stem = b.node("stem relu", Unary::Relu, &[stem]);
+    let one = b.conv("one", stem, [4, 4, 3]);
+    let one = b.batch_norm("one norm", one, 4);
+    let one = b.node("add one", Binary::Add, &[one, stem]);
+    let one = b.node("one relu", Unary::Relu, &[one]);
+    let left = b.conv("left", one, [4, 4, 3]);
+    let right = b.conv("right", one, [4, 4, 1]);
+    let two = b.node("add two", Variadic::Sum, &[left, right]);
+    let low = b.constant(ArrayD::from_elem(IxDyn(&[]), 0.0f32).into());
+    let high = b.constant(ArrayD::from_elem(IxDyn(&[]), 0.3f32).into());
+    let two = b.node("clip", Clip::new(), &[two, low, high]);
+    let three = b.conv("three", two, [4, 4, 3]);
+    let row = b.conv("row", two, [1, 4, 1]);
+    let three = b.node("broadcast", Binary::Add, &[three, row]);
+    let slope = b.random(&[1]);
+    let three = b.node("prelu", Binary::PRelu, &[three, slope]);
+    let changes = same(b, &[three, one], &[2, 3, 5, 6]);
+    assert_eq!(
+        of(&changes, "residual"),
+        ["add one (Add) into one", "add two (Sum) into right"]
+    );
+    assert_eq!(
+        of(&changes, "activation"),
+        [
+            "stem relu (Relu) into stem",
+            "one relu (Relu) into one",
+            "clip (Clip) into right"
+        ]
+    );
+    assert_eq!(of(&changes, "channels_last").len(), 1);
+}
+
+#[test]
+fn what_is_wanted_or_read_elsewhere_is_not_changed() {
+    let (mut b, x) = Builder::new();
+    let y = b.conv("y", x, [3, 3, 3]);
+    let relu = b.node("relu", Unary::Relu, &[y]);
+    let twice = b.node("twice", Binary::Add, &[y, y]);
+    let square = b.node("square", Binary::Mul, &[relu, relu]);
+    let plus = b.node("plus", Binary::Add, &[y, x]);
+    let leaky = b.node("leaky", Unary::LeakyRelu { alpha: 0.1 }, &[plus]);
+    let changes = same(b, &[twice, square, leaky], &[2, 3, 5, 6]);
+    assert!(of(&changes, "residual").is_empty() && of(&changes, "activation").is_empty());
+    // The sum itself is wanted; its activation is not part of it.
+    let (mut b, x) = Builder::new();
+    let y = b.conv("y", x, [3, 3, 3]);
+    let plus = b.node("plus", Binary::Add, &[x, y]);
+    let relu = b.node("relu", Unary::Relu, &[plus]);
+    let changes = same(b, &[plus, relu], &[1, 3, 5, 6]);
+    assert_eq!(of(&changes, "residual"), ["plus (Add) into y"]);
+    assert!(of(&changes, "activation").is_empty());
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! without sizes, once      unused          nodes that nothing reads are dropped
-//!                          batch_norm      into the convolution before it
+//!                          scale_shift     BatchNormalization and its like into the convolution before it
 //! with sizes, a session    copies          nodes that only copy are left out
 //!                          pad             into the convolution after it
 //!                          epilogue        sums and activations into the convolution before them
@@ -12,12 +12,12 @@
 //!
 //! Each change is written down in [`Draft::changes`].
 
-mod batch_norm;
 mod channels_last;
 mod copies;
 mod edit;
 mod epilogue;
 mod pad;
+mod scale_shift;
 mod transposes;
 mod unused;
 
@@ -28,7 +28,7 @@ use crate::error::Result;
 pub(super) fn without_sizes(draft: &mut Draft, bounds: &Bounds) -> Result<()> {
     unused::run(draft);
     if bounds.rewrite {
-        batch_norm::run(draft)?;
+        scale_shift::run(draft)?;
     }
     Ok(())
 }
