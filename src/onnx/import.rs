@@ -220,3 +220,430 @@ fn check_operators(nodes: &[Flat]) -> Result<()> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{ArrayD, arr1};
+    use prost::Message;
+
+    use super::super::proto::{
+        AttributeProto, DimensionProto, FunctionProto, NodeProto, OperatorSetProto,
+        SparseTensorProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto,
+        ValueInfoProto,
+    };
+    use super::*;
+    use crate::network::{Network, Tensor};
+
+    fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
+        NodeProto {
+            op_type: op.to_owned(),
+            input: inputs.iter().map(|&name| name.to_owned()).collect(),
+            output: outputs.iter().map(|&name| name.to_owned()).collect(),
+            ..NodeProto::default()
+        }
+    }
+
+    fn with(node: NodeProto, attribute: AttributeProto) -> NodeProto {
+        let mut node = node;
+        node.attribute.push(attribute);
+        node
+    }
+
+    fn int(name: &str, value: i64) -> AttributeProto {
+        AttributeProto {
+            name: name.to_owned(),
+            i: Some(value),
+            ..AttributeProto::default()
+        }
+    }
+
+    /// An f32 of two elements.
+    fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
+        let dim = |&size: &i64| DimensionProto {
+            dim_value: Some(size),
+            dim_param: None,
+        };
+        let shape = TensorShapeProto {
+            dim: dims.iter().map(dim).collect(),
+        };
+        ValueInfoProto {
+            name: name.to_owned(),
+            r#type: Some(TypeProto {
+                tensor_type: Some(TensorTypeProto {
+                    elem_type: 1,
+                    shape: Some(shape),
+                }),
+            }),
+        }
+    }
+
+    fn constant(name: &str, values: [f32; 2]) -> TensorProto {
+        TensorProto {
+            name: name.to_owned(),
+            data_type: 1,
+            dims: vec![2],
+            float_data: values.to_vec(),
+            ..TensorProto::default()
+        }
+    }
+
+    /// x -> `nodes` -> y
+    fn model_of(nodes: Vec<NodeProto>) -> ModelProto {
+        ModelProto {
+            ir_version: 8,
+            graph: Some(GraphProto {
+                node: nodes,
+                input: vec![value("x", &[2])],
+                output: vec![value("y", &[2])],
+                ..GraphProto::default()
+            }),
+            opset_import: vec![OperatorSetProto {
+                domain: String::new(),
+                version: 17,
+            }],
+            ..ModelProto::default()
+        }
+    }
+
+    fn read(model: &ModelProto) -> Result<Graph> {
+        import_bytes(model.encode_to_vec(), &ImportOptions::new())
+    }
+
+    /// What the message says.
+    fn refused(model: &ModelProto) -> String {
+        read(model).unwrap_err().to_string()
+    }
+
+    fn run(model: &ModelProto, inputs: &[(&str, [f32; 2])]) -> Vec<f32> {
+        let network = Network::new(read(model).unwrap()).unwrap();
+        let tensor = |values: &[f32; 2]| Tensor::from(arr1(values).into_dyn());
+        let inputs: Vec<_> = inputs
+            .iter()
+            .map(|(name, values)| (*name, tensor(values)))
+            .collect();
+        let outputs = network.run(&inputs).unwrap();
+        let output: &ArrayD<f32> = outputs[0].1.array().unwrap();
+        output.iter().copied().collect()
+    }
+
+    fn change(model: &ModelProto, change: impl FnOnce(&mut GraphProto)) -> ModelProto {
+        let mut model = model.clone();
+        change(model.graph.as_mut().unwrap());
+        model
+    }
+
+    #[test]
+    fn nodes_in_any_order() {
+        let nodes = vec![
+            node("Add", &["a", "b"], &["y"]),
+            node("Neg", &["a"], &["b"]),
+            node("Exp", &["x"], &["a"]),
+        ];
+        let model = model_of(nodes);
+        assert_eq!(run(&model, &[("x", [0.0, 1.0])]), [0.0, 0.0]);
+        let graph = read(&model).unwrap();
+        let names: Vec<_> = graph
+            .nodes()
+            .iter()
+            .map(|node| node.name.as_str())
+            .collect();
+        assert_eq!(names, ["a", "b", "y"]);
+    }
+
+    #[test]
+    fn nodes_have_names_of_their_own() {
+        let twin = |mut node: NodeProto| {
+            node.name = "twin".to_owned();
+            node
+        };
+        let nodes = vec![
+            twin(node("Exp", &["x"], &["a"])),
+            twin(node("Exp", &["a"], &["b"])),
+            node("Exp", &["b"], &["y"]),
+        ];
+        let graph = read(&model_of(nodes)).unwrap();
+        let names: Vec<_> = graph
+            .nodes()
+            .iter()
+            .map(|node| node.name.as_str())
+            .collect();
+        assert_eq!(names, ["twin", "twin#1", "y"]);
+    }
+
+    /// Before version 4 of the format a constant among the inputs is a constant, afterwards a default.
+    #[test]
+    fn constants_among_the_inputs() {
+        let model = change(&model_of(vec![node("Add", &["x", "w"], &["y"])]), |graph| {
+            graph.input.push(value("w", &[2]));
+            graph.initializer.push(constant("w", [10.0, 20.0]));
+        });
+        assert_eq!(run(&model, &[("x", [1.0, 2.0])]), [11.0, 22.0]);
+        let both = [("x", [1.0, 2.0]), ("w", [0.0, 5.0])];
+        assert_eq!(run(&model, &both), [1.0, 7.0]);
+        let old = ModelProto {
+            ir_version: 3,
+            ..model.clone()
+        };
+        assert_eq!(run(&old, &[("x", [1.0, 2.0])]), [11.0, 22.0]);
+        assert_eq!(read(&old).unwrap().inputs().len(), 1);
+
+        let integers = change(&model, |graph| {
+            let declared = graph.input[1].r#type.as_mut().unwrap();
+            declared.tensor_type.as_mut().unwrap().elem_type = 7;
+        });
+        let message = refused(&integers);
+        assert!(
+            message.contains("type i64 are announced, the constant has f32"),
+            "{message}"
+        );
+        let longer = change(&model, |graph| graph.input[1] = value("w", &[3]));
+        let message = refused(&longer);
+        assert!(
+            message.contains("input \"w\"") && message.contains("[2]"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn constants_of_nodes() {
+        let pair = |attribute: AttributeProto| with(node("Constant", &[], &["c"]), attribute);
+        let sum = node("Add", &["x", "c"], &["y"]);
+        let base = AttributeProto::default();
+        for (attribute, expected) in [
+            (
+                AttributeProto {
+                    name: "value".to_owned(),
+                    t: Some(constant("", [1.0, 2.0])),
+                    ..base.clone()
+                },
+                [2.0, 3.0],
+            ),
+            (
+                AttributeProto {
+                    name: "value_float".to_owned(),
+                    f: Some(4.0),
+                    ..base.clone()
+                },
+                [5.0, 5.0],
+            ),
+            (
+                AttributeProto {
+                    name: "value_floats".to_owned(),
+                    floats: vec![6.0, 7.0],
+                    ..base.clone()
+                },
+                [7.0, 8.0],
+            ),
+        ] {
+            let model = model_of(vec![pair(attribute), sum.clone()]);
+            assert_eq!(run(&model, &[("x", [1.0, 1.0])]), expected);
+        }
+        let twice = with(pair(int("value_int", 1)), int("value_ints", 1));
+        assert!(refused(&model_of(vec![twice, sum])).contains("value_ints is an integer"));
+    }
+
+    #[test]
+    fn all_operators_that_are_not_there() {
+        let nodes = vec![
+            NodeProto {
+                name: "first".to_owned(),
+                ..node("Nothing", &["x"], &["a"])
+            },
+            node("Exp", &["a"], &["b"]),
+            NodeProto {
+                domain: "own".to_owned(),
+                ..node("Exp", &["b"], &["c"])
+            },
+            node("Nothing", &["c"], &["y"]),
+        ];
+        assert_eq!(
+            read(&model_of(nodes)).unwrap_err(),
+            Error::UnsupportedOperators {
+                list: vec!["Nothing (first, y)".to_owned(), "own::Exp (c)".to_owned()]
+            }
+        );
+    }
+
+    #[test]
+    fn functions_of_the_model() {
+        let function = FunctionProto {
+            name: "Twice".to_owned(),
+            domain: "own".to_owned(),
+            input: vec!["a".to_owned()],
+            output: vec!["b".to_owned()],
+            node: vec![node("Add", &["a", "a"], &["b"])],
+            opset_import: vec![OperatorSetProto {
+                domain: String::new(),
+                version: 14,
+            }],
+            ..FunctionProto::default()
+        };
+        let call = |from: &str, to: &str| NodeProto {
+            domain: "own".to_owned(),
+            ..node("Twice", &[from], &[to])
+        };
+        let mut model = model_of(vec![call("x", "t"), call("t", "y")]);
+        model.functions.push(function);
+        assert_eq!(run(&model, &[("x", [1.0, 2.0])]), [4.0, 8.0]);
+    }
+
+    #[test]
+    fn models_that_contradict_themselves() {
+        let base = model_of(vec![node("Exp", &["x"], &["y"])]);
+        let nodes = |nodes: Vec<NodeProto>| model_of(nodes);
+        let exp = |from: &str, to: &str| node("Exp", &[from], &[to]);
+        for (model, expected) in [
+            (
+                nodes(vec![exp("z", "y")]),
+                "node \"y\" (Exp) reads \"z\", which nothing makes",
+            ),
+            (nodes(vec![exp("y", "a"), exp("a", "y")]), "cycle"),
+            (nodes(vec![exp("x", "y"), exp("x", "y")]), "the name \"y\""),
+            (nodes(vec![exp("x", "x"), exp("x", "y")]), "the name \"x\""),
+            (nodes(vec![exp("x", "a")]), "nothing makes the output \"y\""),
+            (nodes(vec![exp("", "y")]), "missing"),
+            (
+                change(&base, |graph| graph.output.clear()),
+                "without outputs",
+            ),
+            (
+                change(&base, |graph| graph.input.push(value("x", &[2]))),
+                "the name \"x\"",
+            ),
+            (
+                change(&base, |graph| graph.input[0].name.clear()),
+                "without a name",
+            ),
+            (
+                change(&base, |graph| graph.input[0].r#type = None),
+                "input \"x\": no tensor",
+            ),
+            (
+                change(&base, |graph| graph.input[0] = value("x", &[-1])),
+                "the size -1",
+            ),
+            (
+                change(&base, |graph| graph.input[0] = value("x", &[1; 65])),
+                "65 axes",
+            ),
+            (
+                change(&base, |graph| {
+                    graph.initializer = vec![constant("y", [0.0; 2])]
+                }),
+                "the name \"y\"",
+            ),
+            (
+                change(&base, |graph| {
+                    graph.initializer = vec![constant("w", [0.0; 2]); 2]
+                }),
+                "the name \"w\"",
+            ),
+            (
+                change(&base, |graph| {
+                    graph.sparse_initializer = vec![SparseTensorProto::default()];
+                }),
+                "only dense tensors",
+            ),
+        ] {
+            let message = refused(&model);
+            assert!(message.contains(expected), "{message}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn versions() {
+        let base = model_of(vec![node("Exp", &["x"], &["y"])]);
+        let sets = |versions: &[i64]| {
+            let mut model = base.clone();
+            let set = |&version: &i64| OperatorSetProto {
+                domain: String::new(),
+                version,
+            };
+            model.opset_import = versions.iter().map(set).collect();
+            model
+        };
+        for version in OPERATOR_SETS.0..=OPERATOR_SETS.1 {
+            assert_eq!(run(&sets(&[version]), &[("x", [0.0, 0.0])]), [1.0, 1.0]);
+        }
+        for (model, expected) in [
+            (sets(&[5]), "operator set 5, versions 6 to"),
+            (sets(&[99]), "operator set 99"),
+            (sets(&[i64::MIN]), "operator set -9223372036854775808"),
+            (sets(&[]), "no version of the operator set"),
+            (sets(&[13, 14]), "two versions"),
+            (
+                ModelProto {
+                    ir_version: 15,
+                    ..base.clone()
+                },
+                "ir_version is 15",
+            ),
+            (
+                ModelProto {
+                    ir_version: -1,
+                    ..base.clone()
+                },
+                "ir_version is -1",
+            ),
+            (
+                ModelProto {
+                    graph: None,
+                    ..base.clone()
+                },
+                "without a graph",
+            ),
+        ] {
+            let message = refused(&model);
+            assert!(message.contains(expected), "{message}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn attributes_are_read_or_refused() {
+        let leaky = |attribute| model_of(vec![with(node("LeakyRelu", &["x"], &["y"]), attribute)]);
+        let alpha = |value: f32| AttributeProto {
+            name: "alpha".to_owned(),
+            f: Some(value),
+            ..AttributeProto::default()
+        };
+        assert_eq!(run(&leaky(alpha(0.5)), &[("x", [-2.0, 2.0])]), [-1.0, 2.0]);
+        let node_twice = with(
+            with(node("LeakyRelu", &["x"], &["y"]), alpha(1.0)),
+            alpha(1.0),
+        );
+        for (model, expected) in [
+            (leaky(int("beta", 1)), "attribute beta is unknown"),
+            (
+                leaky(int("alpha", 1)),
+                "attribute alpha is an integer, expected a float",
+            ),
+            (model_of(vec![node_twice]), "attribute alpha is given twice"),
+        ] {
+            let message = refused(&model);
+            assert!(message.contains("node \"y\" (LeakyRelu)"), "{message}");
+            assert!(message.contains(expected), "{message}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn memory_has_a_limit() {
+        let model = change(&model_of(vec![node("Add", &["x", "w"], &["y"])]), |graph| {
+            graph.initializer.push(TensorProto {
+                name: "w".to_owned(),
+                data_type: 1,
+                dims: vec![1000],
+                raw_data: Some(vec![0; 4000].into()),
+                ..TensorProto::default()
+            });
+        });
+        let bytes = model.encode_to_vec();
+        for (limit, fits) in [
+            (bytes.len(), false),
+            (bytes.len() + 3000, false),
+            (20_000, true),
+        ] {
+            let graph = import_bytes(bytes.clone(), &ImportOptions::new().memory_limit(limit));
+            assert_eq!(graph.is_ok(), fits, "{limit}: {graph:?}");
+        }
+    }
+}
