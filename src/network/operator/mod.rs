@@ -17,12 +17,15 @@ mod batch_norm;
     reason = "the families of operators use different parts of it"
 )]
 mod check;
+mod col2im;
 mod convolution;
 mod elementwise;
+mod grid_sample;
 mod normalization;
 mod pad;
 mod pool;
 mod quantize;
+mod resize;
 mod shape;
 mod strided;
 #[cfg(test)]
@@ -37,12 +40,15 @@ use crate::error::Result;
 use crate::plan::PlanOptions;
 
 pub use batch_norm::BatchNormalization;
+pub use col2im::Col2Im;
 pub use convolution::{Conv, ConvTranspose};
 pub use elementwise::{Binary, Cast, Clip, Special, Unary, Variadic, Where};
+pub use grid_sample::{GridPadding, GridSample};
 pub use normalization::*;
 pub use pad::{Pad, PadMode};
 pub use pool::{MaxUnpool, Pool};
 pub use quantize::{DequantizeLinear, QuantizeLinear};
+pub use resize::{AspectRatio, Coordinates, Interpolation, NearestMode, Resize, ResizeOptions};
 pub use shape::*;
 
 /// What is known of a value before anything runs.
