@@ -264,7 +264,7 @@ functions! {
     /// x / 2 · (1 + tanh(√(2/π) (x + 0.044715 x³)))
     GeluTanh, A, x => {
         let u = x * A::fma(0.044_715 * x, x, 1.0);
-        x * sigmoid::<A>(1.595_769_1 * u)
+        x * sigmoid::<A>(1.595_769 * u)
     };
     /// gamma · x above zero, gamma · alpha · (eˣ − 1) below
     Selu(alpha: f32, gamma: f32), A, x => {

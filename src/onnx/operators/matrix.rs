@@ -1,6 +1,28 @@
-//! Products of matrices.
+//! Matrix products.
+
+use std::sync::Arc;
 
 use super::Build;
+use crate::error::Result;
+use crate::network::{Gemm, MatMul, Operator};
+use crate::onnx::reader::NodeReader;
 
 /// The operators of this family.
-pub(super) const TABLE: &[(&str, Build)] = &[];
+pub(super) const TABLE: &[(&str, Build)] = &[("Gemm", gemm), ("MatMul", matmul)];
+
+fn gemm(node: &NodeReader) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(2, 3)?;
+    node.expect_outputs(1)?;
+    Ok(Arc::new(Gemm::new(
+        node.float("alpha", 1.0)?,
+        node.float("beta", 1.0)?,
+        node.flag("transA", false)?,
+        node.flag("transB", false)?,
+    )))
+}
+
+fn matmul(node: &NodeReader) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(2, 2)?;
+    node.expect_outputs(1)?;
+    Ok(Arc::new(MatMul::new()))
+}

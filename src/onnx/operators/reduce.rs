@@ -1,6 +1,93 @@
-//! Reductions, the softmax family, sorting.
+//! Reductions, Softmax and its like, extremes and their places.
+
+use std::sync::Arc;
 
 use super::Build;
+use crate::error::Result;
+use crate::network::{
+    ArgExtreme, CumSum, Operator, Reduce, ReduceKind, Softmax, SoftmaxKind, TopK,
+};
+use crate::onnx::reader::NodeReader;
 
 /// The operators of this family.
-pub(super) const TABLE: &[(&str, Build)] = &[];
+pub(super) const TABLE: &[(&str, Build)] = &[
+    ("ArgMax", |node| arg(node, true)),
+    ("ArgMin", |node| arg(node, false)),
+    ("CumSum", cum_sum),
+    ("Hardmax", |node| softmax(node, SoftmaxKind::Hardmax)),
+    ("LogSoftmax", |node| softmax(node, SoftmaxKind::LogSoftmax)),
+    ("ReduceL1", |node| reduce(node, ReduceKind::L1)),
+    ("ReduceL2", |node| reduce(node, ReduceKind::L2)),
+    ("ReduceLogSum", |node| reduce(node, ReduceKind::LogSum)),
+    ("ReduceLogSumExp", |node| {
+        reduce(node, ReduceKind::LogSumExp)
+    }),
+    ("ReduceMax", |node| reduce(node, ReduceKind::Max)),
+    ("ReduceMean", |node| reduce(node, ReduceKind::Mean)),
+    ("ReduceMin", |node| reduce(node, ReduceKind::Min)),
+    ("ReduceProd", |node| reduce(node, ReduceKind::Prod)),
+    ("ReduceSum", |node| reduce(node, ReduceKind::Sum)),
+    ("ReduceSumSquare", |node| {
+        reduce(node, ReduceKind::SumSquare)
+    }),
+    ("Softmax", |node| softmax(node, SoftmaxKind::Softmax)),
+    ("TopK", top_k),
+];
+
+fn arg(node: &NodeReader, largest: bool) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(1, 1)?;
+    node.expect_outputs(1)?;
+    Ok(Arc::new(ArgExtreme::new(
+        largest,
+        node.int("axis", 0)?,
+        node.flag("keepdims", true)?,
+        node.flag("select_last_index", false)?,
+    )))
+}
+
+fn cum_sum(node: &NodeReader) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(2, 2)?;
+    node.expect_outputs(1)?;
+    let (exclusive, reverse) = (node.flag("exclusive", false)?, node.flag("reverse", false)?);
+    Ok(Arc::new(CumSum::new(exclusive, reverse)))
+}
+
+/// Before operator set 13 lanes run over all axes from the given one on.
+fn softmax(node: &NodeReader, kind: SoftmaxKind) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(1, 1)?;
+    node.expect_outputs(1)?;
+    Ok(Arc::new(match node.opset() {
+        13.. => Softmax::new(kind, node.int("axis", -1)?),
+        _ => Softmax::flattened(kind, node.int("axis", 1)?),
+    }))
+}
+
+/// The axes are an input of ReduceSum from operator set 13 on, of the others from 18 on.
+fn reduce(node: &NodeReader, reduction: ReduceKind) -> Result<Arc<dyn Operator>> {
+    let since = if reduction == ReduceKind::Sum { 13 } else { 18 };
+    let reduce = Reduce::new(reduction, node.flag("keepdims", true)?);
+    node.expect_outputs(1)?;
+    if node.opset() >= since {
+        node.expect_inputs(1, 2)?;
+        let none = node.flag("noop_with_empty_axes", false)?;
+        return Ok(Arc::new(reduce.none_if_empty(none)));
+    }
+    node.expect_inputs(1, 1)?;
+    node.ints_as_input("axes", 1)?;
+    Ok(Arc::new(reduce))
+}
+
+/// k is an input from operator set 10 on.
+fn top_k(node: &NodeReader) -> Result<Arc<dyn Operator>> {
+    node.expect_outputs(2)?;
+    if node.opset() < 10 {
+        node.expect_inputs(1, 1)?;
+        node.set_integers(1, vec![node.required_int("k")?])?;
+    } else {
+        node.expect_inputs(2, 2)?;
+    }
+    // Without `sorted` any order will do.
+    node.flag("sorted", true)?;
+    let largest = node.flag("largest", true)?;
+    Ok(Arc::new(TopK::new(node.int("axis", -1)?, largest)))
+}

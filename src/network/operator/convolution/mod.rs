@@ -12,3 +12,4 @@ mod weights;
 
 pub use conv::Conv;
 pub use transposed::ConvTranspose;
+pub(super) use weights::{Prepared, Prepares};

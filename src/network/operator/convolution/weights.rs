@@ -12,7 +12,7 @@ use crate::network::operator::check::{read, wrong};
 use crate::network::tensor::{Scalar, Tensor, View};
 
 /// What prepares weights for itself.
-pub(super) trait Prepares<T: Element> {
+pub(crate) trait Prepares<T: Element> {
     /// `weight` in the form that the forward pass reads.
     fn prepare(&self, weight: &ArrayRef<T, IxDyn>) -> Result<PreparedWeights<T>>;
     /// Other weights in the same place.
@@ -25,7 +25,7 @@ pub(super) trait Prepares<T: Element> {
 ///
 /// An operator and its copies for other layouts and with other epilogues share one of these.
 #[derive(Debug)]
-pub(super) struct Prepared<T>(Arc<Mutex<Vec<Entry<T>>>>);
+pub(crate) struct Prepared<T>(Arc<Mutex<Vec<Entry<T>>>>);
 
 type Entry<T> = (Weak<Tensor>, Arc<PreparedWeights<T>>);
 
@@ -43,7 +43,7 @@ impl<T> Default for Prepared<T> {
 
 impl<T: Element + Scalar> Prepared<T> {
     /// What was made of `weight` before and `plan` takes, or what it makes now.
-    fn get(
+    pub(crate) fn get(
         &self,
         weight: &Arc<Tensor>,
         plan: &impl Prepares<T>,

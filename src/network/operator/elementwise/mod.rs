@@ -13,8 +13,10 @@ mod unary;
 mod variadic;
 
 pub use binary::Binary;
+pub(super) use broadcast::{Broadcast, broadcast_shape, zip_in_place};
 pub use cast::{Cast, Special};
 pub use clip::Clip;
+pub(super) use number::{Integer, Number, Ordered, with_integer, with_number};
 pub use select::Where;
 pub use unary::Unary;
 pub use variadic::Variadic;

@@ -253,7 +253,7 @@ macro_rules! with_number {
             $crate::network::DType::F64 => { type $T = f64; $body }
             $crate::network::DType::F16 => { type $T = half::f16; $body }
             $crate::network::DType::Bf16 => { type $T = half::bf16; $body }
-            dtype => $crate::network::operator::elementwise::number::with_integer!(dtype, $T => $body, $otherwise),
+            dtype => $crate::network::operator::elementwise::with_integer!(dtype, $T => $body, $otherwise),
         }
     };
 }

@@ -9,7 +9,7 @@
 use super::broadcast::{Broadcast, place, zip_in_place};
 use super::convert::Convert;
 use super::in_pieces;
-use super::number::{Number, integer_power, with_integer, with_number};
+use super::number::{Integer, Number, integer_power, with_integer, with_number};
 use crate::error::Result;
 use crate::kernel::{Isa, functions, map, map_in_place};
 use crate::network::operator::check::{INTEGERS, read_or_place, write, wrong};
@@ -126,7 +126,7 @@ fn no_negative(exponents: View) -> Result<()> {
         dtype,
         T => {
             let exponents = <T as crate::network::tensor::Scalar>::slice(exponents).unwrap_or(&[]);
-            match exponents.iter().position(|&exponent| exponent < T::ZERO) {
+            match exponents.iter().position(|&exponent| exponent.to_i128() < 0) {
                 Some(at) => Err(wrong(
                     "Y",
                     "no negative powers of integers",

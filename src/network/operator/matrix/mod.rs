@@ -1,0 +1,8 @@
+//! Matrix products.
+
+mod gemm;
+mod matmul;
+mod product;
+
+pub use gemm::Gemm;
+pub use matmul::MatMul;
