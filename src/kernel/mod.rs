@@ -29,7 +29,7 @@ pub use isa::{Avx2Fma, Avx512, Isa};
 pub(crate) use moves::{AS_THEY_ARE, Lie, MOST_LANES, copy_pixels, to_lanes};
 pub use peak::peak_gflops;
 pub(crate) use product::{Finish, Left, Map, Panels, Product, SUM, offsets};
-pub(crate) use slide::{Slide, SlideAxis};
+pub(crate) use slide::{GROUP, Slide, SlideAxis};
 pub(crate) use slide_weight::SlideWeight;
 pub(crate) use winograd::{
     GradientRow, OUTSIDE, Outcome, Spectrum, Sums, TAPS, TileRow, WeightSums, transform_weights,
