@@ -436,14 +436,16 @@ fn sizes_around_every_threshold() {
     tally.assert_all_ran(&[(RecipeKind::Direct, 60)]);
 }
 
-/// Depthwise layers of whole vectors, whose kernels slide along lines: kernels, strides, pads, and widths around
+/// Layers of groups of one or four, in whole vectors, whose kernels slide along lines: kernels, strides, pads, and widths around
 /// the tiles of seven and eight.
 #[test]
 fn depthwise_lines() {
     let pools = pools();
     let mut tally = Tally::default();
     let mut random = fastrand::Rng::with_seed(7);
-    for (rows, columns) in [(3, 3), (5, 5), (7, 7), (1, 3), (4, 5), (9, 7), (3, 2)] {
+    let kernels = [(3, 3), (5, 5), (7, 7), (1, 3), (4, 5), (9, 7), (3, 2)].map(|taps| (1, taps));
+    let small = [(3, 3), (1, 3), (4, 2), (2, 1), (5, 5)].map(|taps| (4, taps));
+    for (group, (rows, columns)) in kernels.into_iter().chain(small) {
         for (stride, width) in [1, 2].into_iter().flat_map(|stride| {
             [1, 2, 5, 7, 8, 9, 14, 15, 16, 17, 22, 29].map(move |width| (stride, width))
         }) {
@@ -454,12 +456,12 @@ fn depthwise_lines() {
             let options = ConvOptions::new()
                 .stride([stride, stride])
                 .padding(pads)
-                .groups(channels)
+                .groups(channels / group)
                 .layout(Layout::ChannelsLast)
                 .flip_kernel(random.bool());
             let case = Case {
                 input: vec![random.usize(1..=2), height, width, channels],
-                weight: vec![channels, 1, rows, columns],
+                weight: vec![channels, group, rows, columns],
                 options,
                 scratch_limit: 1 << 20,
                 seed: random.u64(..),
@@ -470,7 +472,7 @@ fn depthwise_lines() {
             }
         }
     }
-    tally.assert_all_ran(&[(RecipeKind::Grouped, 40)]);
+    tally.assert_all_ran(&[(RecipeKind::Grouped, 60)]);
 }
 
 /// Channels cut for threads, at every number of vectors; depth that is not there but strides or pads; windows as

@@ -41,6 +41,17 @@ impl Simd for Avx2Fma {
         unsafe { _mm256_set1_ps(value) }
     }
     #[inline(always)]
+    unsafe fn spread(self, v: __m256, index: usize) -> __m256 {
+        unsafe {
+            match index {
+                0 => _mm256_permute_ps::<0x00>(v),
+                1 => _mm256_permute_ps::<0x55>(v),
+                2 => _mm256_permute_ps::<0xaa>(v),
+                _ => _mm256_permute_ps::<0xff>(v),
+            }
+        }
+    }
+    #[inline(always)]
     unsafe fn broadcast(self, from: *const f32) -> __m256 {
         unsafe { _mm256_broadcast_ss(&*from) }
     }

@@ -123,6 +123,17 @@ impl Simd for Avx512 {
         unsafe { _mm512_set1_ps(value) }
     }
     #[inline(always)]
+    unsafe fn spread(self, v: __m512, index: usize) -> __m512 {
+        unsafe {
+            match index {
+                0 => _mm512_permute_ps::<0x00>(v),
+                1 => _mm512_permute_ps::<0x55>(v),
+                2 => _mm512_permute_ps::<0xaa>(v),
+                _ => _mm512_permute_ps::<0xff>(v),
+            }
+        }
+    }
+    #[inline(always)]
     unsafe fn broadcast(self, from: *const f32) -> __m512 {
         unsafe { _mm512_set1_ps(*from) }
     }

@@ -37,7 +37,7 @@ pub(crate) use moves::{AS_THEY_ARE, Lie, MOST_LANES, copy_pixels, to_lanes};
 pub use peak::peak_gflops;
 pub(crate) use pool::{PoolLine, Pooled};
 pub(crate) use product::{Finish, Left, Map, Panels, Product, SUM, offsets};
-pub(crate) use slide::{Slide, SlideAxis};
+pub(crate) use slide::{GROUP, Slide, SlideAxis};
 pub(crate) use slide_weight::SlideWeight;
 pub(crate) use winograd::{
     GradientRow, OUTSIDE, Outcome, Spectrum, Sums, TAPS, TileRow, WeightSums, transform_weights,

@@ -33,6 +33,10 @@ impl Simd for Portable {
         [value; LANES]
     }
     #[inline(always)]
+    unsafe fn spread(self, v: Self::V, index: usize) -> Self::V {
+        std::array::from_fn(|lane| v[lane / 4 * 4 + index])
+    }
+    #[inline(always)]
     unsafe fn broadcast(self, from: *const f32) -> Self::V {
         [unsafe { *from }; LANES]
     }

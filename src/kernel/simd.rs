@@ -53,6 +53,9 @@ pub(super) trait Simd: Copy {
     unsafe fn apart(self, work: impl Apart);
     unsafe fn zero(self) -> Self::V;
     unsafe fn splat(self, value: f32) -> Self::V;
+    /// In every lane the number of lane `index` of its four: lanes 0 to 3 have that of lane `index`, lanes 4 to 7 that of
+    /// lane 4 + `index`, and so on.
+    unsafe fn spread(self, v: Self::V, index: usize) -> Self::V;
     /// The number at `from` in every lane.
     unsafe fn broadcast(self, from: *const f32) -> Self::V;
     unsafe fn load(self, from: *const f32) -> Self::V;

@@ -11,6 +11,9 @@
 //!         out ← bounds(acc)
 //! ```
 //!
+//! In groups of [`GROUP`] channels in and out, each pixel is spread four times, so that every lane meets each channel of
+//! its own group in turn:  acc[i] += spread(v, c) · w[k, c].
+//!
 //! Pixels beyond the edges are zeros that take part (an infinite weight over them gives NaN) but are not read:
 //! nothing is copied for the padding.
 
@@ -20,6 +23,9 @@ use super::simd::Simd;
 
 /// Bytes of the pixels under a tile that should stay in L1: half of 48 KiB.
 const NEAR: usize = 24 << 10;
+
+/// Channels of the groups whose lines slide, beside groups of one.
+pub(crate) const GROUP: usize = 4;
 
 /// One axis: elements of the image, taps, stride, and how far before the image the first output begins to read.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +41,10 @@ pub(crate) struct SlideAxis {
 pub(crate) struct Slide<'a> {
     /// One image, `[row][column][channel]`.
     pub(crate) x: &'a [f32],
-    /// `[vector of channels][tap][lane]`.
+    /// `[vector of channels][tap][channel of the group][lane]`.
     pub(crate) weights: &'a [f32],
+    /// Channels of a group, in and out: 1 or [`GROUP`].
+    pub(crate) group: usize,
     /// A multiple of the lanes.
     pub(crate) channels: usize,
     pub(crate) rows: SlideAxis,
@@ -49,9 +57,13 @@ pub(crate) struct Slide<'a> {
 }
 
 impl Slide<'_> {
-    /// Whether there is a loop for so many taps in a row and such a stride.
-    pub(crate) fn fits(taps: usize, stride: usize) -> bool {
-        matches!((taps, stride), (1..=5 | 7, 1) | (3 | 5 | 7, 2))
+    /// Whether there is a loop for groups of so many channels, so many taps in a row and such a stride.
+    pub(crate) fn fits(group: usize, taps: usize, stride: usize) -> bool {
+        match group {
+            1 => matches!((taps, stride), (1..=5 | 7, 1) | (3 | 5 | 7, 2)),
+            GROUP => matches!((taps, stride), (1..=3, 1) | (3, 2)),
+            _ => false,
+        }
     }
 
     /// Writes `rows` × `columns` outputs of which the first is that of row `first`; rows and columns of `out` lie
@@ -76,7 +88,7 @@ impl Slide<'_> {
             "the outputs of lines"
         );
         assert!(
-            Self::fits(self.columns.taps, self.columns.stride),
+            Self::fits(self.group, self.columns.taps, self.columns.stride),
             "taps of a line"
         );
         assert!(
@@ -84,7 +96,7 @@ impl Slide<'_> {
             "the image of a line"
         );
         assert!(
-            self.weights.len() >= self.rows.taps * self.columns.taps * self.channels,
+            self.weights.len() >= self.rows.taps * self.columns.taps * self.channels * self.group,
             "weights of a line"
         );
         assert!(
@@ -119,16 +131,20 @@ impl Slide<'_> {
     unsafe fn block<S: Simd>(&self, s: S, block: &Block) {
         // SAFETY: the caller's.
         unsafe {
-            match (self.columns.taps, self.columns.stride) {
-                (1, _) => self.tiles::<S, 1, 1>(s, block),
-                (2, _) => self.tiles::<S, 2, 1>(s, block),
-                (4, _) => self.tiles::<S, 4, 1>(s, block),
-                (3, 1) => self.tiles::<S, 3, 1>(s, block),
-                (3, _) => self.tiles::<S, 3, 2>(s, block),
-                (5, 1) => self.tiles::<S, 5, 1>(s, block),
-                (5, _) => self.tiles::<S, 5, 2>(s, block),
-                (_, 1) => self.tiles::<S, 7, 1>(s, block),
-                (_, _) => self.tiles::<S, 7, 2>(s, block),
+            match (self.group, self.columns.taps, self.columns.stride) {
+                (GROUP, 1, _) => self.tiles::<S, GROUP, 1, 1>(s, block),
+                (GROUP, 2, _) => self.tiles::<S, GROUP, 2, 1>(s, block),
+                (GROUP, _, 1) => self.tiles::<S, GROUP, 3, 1>(s, block),
+                (GROUP, _, _) => self.tiles::<S, GROUP, 3, 2>(s, block),
+                (_, 1, _) => self.tiles::<S, 1, 1, 1>(s, block),
+                (_, 2, _) => self.tiles::<S, 1, 2, 1>(s, block),
+                (_, 4, _) => self.tiles::<S, 1, 4, 1>(s, block),
+                (_, 3, 1) => self.tiles::<S, 1, 3, 1>(s, block),
+                (_, 3, _) => self.tiles::<S, 1, 3, 2>(s, block),
+                (_, 5, 1) => self.tiles::<S, 1, 5, 1>(s, block),
+                (_, 5, _) => self.tiles::<S, 1, 5, 2>(s, block),
+                (_, _, 1) => self.tiles::<S, 1, 7, 1>(s, block),
+                (_, _, _) => self.tiles::<S, 1, 7, 2>(s, block),
             }
         }
     }
@@ -136,7 +152,11 @@ impl Slide<'_> {
     /// # Safety
     /// As `block`.
     #[inline(always)]
-    unsafe fn tiles<S: Simd, const WIDTH: usize, const STRIDE: usize>(&self, s: S, block: &Block) {
+    unsafe fn tiles<S: Simd, const DEPTH: usize, const WIDTH: usize, const STRIDE: usize>(
+        &self,
+        s: S,
+        block: &Block,
+    ) {
         let mut column = 0;
         while column < block.columns {
             // The widths of common images are multiples of seven.
@@ -156,12 +176,12 @@ impl Slide<'_> {
             // SAFETY: `tile` columns are left.
             unsafe {
                 match (tile, inside) {
-                    (8, true) => self.tile::<S, WIDTH, STRIDE, 8, true>(s, block, column),
-                    (8, false) => self.tile::<S, WIDTH, STRIDE, 8, false>(s, block, column),
-                    (7, true) => self.tile::<S, WIDTH, STRIDE, 7, true>(s, block, column),
-                    (7, false) => self.tile::<S, WIDTH, STRIDE, 7, false>(s, block, column),
-                    (4, _) => self.tile::<S, WIDTH, STRIDE, 4, false>(s, block, column),
-                    _ => self.tile::<S, WIDTH, STRIDE, 1, false>(s, block, column),
+                    (8, true) => self.tile::<S, DEPTH, WIDTH, STRIDE, 8, true>(s, block, column),
+                    (8, false) => self.tile::<S, DEPTH, WIDTH, STRIDE, 8, false>(s, block, column),
+                    (7, true) => self.tile::<S, DEPTH, WIDTH, STRIDE, 7, true>(s, block, column),
+                    (7, false) => self.tile::<S, DEPTH, WIDTH, STRIDE, 7, false>(s, block, column),
+                    (4, _) => self.tile::<S, DEPTH, WIDTH, STRIDE, 4, false>(s, block, column),
+                    _ => self.tile::<S, DEPTH, WIDTH, STRIDE, 1, false>(s, block, column),
                 }
             }
             column += tile;
@@ -175,6 +195,7 @@ impl Slide<'_> {
     #[inline(always)]
     unsafe fn tile<
         S: Simd,
+        const DEPTH: usize,
         const WIDTH: usize,
         const STRIDE: usize,
         const TILE: usize,
@@ -212,9 +233,12 @@ impl Slide<'_> {
                         }
                         for tap in 0..self.rows.taps {
                             let weights = channel * self.rows.taps + tap * S::LANES;
-                            let weights = self.weights.as_ptr().add(weights * WIDTH);
-                            let w: [S::V; WIDTH] =
-                                std::array::from_fn(|k| s.load(weights.add(k * S::LANES)));
+                            let weights = self.weights.as_ptr().add(weights * WIDTH * DEPTH);
+                            let w: [[S::V; DEPTH]; WIDTH] = std::array::from_fn(|k| {
+                                std::array::from_fn(|c| {
+                                    s.load(weights.add((k * DEPTH + c) * S::LANES))
+                                })
+                            });
                             let at = top + tap as isize;
                             let there = (0..self.rows.source as isize).contains(&at);
                             let at = if there {
@@ -224,12 +248,12 @@ impl Slide<'_> {
                             };
                             let pixels = self.x.as_ptr().add(at);
                             if INSIDE && there {
-                                slide::<S, WIDTH, STRIDE, TILE>(s, &mut acc, &w, |j| {
+                                slide::<S, DEPTH, WIDTH, STRIDE, TILE>(s, &mut acc, &w, |j| {
                                     let at = (first + j as isize) as usize;
                                     s.load(pixels.add(at * self.channels))
                                 });
                             } else {
-                                slide::<S, WIDTH, STRIDE, TILE>(s, &mut acc, &w, |j| {
+                                slide::<S, DEPTH, WIDTH, STRIDE, TILE>(s, &mut acc, &w, |j| {
                                     let at = first + j as isize;
                                     if there && (0..self.columns.source as isize).contains(&at) {
                                         s.load(pixels.add(at as usize * self.channels))
@@ -282,24 +306,38 @@ pub(super) unsafe fn ask_for<S: Simd>(
     }
 }
 
-/// acc[i] += x[j] · w[k] for all i · STRIDE + k = j.
+/// acc[i] += x[j, c] · w[k, c] for all channels c of a group and all i · STRIDE + k = j.
 ///
 /// # Safety
 /// The CPU has `S`.
 #[inline(always)]
-unsafe fn slide<S: Simd, const WIDTH: usize, const STRIDE: usize, const TILE: usize>(
+unsafe fn slide<
+    S: Simd,
+    const DEPTH: usize,
+    const WIDTH: usize,
+    const STRIDE: usize,
+    const TILE: usize,
+>(
     s: S,
     acc: &mut [S::V; TILE],
-    w: &[S::V; WIDTH],
+    w: &[[S::V; DEPTH]; WIDTH],
     pixel: impl Fn(usize) -> S::V,
 ) {
     for j in 0..(TILE - 1) * STRIDE + WIDTH {
         let v = pixel(j);
-        for (k, &w) in w.iter().enumerate() {
-            if j >= k && (j - k).is_multiple_of(STRIDE) && (j - k) / STRIDE < TILE {
-                let i = (j - k) / STRIDE;
-                // SAFETY: the caller's.
-                acc[i] = unsafe { s.fma(v, w, acc[i]) };
+        for c in 0..DEPTH {
+            // SAFETY: the caller's.
+            let v = if DEPTH > 1 {
+                unsafe { s.spread(v, c) }
+            } else {
+                v
+            };
+            for (k, w) in w.iter().enumerate() {
+                if j >= k && (j - k).is_multiple_of(STRIDE) && (j - k) / STRIDE < TILE {
+                    let i = (j - k) / STRIDE;
+                    // SAFETY: the caller's.
+                    acc[i] = unsafe { s.fma(v, w[c], acc[i]) };
+                }
             }
         }
     }

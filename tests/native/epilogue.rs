@@ -25,7 +25,7 @@ const ACTIVATIONS: [Activation<f32>; 6] = [
 ];
 
 /// Whole vectors and parts of them, every recipe, tiles that leave straight and through the buffer.
-const SHAPES: [Shape; 9] = [
+const SHAPES: [Shape; 10] = [
     Shape::dense(5, 19, [4, 9]),
     Shape::dense(16, 48, [3, 14]),
     Shape::dense(300, 17, [2, 3]),
@@ -35,6 +35,7 @@ const SHAPES: [Shape; 9] = [
     Shape::grouped(32, 1, 1, [5, 9]),
     Shape::grouped(17, 1, 2, [4, 6]).stride(2),
     Shape::grouped(5, 4, 3, [3, 8]),
+    Shape::grouped(8, 4, 4, [5, 9]),
 ];
 
 /// A tensor to be added, with numbers that no activation may lose: NaN, −0, infinities.

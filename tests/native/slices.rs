@@ -153,7 +153,7 @@ fn check(
     }
 }
 
-const SHAPES: [Shape; 9] = [
+const SHAPES: [Shape; 10] = [
     Shape::dense(5, 18, [5, 9]),
     Shape::dense(17, 33, [3, 14]),
     Shape::dense(16, 16, [7, 7]).stride(2),
@@ -162,6 +162,7 @@ const SHAPES: [Shape; 9] = [
     Shape::grouped(16, 1, 1, [6, 9]),
     Shape::grouped(35, 1, 1, [5, 8]).stride(2),
     Shape::grouped(6, 4, 4, [4, 9]),
+    Shape::grouped(4, 4, 4, [5, 8]).stride(2),
     Shape::grouped(3, 9, 17, [3, 6]).kernel([1, 1], 0),
 ];
 

@@ -142,7 +142,7 @@ impl Correlation {
         }
         let db = Mutex::new(db);
         let patch = self.channels * self.taps;
-        if let (true, Some(axes)) = (self.blocks.plain, self.source.slide_axes([0; 3]))
+        if let (true, Some(axes)) = (self.blocks.plain, self.source.slide_axes(1, [0; 3]))
             && SlideWeight::fits(axes[1].taps)
             && self.sums_in_scratch() >= self.blocks.isa.lanes()
         {

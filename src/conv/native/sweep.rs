@@ -16,7 +16,7 @@ use super::pack::{Place, Source, Strides};
 use super::{FAR, aligned, batch_mut};
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, Layout};
-use crate::kernel::{Finish, Left, MOST_LANES, Map, Panels, Product, SUM, Slide, offsets};
+use crate::kernel::{Finish, GROUP, Left, MOST_LANES, Map, Panels, Product, SUM, Slide, offsets};
 use crate::parallel::{Lanes, try_for_each_tile};
 use crate::plan::{Blocks, Pass, is_thinned};
 use crate::unfold::planes;
@@ -216,8 +216,8 @@ impl Sweep {
     ) -> Result<()> {
         let all = [0, 1, 2].map(|axis| self.source.axes[axis].result);
         let shape = [self.batch, self.groups * self.results, all.iter().product()];
-        if self.slides(&finale) {
-            return self.slide(x, weights, finale, y, threads);
+        if let Some(group) = self.slides(&finale) {
+            return self.slide(x, weights, group, finale, y, threads);
         }
         let (runs, run) = self.blocks.runs(all);
         let y = batch_mut(self.source.layout, [shape[0], shape[1], runs, run], y)?;
@@ -281,22 +281,29 @@ impl Sweep {
         )
     }
 
-    /// Whether a depthwise pass can run along the lines of the source itself, without a copy for the padding.
-    fn slides(&self, finale: &Finale<'_>) -> bool {
-        self.blocks.plain
-            && self
-                .phases
-                .iter()
-                .all(|phase| self.source.slide_axes(phase.first).is_some())
+    /// The channels of a group where the pass can run along the lines of the source itself, without a copy for the
+    /// padding: depthwise, or four channels in and four out.
+    fn slides(&self, finale: &Finale<'_>) -> Option<usize> {
+        let whole = self.source.layout == Layout::ChannelsLast
+            && self.source.channels.is_multiple_of(self.blocks.isa.lanes());
+        let group = match (self.sources, self.results) {
+            _ if self.blocks.plain => 1,
+            (GROUP, GROUP) if self.blocks.grouped && whole => GROUP,
+            _ => return None,
+        };
+        let mut phases = self.phases.iter();
+        let slides = phases.all(|phase| self.source.slide_axes(group, phase.first).is_some())
             && finale.residual.is_none()
-            && !matches!(finale.map, Map::Leaky { .. })
+            && !matches!(finale.map, Map::Leaky { .. });
+        slides.then_some(group)
     }
 
-    /// A depthwise pass along lines.
+    /// A depthwise pass along lines, or one of small groups.
     fn slide(
         &self,
         x: &[f32],
         weights: &[f32],
+        group: usize,
         finale: Finale<'_>,
         y: &mut [f32],
         threads: usize,
@@ -325,12 +332,13 @@ impl Sweep {
                 return Ok(());
             };
             for phase in &self.phases {
-                let Some([rows, columns]) = self.source.slide_axes(phase.first) else {
+                let Some([rows, columns]) = self.source.slide_axes(group, phase.first) else {
                     continue;
                 };
                 let slide = Slide {
                     x: &x[image * self.source.image_len()..],
                     weights: &weights[channels * phase.before..],
+                    group,
                     channels,
                     rows,
                     columns,
