@@ -11,7 +11,9 @@
 use rayon::prelude::*;
 
 use crate::error::{Error, Result, product};
-use crate::kernel::{AS_THEY_ARE, Isa, Lie, MOST_LANES, copy_pixels, to_lanes};
+use crate::kernel::{
+    AS_THEY_ARE, Arithmetic, Isa, Lie, Loop, MOST_LANES, compiled, copy_pixels, to_lanes,
+};
 use crate::network::tensor::{Scalar, View, ViewMut, with_type};
 
 /// Elements of a piece of work; less is not worth waking a thread.
@@ -19,6 +21,9 @@ pub(super) const GRAIN: usize = 1 << 15;
 
 /// Positions of a plane that is transposed which are moved before the next lines: their targets stay in L1.
 const NEAR: usize = 128;
+
+/// Columns of a plane that is transposed which are moved before the next: their lines stay in L2.
+const WIDE: usize = 256;
 
 /// Numbers from which on the C library's `memcpy` is worth its call.
 const LONG: usize = 256;
@@ -266,31 +271,49 @@ impl Strided {
     /// A plane whose rows are dense in the source: vectors of lines become vectors of columns.
     fn transpose(&self, plane: Plane, source: &[f32], target: &mut [f32]) {
         let Plane { rows, columns, .. } = plane;
+        let done = match (rows.length, columns.length) {
+            (_, 2) => plane.interleave::<2>(source, target),
+            (_, 3) => plane.interleave::<3>(source, target),
+            (_, 4) => plane.interleave::<4>(source, target),
+            (2, _) => plane.part::<2>(source, target),
+            (3, _) => plane.part::<3>(source, target),
+            (4, _) => plane.part::<4>(source, target),
+            _ => false,
+        };
+        if done {
+            return;
+        }
         let isa = self.isas.iter().find(|isa| isa.lanes() <= columns.length);
         let (Some(&isa), Ok(stride)) = (isa, usize::try_from(columns.stride)) else {
             return plane.transpose(source, target);
         };
         let (lanes, first) = (isa.lanes(), plane.first as usize);
+        // Where there are many columns, few rows at a time: what is written lies in few pages.
+        let near = if columns.length > WIDE {
+            MOST_LANES
+        } else {
+            NEAR
+        };
         let mut lines = [0; MOST_LANES];
-        for row in (0..rows.length).step_by(NEAR) {
-            let count = NEAR.min(rows.length - row);
-            let mut column = 0;
-            while column < columns.length {
-                // The last lines overlap those before them rather than being fewer than a vector.
-                let begin = column.min(columns.length - lanes);
-                for (lane, line) in lines[..lanes].iter_mut().enumerate() {
-                    *line = first + row + (begin + lane) * stride;
+        for block in (0..columns.length).step_by(WIDE) {
+            for row in (0..rows.length).step_by(near) {
+                let count = near.min(rows.length - row);
+                for column in (block..columns.length.min(block + WIDE)).step_by(lanes) {
+                    // The last lines overlap those before them rather than being fewer than a vector.
+                    let begin = column.min(columns.length - lanes);
+                    for (lane, line) in lines[..lanes].iter_mut().enumerate() {
+                        *line = first + row + (begin + lane) * stride;
+                    }
+                    to_lanes(
+                        isa,
+                        source,
+                        Lie::Lines(&lines[..lanes]),
+                        count,
+                        &[AS_THEY_ARE],
+                        &mut target[plane.at + row * rows.pitch + begin..],
+                        rows.pitch,
+                    );
                 }
-                to_lanes(
-                    isa,
-                    source,
-                    Lie::Lines(&lines[..lanes]),
-                    count,
-                    &[AS_THEY_ARE],
-                    &mut target[plane.at + row * rows.pitch + begin..],
-                    rows.pitch,
-                );
-                column += lanes;
             }
         }
     }
@@ -319,6 +342,37 @@ impl Plane {
     /// Whether the rows are dense in the source, and the columns are not.
     fn turns(&self) -> bool {
         self.rows.stride == 1 && self.columns.stride.unsigned_abs() > 1 && self.rows.length > 1
+    }
+
+    /// N lines whose elements come to lie beside each other: the channels of a small image. Whether it was one.
+    fn interleave<const N: usize>(self, source: &[f32], target: &mut [f32]) -> bool {
+        let Self { rows, columns, .. } = self;
+        if rows.pitch != N || columns.stride < 0 {
+            return false;
+        }
+        let lines = std::array::from_fn(|line| {
+            let first = (self.first + line as isize * columns.stride) as usize;
+            &source[first..first + rows.length]
+        });
+        let target = &mut target[self.at..self.at + rows.length * N];
+        compiled(Isa::selected(), Interleave::<N> { lines, target });
+        true
+    }
+
+    /// The inverse: N rows of the target from elements that lie beside each other.
+    fn part<const N: usize>(self, source: &[f32], target: &mut [f32]) -> bool {
+        let Self { rows, columns, .. } = self;
+        if columns.stride != N as isize {
+            return false;
+        }
+        let source = &source[self.first as usize..][..columns.length * N];
+        let mut lines = target[self.at..].chunks_mut(rows.pitch);
+        let lines = std::array::from_fn(|_| {
+            let line = lines.next().unwrap_or_default();
+            &mut line[..columns.length]
+        });
+        compiled(Isa::selected(), Part::<N> { source, lines });
+        true
     }
 
     /// Row by row.
@@ -352,6 +406,44 @@ impl Plane {
                         *slot = source[(first + index as isize * columns.stride) as usize];
                     }
                 }
+            }
+        }
+    }
+}
+
+/// target[i][n] ← lines[n][i]
+struct Interleave<'a, const N: usize> {
+    lines: [&'a [f32]; N],
+    target: &'a mut [f32],
+}
+
+impl<const N: usize> Loop for Interleave<'_, N> {
+    type Output = ();
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        let (pixels, _) = self.target.as_chunks_mut::<N>();
+        let lines = self.lines.map(|line| &line[..pixels.len()]);
+        for (i, pixel) in pixels.iter_mut().enumerate() {
+            *pixel = std::array::from_fn(|n| lines[n][i]);
+        }
+    }
+}
+
+/// lines[n][i] ← source[i][n]
+struct Part<'a, const N: usize> {
+    source: &'a [f32],
+    lines: [&'a mut [f32]; N],
+}
+
+impl<const N: usize> Loop for Part<'_, N> {
+    type Output = ();
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        let (pixels, _) = self.source.as_chunks::<N>();
+        let lines = self.lines.map(|line| &mut line[..pixels.len()]);
+        for (i, pixel) in pixels.iter().enumerate() {
+            for n in 0..N {
+                lines[n][i] = pixel[n];
             }
         }
     }

@@ -105,14 +105,15 @@ impl Unit {
         let parts = y.chunks_exact_mut(self.length * inner);
         for (y, x) in parts.zip(x.chunks_exact(self.length * inner)) {
             if inner == 1 {
-                let norm = norm(sum(x, term));
+                let norm = norm(sum(x, T::ZERO, |x, _| term(x)));
                 y.iter_mut().zip(x).for_each(|(y, &x)| *y = over(x, norm));
                 continue;
             }
             for begin in (0..inner).step_by(COLUMNS) {
                 let end = inner.min(begin + COLUMNS);
                 let rows = x.chunks_exact(inner).map(|row| &row[begin..end]);
-                let norms = column_sums(rows.clone(), |_, x| term(x)).map(norm);
+                let norms =
+                    column_sums(rows.clone(), &[T::ZERO; COLUMNS], |x, _| term(x)).map(norm);
                 for (y, x) in y.chunks_exact_mut(inner).zip(rows) {
                     for ((y, &x), &norm) in y[begin..end].iter_mut().zip(x).zip(&norms) {
                         *y = over(x, norm);
@@ -246,7 +247,7 @@ mod tests {
     fn norms_become_one() {
         let x = floats(&[2, 2, 2], [3.0, 0.0, -4.0, 0.0, 5.0, 1.0, 12.0, -1.0]);
         let norm = |axis, p| {
-            run(&LpNormalization::new(axis, p), &[x.clone()])
+            run(&LpNormalization::new(axis, p), std::slice::from_ref(&x))
                 .unwrap()
                 .remove(0)
         };
@@ -279,7 +280,7 @@ mod tests {
         let x = floats(&[2, 1, 2], [1.0, 10.0, 3.0, 10.0]);
         let norm = |axes: &[i64]| {
             let norm = MeanVarianceNormalization::new(axes);
-            run(&norm, &[x.clone()]).unwrap().remove(0)
+            run(&norm, std::slice::from_ref(&x)).unwrap().remove(0)
         };
         assert_eq!(norm(&[0]), floats(&[2, 1, 2], [-1.0, 0.0, 1.0, 0.0]));
         assert_eq!(norm(&[-1]), floats(&[2, 1, 2], [-1.0, 1.0, -1.0, 1.0]));

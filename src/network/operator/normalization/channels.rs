@@ -9,16 +9,17 @@
 
 use std::sync::Arc;
 
-use ndarray::{ArrayView3, ArrayViewMut3, Axis, s};
+use ndarray::{ArrayViewMut3, Axis, s};
 
 use super::super::check::{
     at_most, has_axes, has_shape, has_type, read, required, write, wrong_attribute,
 };
 use super::super::{Fact, Facts, Operator, Step};
-use super::{COLUMNS, FLOATS, check_epsilon, column_sums, sum};
+use super::{COLUMNS, FLOATS, check_epsilon, column_sums, itself, squared, sum};
 use crate::element::Element;
 use crate::error::{Error, Result, check_len, product};
 use crate::geometry::Layout;
+use crate::kernel::{Arithmetic, Isa, Loop, compiled};
 use crate::network::tensor::{DType, Scalar, View, ViewMut};
 use crate::parallel::{for_each_tile, threads_for};
 use crate::plan::PlanOptions;
@@ -191,31 +192,42 @@ impl Normalizing {
             Layout::ChannelsLast => (self.images, self.pixels, self.channels),
         };
         let len = y.len();
-        let wrong = |_| Error::BufferLength {
+        let y = ArrayViewMut3::from_shape(shape, y).map_err(|_| Error::BufferLength {
             what: "output",
             expected: shape.0 * shape.1 * shape.2,
             got: len,
-        };
-        let x = ArrayView3::from_shape(shape, x).map_err(wrong)?;
-        let y = ArrayViewMut3::from_shape(shape, y).map_err(wrong)?;
+        })?;
         let parallel = threads_for(3 * len as u128) > 1;
         match self.layout {
             Layout::ChannelsFirst => {
                 let block = [1, self.group, self.pixels];
                 for_each_tile(y, block, parallel, &|[image, channel, _], mut y| {
-                    let x = x.slice(s![image, channel..channel + self.group, ..]);
-                    if let (Some(x), Some(y)) = (x.as_slice(), y.as_slice_mut()) {
-                        self.planes(x, y, channel, &affine);
-                    }
+                    let first = (image * self.channels + channel) * self.pixels;
+                    let x = &x[first..][..self.group * self.pixels];
+                    let planes = Planes {
+                        plan: self,
+                        x,
+                        // Whole planes of one image.
+                        y: y.as_slice_mut().unwrap_or_default(),
+                        channel,
+                        affine: &affine,
+                    };
+                    compiled(Isa::selected(), planes);
                 });
             }
             Layout::ChannelsLast => {
                 let channels = (COLUMNS / self.group).max(1) * self.group;
                 let block = [1, self.pixels, channels];
                 for_each_tile(y, block, parallel, &|[image, _, channel], y| {
-                    let end = channel + y.dim().2;
-                    let x = x.slice(s![image..image + 1, .., channel..end]);
-                    self.lines(x, y, channel, &affine);
+                    let first = image * self.pixels * self.channels + channel;
+                    let lines = Lines {
+                        plan: self,
+                        x: &x[first..],
+                        y,
+                        channel,
+                        affine: &affine,
+                    };
+                    compiled(Isa::selected(), lines);
                 });
             }
         }
@@ -228,6 +240,7 @@ impl Normalizing {
     }
 
     /// One group, plane after plane.
+    #[inline(always)]
     fn planes<T: Element>(
         &self,
         x: &[T],
@@ -236,8 +249,8 @@ impl Normalizing {
         affine: &impl Fn(usize) -> (f64, f64),
     ) {
         let count = x.len() as f64;
-        let mean = T::from_f64(sum(x, |x| x) / count);
-        let slope = self.slope(sum(x, |x| (x - mean) * (x - mean)), count);
+        let mean = T::from_f64(sum(x, T::ZERO, itself) / count);
+        let slope = self.slope(sum(x, mean, squared), count);
         let planes = x
             .chunks_exact(self.pixels)
             .zip(y.chunks_exact_mut(self.pixels));
@@ -250,17 +263,23 @@ impl Normalizing {
         }
     }
 
-    /// Whole groups of one image `[1, pixels, channels]`: as many as make [`COLUMNS`] channels, or one.
+    /// Whole groups of one image, `y` is `[1, pixels, channels]`: as many as make [`COLUMNS`] channels, or one. `x`
+    /// begins with the first of them.
+    #[inline(always)]
     fn lines<T: Element>(
         &self,
-        x: ArrayView3<T>,
+        x: &[T],
         mut y: ArrayViewMut3<T>,
         first: usize,
         affine: &impl Fn(usize) -> (f64, f64),
     ) {
-        let (_, pixels, channels) = x.dim();
+        let (_, pixels, channels) = y.dim();
         let count = (pixels * self.group) as f64;
         let blocks = || (0..channels).step_by(COLUMNS);
+        let rows = |begin: usize| {
+            let width = COLUMNS.min(channels - begin);
+            (0..pixels).map(move |pixel| &x[pixel * self.channels + begin..][..width])
+        };
         // A tile of several groups has no more than COLUMNS channels; any other is one group.
         let group = |channel: usize| channel / self.group;
         let of_columns = |begin: usize, list: &[f64; COLUMNS]| -> [T; COLUMNS] {
@@ -271,16 +290,14 @@ impl Normalizing {
         };
         let (mut means, mut squares) = ([0.0; COLUMNS], [0.0; COLUMNS]);
         for begin in blocks() {
-            let sums = column_sums(rows(&x, begin), |_, x| x);
+            let sums = column_sums(rows(begin), &[T::ZERO; COLUMNS], itself);
             for (column, sum) in sums[..COLUMNS.min(channels - begin)].iter().enumerate() {
                 means[group(begin + column)] += sum / count;
             }
         }
         for begin in blocks() {
             let means = of_columns(begin, &means);
-            let sums = column_sums(rows(&x, begin), |column, x| {
-                (x - means[column]) * (x - means[column])
-            });
+            let sums = column_sums(rows(begin), &means, squared);
             for (column, sum) in sums[..COLUMNS.min(channels - begin)].iter().enumerate() {
                 squares[group(begin + column)] += sum;
             }
@@ -296,7 +313,7 @@ impl Normalizing {
                 biases[channel - begin] = T::from_f64(bias);
             }
             let mut targets = y.slice_mut(s![0, .., begin..end]);
-            for (x, mut y) in rows(&x, begin).zip(targets.axis_iter_mut(Axis(0))) {
+            for (x, mut y) in rows(begin).zip(targets.axis_iter_mut(Axis(0))) {
                 let y = y.as_slice_mut().unwrap_or_default();
                 let parameters = means.iter().zip(&scales).zip(&biases);
                 for ((y, &x), ((&mean, &scale), &bias)) in y.iter_mut().zip(x).zip(parameters) {
@@ -307,15 +324,38 @@ impl Normalizing {
     }
 }
 
-/// The next [`COLUMNS`] channels from `begin` on of every pixel.
-fn rows<'a, T>(x: &ArrayView3<'a, T>, begin: usize) -> impl Iterator<Item = &'a [T]> {
-    let end = x.dim().2.min(begin + COLUMNS);
-    let x = x.clone();
-    (0..x.dim().1).map(move |pixel| {
-        let row = x.clone().slice_move(s![0, pixel, begin..end]);
-        // The channels of a pixel are neighbours.
-        row.to_slice().unwrap_or_default()
-    })
+/// [`Normalizing::planes`] as a loop.
+struct Planes<'a, T, F> {
+    plan: &'a Normalizing,
+    x: &'a [T],
+    y: &'a mut [T],
+    channel: usize,
+    affine: &'a F,
+}
+
+impl<T: Element, F: Fn(usize) -> (f64, f64)> Loop for Planes<'_, T, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        self.plan.planes(self.x, self.y, self.channel, self.affine);
+    }
+}
+
+/// [`Normalizing::lines`] as a loop.
+struct Lines<'a, T, F> {
+    plan: &'a Normalizing,
+    x: &'a [T],
+    y: ArrayViewMut3<'a, T>,
+    channel: usize,
+    affine: &'a F,
+}
+
+impl<T: Element, F: Fn(usize) -> (f64, f64)> Loop for Lines<'_, T, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        self.plan.lines(self.x, self.y, self.channel, self.affine);
+    }
 }
 
 #[cfg(test)]
@@ -392,7 +432,11 @@ mod tests {
             for operator in operators {
                 let with = |x: Tensor| [x, parameters[0].clone(), parameters[1].clone()];
                 close(&run(&*operator, &with(x.clone())).unwrap()[0], &expected);
-                let turned = run(&Transpose::to_channels_last(shape.len()), &[x.clone()]).unwrap();
+                let turned = run(
+                    &Transpose::to_channels_last(shape.len()),
+                    std::slice::from_ref(&x),
+                )
+                .unwrap();
                 let last = operator.channels_last(&[]).unwrap();
                 let y = run(&*last, &with(turned[0].clone())).unwrap();
                 let back = run(&Transpose::to_channels_first(shape.len()), &y).unwrap();

@@ -19,6 +19,7 @@ use super::{COLUMNS, FLOATS};
 use crate::element::Element;
 use crate::error::{Error, Result, check_len, product};
 use crate::geometry::Layout;
+use crate::kernel::{Arithmetic, Isa, Loop, compiled};
 use crate::network::tensor::{DType, Scalar, View, ViewMut};
 use crate::parallel::{for_each_tile, threads_for};
 use crate::plan::PlanOptions;
@@ -135,10 +136,7 @@ impl Local {
                 let step = GRAIN.div_ceil(self.channels) * self.channels;
                 let pieces = y.par_chunks_mut(step).zip(x.par_chunks(step));
                 pieces.for_each(|(y, x)| {
-                    let pixels = y.chunks_exact_mut(self.channels);
-                    for (y, x) in pixels.zip(x.chunks_exact(self.channels)) {
-                        self.pixel(x, y);
-                    }
+                    compiled(Isa::selected(), Pixels { plan: self, x, y });
                 });
                 Ok(())
             }
@@ -165,40 +163,52 @@ impl Local {
         })?;
         let block = [1, self.channels, COLUMNS];
         let parallel = threads_for(len as u128 * 4) > 1;
-        for_each_tile(y, block, parallel, &|[image, _, pixel], mut y| {
-            let width = y.dim().2;
-            let row = |channel: usize| {
-                let plane = image * self.channels + channel;
-                &x[plane * self.pixels + pixel..][..width]
-            };
-            let mut moving = [0.0; COLUMNS];
-            if !self.is_few() {
-                (0..self.after.min(self.channels))
-                    .for_each(|channel| join(&mut moving, row(channel)));
-            }
-            for channel in 0..self.channels {
-                let mut sums = [T::ZERO; COLUMNS];
-                if self.is_few() {
-                    for neighbour in self.neighbours(channel) {
-                        add_squares(&mut sums, row(neighbour));
-                    }
-                } else {
-                    if channel + self.after < self.channels {
-                        join(&mut moving, row(channel + self.after));
-                    }
-                    if let Some(gone) = channel.checked_sub(self.before + 1) {
-                        leave(&mut moving, row(gone));
-                    }
-                    sums = moving.map(T::from_f64);
-                }
-                let mut y = y.slice_mut(s![0, channel, ..]);
-                self.finish(&sums, row(channel), y.as_slice_mut().unwrap_or_default());
-            }
+        for_each_tile(y, block, parallel, &|[image, _, pixel], y| {
+            let first = image * self.channels * self.pixels + pixel;
+            compiled(
+                Isa::selected(),
+                Planes {
+                    plan: self,
+                    x: &x[first..],
+                    y,
+                },
+            );
         });
         Ok(())
     }
 
+    /// Some pixels of every plane; `x` begins with the first of them.
+    #[inline(always)]
+    fn tile<T: Element>(&self, x: &[T], mut y: ArrayViewMut3<T>) {
+        let width = y.dim().2;
+        let row = |channel: usize| &x[channel * self.pixels..][..width];
+        let mut moving = [0.0; COLUMNS];
+        if !self.is_few() {
+            (0..self.after.min(self.channels)).for_each(|channel| join(&mut moving, row(channel)));
+        }
+        for channel in 0..self.channels {
+            let mut sums = [T::ZERO; COLUMNS];
+            if self.is_few() {
+                for neighbour in self.neighbours(channel) {
+                    add_squares(&mut sums, row(neighbour));
+                }
+            } else {
+                if channel + self.after < self.channels {
+                    join(&mut moving, row(channel + self.after));
+                }
+                if let Some(gone) = channel.checked_sub(self.before + 1) {
+                    leave(&mut moving, row(gone));
+                }
+                sums = moving.map(T::from_f64);
+            }
+            let mut y = y.slice_mut(s![0, channel, ..]);
+            let y = y.as_slice_mut().unwrap_or_default();
+            self.finish(&sums, row(channel), y);
+        }
+    }
+
     /// All channels of one pixel.
+    #[inline(always)]
     fn pixel<T: Element>(&self, x: &[T], y: &mut [T]) {
         let mut moving = 0.0;
         let square = |x: &T| x.to_f64() * x.to_f64();
@@ -238,6 +248,7 @@ impl Local {
     }
 
     /// y = x / (bias + slope · sum)^β
+    #[inline(always)]
     fn finish<T: Element>(&self, sums: &[T], x: &[T], y: &mut [T]) {
         let (slope, bias) = (T::from_f64(self.slope), T::from_f64(self.bias));
         if let (Some(sums), Some(x), true) = (T::singles(sums), T::singles(x), self.beta == 0.75) {
@@ -260,18 +271,55 @@ impl Local {
     }
 }
 
+/// Whole pixels, channels last.
+struct Pixels<'a, T> {
+    plan: &'a Local,
+    x: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: Element> Loop for Pixels<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        let channels = self.plan.channels;
+        let pixels = self.y.chunks_exact_mut(channels);
+        for (y, x) in pixels.zip(self.x.chunks_exact(channels)) {
+            self.plan.pixel(x, y);
+        }
+    }
+}
+
+/// [`Local::tile`] as a loop.
+struct Planes<'a, T> {
+    plan: &'a Local,
+    x: &'a [T],
+    y: ArrayViewMut3<'a, T>,
+}
+
+impl<T: Element> Loop for Planes<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        self.plan.tile(self.x, self.y);
+    }
+}
+
+#[inline(always)]
 fn add_squares<T: Element>(sums: &mut [T], row: &[T]) {
     for (sum, &x) in sums.iter_mut().zip(row) {
         *sum += x * x;
     }
 }
 
+#[inline(always)]
 fn join<T: Element>(sums: &mut [f64; COLUMNS], row: &[T]) {
     for (sum, x) in sums.iter_mut().zip(row) {
         *sum += x.to_f64() * x.to_f64();
     }
 }
 
+#[inline(always)]
 fn leave<T: Element>(sums: &mut [f64; COLUMNS], row: &[T]) {
     for (sum, x) in sums.iter_mut().zip(row) {
         *sum = (*sum - x.to_f64() * x.to_f64()).max(0.0);
@@ -304,7 +352,7 @@ mod tests {
                 let values = Vec::from_iter((0..len).map(|i| ((i * 31) % 17) as f32 - 8.0));
                 let lrn = Lrn::new(size, 0.5, beta, 2.0);
                 let x = floats(&shape, values.clone());
-                let y = run(&lrn, &[x.clone()]).unwrap();
+                let y = run(&lrn, std::slice::from_ref(&x)).unwrap();
                 let last = run(&Transpose::to_channels_last(4), &[x]).unwrap();
                 let last = run(&*lrn.channels_last(&[]).unwrap(), &last).unwrap();
                 let last = run(&Transpose::to_channels_first(4), &last).unwrap();

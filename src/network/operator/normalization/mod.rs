@@ -28,35 +28,63 @@ const COLUMNS: usize = 64;
 /// Rows that are summed in the type of the elements before their sum goes to f64.
 const JOINED: usize = 16;
 
-/// Σ term(column, x) of every column of `rows`, each of at most [`COLUMNS`] elements.
+/// Σ term(x, centre) of every column of `rows`, each of at most [`COLUMNS`] elements.
+#[inline(always)]
 fn column_sums<'x, T: Element>(
     rows: impl Iterator<Item = &'x [T]>,
-    term: impl Fn(usize, T) -> T,
+    centre: &[T; COLUMNS],
+    term: impl Fn(T, T) -> T,
 ) -> [f64; COLUMNS] {
     let (mut sums, mut part) = ([0.0; COLUMNS], [T::ZERO; COLUMNS]);
-    let mut join = |part: &mut [T; COLUMNS]| {
-        for (sum, part) in sums.iter_mut().zip(part) {
-            *sum += part.to_f64();
-            *part = T::ZERO;
-        }
-    };
     for (number, row) in rows.enumerate() {
-        for (column, (part, &x)) in part.iter_mut().zip(row).enumerate() {
-            *part += term(column, x);
+        // A whole row is a loop of known length.
+        match <&[T; COLUMNS]>::try_from(row) {
+            Ok(row) => {
+                for ((part, &x), &centre) in part.iter_mut().zip(row).zip(centre) {
+                    *part += term(x, centre);
+                }
+            }
+            Err(_) => {
+                for ((part, &x), &centre) in part.iter_mut().zip(row).zip(centre) {
+                    *part += term(x, centre);
+                }
+            }
         }
         if number % JOINED == JOINED - 1 {
-            join(&mut part);
+            join(&mut sums, &mut part);
         }
     }
-    join(&mut part);
+    join(&mut sums, &mut part);
     sums
 }
 
-/// Σ term(x).
-fn sum<T: Element>(row: &[T], term: impl Fn(T) -> T) -> f64 {
-    column_sums(row.chunks(COLUMNS), |_, x| term(x))
+/// Moves what was summed in the type of the elements to f64.
+#[inline(always)]
+fn join<T: Element>(sums: &mut [f64; COLUMNS], part: &mut [T; COLUMNS]) {
+    for (sum, part) in sums.iter_mut().zip(part) {
+        *sum += part.to_f64();
+        *part = T::ZERO;
+    }
+}
+
+/// Σ term(x, centre).
+#[inline(always)]
+fn sum<T: Element>(row: &[T], centre: T, term: impl Fn(T, T) -> T) -> f64 {
+    column_sums(row.chunks(COLUMNS), &[centre; COLUMNS], term)
         .iter()
         .sum()
+}
+
+/// x, as a term.
+#[inline(always)]
+fn itself<T: Element>(x: T, _: T) -> T {
+    x
+}
+
+/// (x − centre)²
+#[inline(always)]
+fn squared<T: Element>(x: T, centre: T) -> T {
+    (x - centre) * (x - centre)
 }
 
 /// An ε that a root can be taken with.

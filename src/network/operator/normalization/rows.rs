@@ -13,9 +13,10 @@ use rayon::prelude::*;
 use super::super::check::{at_most, axis, has_type, optional, read, required, write, wrong};
 use super::super::strided::{GRAIN, strides};
 use super::super::{Fact, Facts, Operator, Step};
-use super::{FLOATS, check_epsilon, sum};
+use super::{FLOATS, check_epsilon, itself, squared, sum};
 use crate::element::Element;
 use crate::error::{Result, check_len, product};
+use crate::kernel::{Arithmetic, Isa, Loop, compiled};
 use crate::network::tensor::{DType, Scalar, View, ViewMut};
 use crate::plan::PlanOptions;
 
@@ -216,7 +217,16 @@ impl Normalizing {
         pieces.for_each(|(piece, y)| {
             for (row, y) in y.chunks_exact_mut(self.columns).enumerate() {
                 let first = (piece * step + row) * self.columns;
-                self.row(&x[first..][..self.columns], y, first, scale, bias);
+                let x = &x[first..][..self.columns];
+                let row = Row {
+                    plan: self,
+                    x,
+                    y,
+                    first,
+                    scale,
+                    bias,
+                };
+                compiled(Isa::selected(), row);
             }
         });
         if !rest.is_empty() {
@@ -230,18 +240,46 @@ impl Normalizing {
         Ok(())
     }
 
-    /// A row that begins with element `first`.
-    fn row<T: Element>(
-        &self,
-        x: &[T],
-        y: &mut [T],
-        first: usize,
-        scale: &[T],
-        bias: Option<(&Parameter, &[T])>,
-    ) {
-        let (mean, slope) = self.statistics(x);
+    /// What is subtracted from a row, and what that is multiplied with.
+    #[inline(always)]
+    fn statistics<T: Element>(&self, x: &[T]) -> (f64, f64) {
+        let count = x.len() as f64;
+        let mean = if self.centred {
+            sum(x, T::ZERO, itself) / count
+        } else {
+            0.0
+        };
+        let centre = T::from_f64(mean);
+        let squares = sum(x, centre, squared);
+        (mean, (squares / count + self.epsilon).sqrt().recip())
+    }
+}
+
+/// A row that begins with element `first`.
+struct Row<'a, T> {
+    plan: &'a Normalizing,
+    x: &'a [T],
+    y: &'a mut [T],
+    first: usize,
+    scale: &'a [T],
+    bias: Option<(&'a Parameter, &'a [T])>,
+}
+
+impl<T: Element> Loop for Row<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        let Self {
+            plan,
+            x,
+            y,
+            first,
+            scale,
+            bias,
+        } = self;
+        let (mean, slope) = plan.statistics(x);
         let (mean, slope) = (T::from_f64(mean), T::from_f64(slope));
-        match (&self.scale, bias) {
+        match (&plan.scale, bias) {
             (Parameter::Columns, Some((Parameter::Columns, bias))) => {
                 for (((y, &x), &scale), &bias) in y.iter_mut().zip(x).zip(scale).zip(bias) {
                     *y = (x - mean) * slope * scale + bias;
@@ -262,19 +300,6 @@ impl Normalizing {
                 }
             }
         }
-    }
-
-    /// What is subtracted from a row, and what that is multiplied with.
-    fn statistics<T: Element>(&self, x: &[T]) -> (f64, f64) {
-        let count = x.len() as f64;
-        let mean = if self.centred {
-            sum(x, |x| x) / count
-        } else {
-            0.0
-        };
-        let centre = T::from_f64(mean);
-        let squares = sum(x, |x| (x - centre) * (x - centre));
-        (mean, (squares / count + self.epsilon).sqrt().recip())
     }
 }
 

@@ -19,6 +19,7 @@ use super::taps::{OUTSIDE, Sampling, Taps};
 use super::{Interpolation, ResizeOptions};
 use crate::element::{Element, filled};
 use crate::error::{Result, check_len, product};
+use crate::kernel::{Arithmetic, Isa, Loop, compiled};
 use crate::network::tensor::{DType, Scalar, View, ViewMut, with_type};
 use crate::parallel::Lanes;
 
@@ -176,7 +177,6 @@ struct WeightedAxis<T> {
 /// Weighted sums.
 struct Weighted<T> {
     axes: Vec<WeightedAxis<T>>,
-    inner: usize,
     /// Elements of scratch: one line for every axis but the last.
     line: usize,
     extrapolation: T,
@@ -201,7 +201,6 @@ impl<T: Element> Weighted<T> {
         }
         Ok(Self {
             axes,
-            inner,
             line,
             extrapolation: T::from_f64(extrapolation.into()),
         })
@@ -242,34 +241,64 @@ impl<T: Element> Weighted<T> {
             return y.fill(self.extrapolation);
         }
         let Some(next) = others.first() else {
-            return add_up(x, y, places, weights);
+            let slab = Slab {
+                x,
+                y,
+                places,
+                weights,
+            };
+            return compiled(Isa::selected(), slab);
         };
         let (line, lane) = lane.split_at_mut(from);
-        add_up(x, line, places, weights);
-        if others.len() == 1 && self.inner == 1 {
-            return self.last(next, line, y);
+        let slab = Slab {
+            x,
+            y: line,
+            places,
+            weights,
+        };
+        compiled(Isa::selected(), slab);
+        if others.len() == 1 {
+            let (axis, x, outside) = (next, &*line, self.extrapolation);
+            let last = Last {
+                axis,
+                x,
+                y,
+                outside,
+            };
+            return match axis.slab[1] {
+                // Elements beside each other are read one by one: wide vectors only cost.
+                1 => last.elements(),
+                _ => compiled(Isa::selected(), last),
+            };
         }
         for (j, y) in y.chunks_exact_mut(next.slab[1]).enumerate() {
             self.row(others, line, y, j, lane);
         }
     }
+}
 
-    /// The last axis, where its elements lie beside each other.
-    fn last(&self, axis: &WeightedAxis<T>, x: &[T], y: &mut [T]) {
-        let count = axis.taps.count;
-        let taps = axis
-            .taps
-            .places
-            .chunks_exact(count)
-            .zip(axis.weights.chunks_exact(count));
-        for (y, (places, weights)) in y.iter_mut().zip(taps) {
+/// All outputs of the last axis.
+struct Last<'a, T> {
+    axis: &'a WeightedAxis<T>,
+    x: &'a [T],
+    y: &'a mut [T],
+    outside: T,
+}
+
+impl<T: Element> Last<'_, T> {
+    /// Where nothing lies behind the axis.
+    fn elements(self) {
+        let (axis, count) = (self.axis, self.axis.taps.count);
+        let places = axis.taps.places.chunks_exact(count);
+        let taps = places.zip(axis.weights.chunks_exact(count));
+        for (y, (places, weights)) in self.y.iter_mut().zip(taps) {
             *y = match (places, weights) {
-                ([OUTSIDE, ..], _) => self.extrapolation,
-                (&[i, j], &[a, b]) => x[i] * a + x[j] * b,
+                ([OUTSIDE, ..], _) => self.outside,
+                (&[i, j], &[a, b]) => self.x[i] * a + self.x[j] * b,
                 _ => {
                     let mut sum = T::ZERO;
                     for (&place, &weight) in places.iter().zip(weights) {
-                        sum += x[place] * weight;
+                        sum += self.x[place] * weight;
                     }
                     sum
                 }
@@ -278,7 +307,41 @@ impl<T: Element> Weighted<T> {
     }
 }
 
+impl<T: Element> Loop for Last<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        let (axis, count) = (self.axis, self.axis.taps.count);
+        let places = axis.taps.places.chunks_exact(count);
+        let taps = places.zip(axis.weights.chunks_exact(count));
+        let slabs = self.y.chunks_exact_mut(axis.slab[1]);
+        for (y, (places, weights)) in slabs.zip(taps) {
+            match places {
+                [OUTSIDE, ..] => y.fill(self.outside),
+                _ => add_up(self.x, y, places, weights),
+            }
+        }
+    }
+}
+
+/// One output of an axis, with all that lies behind it.
+struct Slab<'a, T> {
+    x: &'a [T],
+    y: &'a mut [T],
+    places: &'a [usize],
+    weights: &'a [T],
+}
+
+impl<T: Element> Loop for Slab<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        add_up(self.x, self.y, self.places, self.weights);
+    }
+}
+
 /// y ← Σ weight · x[place], slabs of the length of y.
+#[inline(always)]
 fn add_up<T: Element>(x: &[T], y: &mut [T], places: &[usize], weights: &[T]) {
     let len = y.len();
     let slab = |place: usize| &x[place * len..][..len];

@@ -428,7 +428,7 @@ impl OneHot {
             ));
         };
         // The largest size that is a float exactly.
-        if !(depth >= 0.0 && depth < 9_007_199_254_740_992.0) {
+        if !(0.0..9_007_199_254_740_992.0).contains(&depth) {
             return Err(wrong("depth", "a size", depth.to_string()));
         }
         check_rank("indices", indices.shape.len() + 1)?;
