@@ -119,6 +119,38 @@ where
     first.and(second)
 }
 
+/// Calls `body(index, piece)` for the pieces of `out`, `length` long but for the last, on the rayon pool in force.
+///
+/// `body` is called through a pointer: so rayon's machinery is compiled once for a type, not for every loop.
+#[cfg(feature = "network")]
+pub(crate) fn for_each_piece<T: Send>(
+    out: &mut [T],
+    length: usize,
+    body: &(dyn Fn(usize, &mut [T]) + Sync),
+) {
+    use rayon::prelude::*;
+    if out.len() <= length {
+        return body(0, out);
+    }
+    let pieces = out.par_chunks_mut(length.max(1)).enumerate();
+    pieces.for_each(|(index, piece)| body(index, piece));
+}
+
+/// [`for_each_piece`] with a body that can fail; one of the errors is returned.
+#[cfg(feature = "network")]
+pub(crate) fn try_for_each_piece<T: Send>(
+    out: &mut [T],
+    length: usize,
+    body: &(dyn Fn(usize, &mut [T]) -> Result<()> + Sync),
+) -> Result<()> {
+    use rayon::prelude::*;
+    if out.len() <= length {
+        return body(0, out);
+    }
+    let pieces = out.par_chunks_mut(length.max(1)).enumerate();
+    pieces.try_for_each(|(index, piece)| body(index, piece))
+}
+
 /// Scratch cut into equal lanes; a tile borrows a free one while it runs.
 pub(crate) struct Lanes<'s, T> {
     slots: [Mutex<&'s mut [T]>; MAX_LANES],

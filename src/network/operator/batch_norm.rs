@@ -18,6 +18,7 @@ use super::{Fact, Facts, Operator, Step};
 use crate::element::{Element, reserved};
 use crate::error::{Result, product};
 use crate::network::tensor::{DType, Scalar, View, ViewMut};
+use crate::parallel::for_each_piece;
 use crate::plan::PlanOptions;
 
 /// Elements from which a second thread is worth waking.
@@ -224,14 +225,9 @@ impl<T: Element + Scalar> BatchStep<T> {
                 }
             }
         };
-        if y.len() <= piece {
-            return images(x, y);
-        }
-        match x {
-            Some(x) => (y.par_chunks_mut(piece).zip(x.par_chunks(piece)))
-                .for_each(|(y, x)| images(Some(x), y)),
-            None => y.par_chunks_mut(piece).for_each(|y| images(None, y)),
-        }
+        for_each_piece(y, piece, &|index, y| {
+            images(x.map(|x| &x[index * piece..][..y.len()]), y);
+        });
     }
 
     /// Mean and variance of a channel over the batch.

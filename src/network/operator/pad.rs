@@ -11,8 +11,6 @@
 
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use super::check::{
     at_most, axes, has_shape, has_type, integers, optional, read, required, turned, turned_axis,
     write, wrong,
@@ -21,6 +19,7 @@ use super::{Fact, Facts, Operator, Step};
 use crate::element::reserved;
 use crate::error::{Error, Result, product};
 use crate::network::tensor::{Scalar, View, ViewMut, with_type};
+use crate::parallel::for_each_piece;
 use crate::plan::PlanOptions;
 
 /// Elements from which a second thread is worth waking.
@@ -300,17 +299,12 @@ impl<T: Scalar> Step for PadStep<T> {
             return Ok(());
         }
         let rows = PARALLEL.div_ceil(tables.row);
-        let piece = |(piece, y): (usize, &mut [T])| {
+        let length = rows.saturating_mul(tables.row);
+        for_each_piece(y, length, &|piece, y| {
             for (index, row) in y.chunks_exact_mut(tables.row).enumerate() {
                 tables.row(data, piece * rows + index, value, row);
             }
-        };
-        let length = rows.saturating_mul(tables.row);
-        if y.len() <= length {
-            piece((0, y));
-        } else {
-            y.par_chunks_mut(length).enumerate().for_each(piece);
-        }
+        });
         Ok(())
     }
 }

@@ -8,13 +8,12 @@
 //! target, and, where that is not the one that lies dense in the source, the one that is. Rows that are dense in both
 //! are copied; a plane that is dense in the source one way and in the target the other is transposed, f32 by vectors.
 
-use rayon::prelude::*;
-
 use crate::error::{Error, Result, product};
 use crate::kernel::{
     AS_THEY_ARE, Arithmetic, Isa, Lie, Loop, MOST_LANES, compiled, copy_pixels, to_lanes,
 };
 use crate::network::tensor::{Scalar, View, ViewMut, with_type};
+use crate::parallel::for_each_piece;
 
 /// Elements of a piece of work; less is not worth waking a thread.
 pub(super) const GRAIN: usize = 1 << 15;
@@ -171,8 +170,7 @@ impl Strided {
         let Axis { stride, pitch, .. } = self.axes[axis];
         let whole = self.turns && axis == self.dense || axis + 1 == self.axes.len();
         if pitch >= GRAIN && !whole {
-            let parts = target.par_chunks_mut(pitch).enumerate();
-            parts.for_each(|(index, part)| {
+            for_each_piece(target, pitch, &|index, part| {
                 let first = first + index as isize * stride;
                 self.divide(axis + 1, first, source, part, move_plane);
             });
@@ -180,8 +178,7 @@ impl Strided {
         }
         // Whole vectors where the piece is cut across a plane.
         let step = GRAIN.div_ceil(pitch).next_multiple_of(MOST_LANES);
-        let parts = target.par_chunks_mut(step * pitch).enumerate();
-        parts.for_each(|(index, part)| {
+        for_each_piece(target, step * pitch, &|index, part| {
             let first = first + (index * step) as isize * stride;
             self.part(axis, part.len() / pitch, first, source, part, move_plane);
         });

@@ -21,17 +21,12 @@ pub use select::Where;
 pub use unary::Unary;
 pub use variadic::Variadic;
 
-use rayon::prelude::*;
+use crate::parallel::for_each_piece;
 
 /// Elements from which a second piece is worth a thread: some 10 µs of work.
 pub(super) const PIECE: usize = 1 << 15;
 
 /// Calls `body(start, piece)` for pieces of `y`, on several threads where there are several pieces.
 pub(super) fn in_pieces<T: Send>(y: &mut [T], body: impl Fn(usize, &mut [T]) + Sync) {
-    if y.len() <= PIECE {
-        return body(0, y);
-    }
-    y.par_chunks_mut(PIECE)
-        .enumerate()
-        .for_each(|(index, piece)| body(index * PIECE, piece));
+    for_each_piece(y, PIECE, &|index, piece| body(index * PIECE, piece));
 }

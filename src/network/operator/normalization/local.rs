@@ -10,7 +10,6 @@
 use std::sync::Arc;
 
 use ndarray::{ArrayViewMut3, s};
-use rayon::prelude::*;
 
 use super::super::check::{at_most, has_axes, has_type, read, required, write, wrong_attribute};
 use super::super::strided::GRAIN;
@@ -21,7 +20,7 @@ use crate::error::{Error, Result, check_len, product};
 use crate::geometry::Layout;
 use crate::kernel::{Arithmetic, Isa, Loop, compiled};
 use crate::network::tensor::{DType, Scalar, View, ViewMut};
-use crate::parallel::{for_each_tile, threads_for};
+use crate::parallel::{for_each_piece, for_each_tile, threads_for};
 use crate::plan::PlanOptions;
 
 /// Channels of a neighbourhood that are summed anew for every element.
@@ -134,8 +133,8 @@ impl Local {
             Layout::ChannelsFirst => self.planes(x, y),
             Layout::ChannelsLast => {
                 let step = GRAIN.div_ceil(self.channels) * self.channels;
-                let pieces = y.par_chunks_mut(step).zip(x.par_chunks(step));
-                pieces.for_each(|(y, x)| {
+                for_each_piece(y, step, &|index, y| {
+                    let x = &x[index * step..][..y.len()];
                     compiled(Isa::selected(), Pixels { plan: self, x, y });
                 });
                 Ok(())

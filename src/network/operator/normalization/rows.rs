@@ -8,8 +8,6 @@
 //!
 //! Scale and bias are broadcast to x. Where they have the sizes of x from the axis on they run along every row.
 
-use rayon::prelude::*;
-
 use super::super::check::{at_most, axis, has_type, optional, read, required, write, wrong};
 use super::super::strided::{GRAIN, strides};
 use super::super::{Fact, Facts, Operator, Step};
@@ -18,6 +16,7 @@ use crate::element::Element;
 use crate::error::{Result, check_len, product};
 use crate::kernel::{Arithmetic, Isa, Loop, compiled};
 use crate::network::tensor::{DType, Scalar, View, ViewMut};
+use crate::parallel::for_each_piece;
 use crate::plan::PlanOptions;
 
 /// Mean 0 and variance 1 of the elements from an axis on.
@@ -213,8 +212,7 @@ impl Normalizing {
             });
         }
         let step = GRAIN.div_ceil(self.columns);
-        let pieces = y.par_chunks_mut(step * self.columns).enumerate();
-        pieces.for_each(|(piece, y)| {
+        for_each_piece(y, step * self.columns, &|piece, y| {
             for (row, y) in y.chunks_exact_mut(self.columns).enumerate() {
                 let first = (piece * step + row) * self.columns;
                 let x = &x[first..][..self.columns];

@@ -8,11 +8,11 @@
 //! Neighbouring axes that are kept, or reduced, alike are one. Each result is folded by one task in an order that
 //! the shape gives.
 
-use rayon::prelude::*;
 use smallvec::SmallVec;
 
 use crate::kernel::{Arithmetic, Isa, Loop, compiled};
 use crate::network::operator::elementwise::PIECE;
+use crate::parallel::for_each_piece;
 
 /// Accumulators of a row.
 const LANES: usize = 16;
@@ -90,7 +90,7 @@ impl Sweep {
     {
         if self.folds {
             let results = (PIECE / self.count.max(1)).max(1);
-            let body = |(piece, y): (usize, &mut [U])| {
+            let body = |piece: usize, y: &mut [U]| {
                 let first = piece * results;
                 compiled(
                     isa,
@@ -103,15 +103,12 @@ impl Sweep {
                     },
                 );
             };
-            match x.len() > PIECE {
-                true => y.par_chunks_mut(results).enumerate().for_each(body),
-                false => y.chunks_mut(results).enumerate().for_each(body),
-            }
+            in_pieces(x.len() > PIECE, y, results, &body);
             return;
         }
-        let body = |(number, row): (usize, &mut [U])| {
+        let body = |number: usize, row: &mut [U]| {
             let start = offset(&self.kept, number);
-            let blocks = |(block, y): (usize, &mut [U])| {
+            let blocks = |block: usize, y: &mut [U]| {
                 let start = start + block * COLUMNS;
                 compiled(
                     isa,
@@ -124,16 +121,10 @@ impl Sweep {
                     },
                 );
             };
-            match x.len() > PIECE {
-                true => row.par_chunks_mut(COLUMNS).enumerate().for_each(blocks),
-                false => row.chunks_mut(COLUMNS).enumerate().for_each(blocks),
-            }
+            in_pieces(x.len() > PIECE, row, COLUMNS, &blocks);
         };
         let row = self.row.max(1);
-        match x.len() > PIECE {
-            true => y.par_chunks_mut(row).enumerate().for_each(body),
-            false => y.chunks_mut(row).enumerate().for_each(body),
-        }
+        in_pieces(x.len() > PIECE, y, row, &body);
     }
 
     /// Calls `body` with where each row of a result begins, counted from its first element.
@@ -260,6 +251,21 @@ where
         for (y, &sum) in y.iter_mut().zip(&*sums) {
             *y = (fold.end)(sum, sweep.count as f64);
         }
+    }
+}
+
+/// Calls `body(index, piece)` for pieces of `y` of `length`, on several threads if they are worth it.
+fn in_pieces<U: Copy + Send>(
+    parallel: bool,
+    y: &mut [U],
+    length: usize,
+    body: &(dyn Fn(usize, &mut [U]) + Sync),
+) {
+    if parallel {
+        return for_each_piece(y, length, body);
+    }
+    for (index, y) in y.chunks_mut(length).enumerate() {
+        body(index, y);
     }
 }
 

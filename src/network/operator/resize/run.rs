@@ -10,8 +10,6 @@
 //!
 //! f32 is computed as such, with a lane of scratch for each thread. Other types are converted to f64 and back.
 
-use rayon::prelude::*;
-
 use super::super::Step;
 use super::super::check::{read, write, wrong};
 use super::super::strided::GRAIN;
@@ -22,6 +20,7 @@ use crate::error::{Result, check_len, product};
 use crate::kernel::{Arithmetic, Isa, Loop, compiled};
 use crate::network::tensor::{DType, Scalar, View, ViewMut, with_type};
 use crate::parallel::Lanes;
+use crate::parallel::for_each_piece;
 
 /// The step for an input of type `dtype` and an output of `output` elements.
 pub(super) fn step(
@@ -109,8 +108,7 @@ impl Nearest {
         };
         let slab = sizes(others, self.inner);
         let rows = GRAIN.div_ceil(slab[1]);
-        let pieces = y.par_chunks_mut(rows * slab[1]).enumerate();
-        pieces.for_each(|(piece, y)| {
+        for_each_piece(y, rows * slab[1], &|piece, y| {
             let first = piece * rows;
             let mut y = y;
             let mut done = 0;
@@ -215,8 +213,7 @@ impl<T: Element> Weighted<T> {
         check_len("input", images * axis.taps.input * from, x.len())?;
         let lanes = Lanes::new(scratch, self.line, threads);
         let rows = GRAIN.div_ceil(to);
-        let pieces = y.par_chunks_mut(rows * to).enumerate();
-        pieces.for_each(|(piece, y)| {
+        for_each_piece(y, rows * to, &|piece, y| {
             lanes.with(|lane| {
                 for (row, y) in y.chunks_exact_mut(to).enumerate() {
                     let row = piece * rows + row;

@@ -7,8 +7,6 @@
 
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use super::super::check::{
     at_most, axis, integers, optional, read, required, size, turned_axis, write, wrong,
     wrong_attribute,
@@ -18,6 +16,7 @@ use super::super::{Fact, Facts, Operator, Step};
 use crate::error::{Result, product, sum};
 use crate::kernel::{Isa, copy_pixels};
 use crate::network::tensor::{DType, Scalar, View, ViewMut, with_type};
+use crate::parallel::{for_each_piece, try_for_each_piece};
 use crate::plan::PlanOptions;
 
 /// Its inputs, one behind the other along an axis.
@@ -136,13 +135,12 @@ impl Joined {
             return Ok(());
         }
         if self.row >= GRAIN {
-            let rows = output.par_chunks_mut(self.row).enumerate();
-            return rows
-                .try_for_each(|(index, row)| self.long_row(&self.parts, inputs, index, row));
+            return try_for_each_piece(output, self.row, &|index, row| {
+                self.long_row(&self.parts, inputs, index, row)
+            });
         }
         let step = GRAIN.div_ceil(self.row);
-        let pieces = output.par_chunks_mut(step * self.row).enumerate();
-        pieces.try_for_each(|(index, piece)| {
+        try_for_each_piece(output, step * self.row, &|index, piece| {
             for &part in &self.parts {
                 let source: &[T] = read(inputs, part.input)?;
                 self.chunks(part, &source[index * step * part.chunk..], piece);
@@ -171,9 +169,9 @@ impl Joined {
         };
         let source: &[T] = read(inputs, part.input)?;
         let source = &source[index * part.chunk..][..part.chunk];
-        row.par_chunks_mut(GRAIN)
-            .zip(source.par_chunks(GRAIN))
-            .for_each(|(row, source)| row.copy_from_slice(source));
+        for_each_piece(row, GRAIN, &|index, row| {
+            row.copy_from_slice(&source[index * GRAIN..][..row.len()]);
+        });
         Ok(())
     }
 

@@ -10,8 +10,6 @@
 
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use super::super::check::{
     at_most, axis, check_rank, has_axes, has_type, optional, read, required, turned_axis, write,
     wrong, wrong_attribute,
@@ -20,6 +18,7 @@ use super::super::strided::{GRAIN, strides};
 use super::super::{Fact, Facts, Operator, Step};
 use crate::error::{Result, check_len, product};
 use crate::network::tensor::{DType, Scalar, View, ViewMut, with_type};
+use crate::parallel::try_for_each_piece;
 use crate::plan::PlanOptions;
 
 /// The types of indices.
@@ -176,8 +175,7 @@ impl Parts {
         let outer = data.len() / (length * inner);
         check_len("output", outer * self.indices * inner, output.len())?;
         let step = GRAIN.div_ceil(inner);
-        let pieces = output.par_chunks_mut(step * inner).enumerate();
-        pieces.try_for_each(|(piece, output)| {
+        try_for_each_piece(output, step * inner, &|piece, output| {
             for (part, output) in output.chunks_exact_mut(inner).enumerate() {
                 let part = piece * step + part;
                 let at = position(indices.at(part % self.indices), length)?;
