@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use super::functions::Flat;
 use super::operators;
 use super::proto::{NodeProto, TensorProto, ValueInfoProto};
-use super::reader::{NodeReader, Through};
+use super::reader::NodeReader;
 use super::source::Source;
 use super::tensor;
 use crate::error::{Error, Result};
@@ -178,7 +178,7 @@ impl<'a> Builder<'a> {
         let build = operators::find(&node.op_type).expect("checked with the operators");
         let operator = build(&reader)?;
         let rewrite = reader.finish()?;
-        let name = self.node_name(node);
+        let name = label(node).to_owned();
 
         let given = |name: &String| match name.is_empty() {
             true => None,
@@ -198,7 +198,17 @@ impl<'a> Builder<'a> {
                 continue; // an optional input that is left out
             };
             let id = self.graph.value(format!("{name}/input{index}"));
-            self.through(&name, through, value, id);
+            let others = through
+                .others
+                .iter()
+                .map(|&other| inputs.get(other).copied().flatten());
+            let node = Node {
+                name: format!("{name}/{}", through.operator.name()),
+                operator: through.operator,
+                inputs: [Some(value)].into_iter().chain(others).collect(),
+                outputs: vec![Some(id)],
+            };
+            self.push(node);
             inputs[index] = Some(id);
         }
         let mut outputs = Vec::new();
@@ -212,56 +222,22 @@ impl<'a> Builder<'a> {
                 }
             });
         }
-        let mut last = Vec::new();
-        for through in rewrite.after {
-            let index = through.index;
-            if let Some(&Some(value)) = outputs.get(index) {
-                let id = self.graph.value(format!("{name}/output{index}"));
-                outputs[index] = Some(id);
-                last.push((through, id, value));
-            }
-        }
-        self.graph.push(Node {
-            name: name.clone(),
+        self.push(Node {
+            name,
             operator,
             inputs,
             outputs,
         });
-        // The one that was asked for last stands nearest to the node.
-        for (through, from, to) in last.into_iter().rev() {
-            self.through(&name, through, from, to);
-        }
         Ok(())
     }
 
-    /// A node of one output whose first input is `from`.
-    fn through(&mut self, name: &str, through: Through, from: ValueId, to: ValueId) {
-        let Through {
-            operator,
-            constants,
-            ..
-        } = through;
-        let name = self.unique(format!("{name}/{}", operator.name()));
-        let mut inputs = vec![Some(from)];
-        for (at, tensor) in constants.into_iter().enumerate() {
-            inputs.push(Some(
-                self.graph
-                    .constant(format!("{name}/input{}", at + 1), tensor),
-            ));
-        }
-        self.graph.push(Node {
-            name,
-            operator,
-            inputs,
-            outputs: vec![Some(to)],
-        });
+    /// A node whose name is made unique.
+    fn push(&mut self, mut node: Node) {
+        node.name = self.unique(node.name);
+        self.graph.push(node);
     }
 
-    /// The name of a node, made up where it has none or one that is taken.
-    fn node_name(&mut self, node: &NodeProto) -> String {
-        self.unique(label(node).to_owned())
-    }
-
+    /// A name that no node has yet.
     fn unique(&mut self, wanted: String) -> String {
         let mut name = wanted.clone();
         while !self.node_names.insert(name.clone()) {

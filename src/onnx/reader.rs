@@ -22,19 +22,18 @@ use crate::network::{DType, Operator, Tensor};
 pub(super) struct Rewrite {
     /// Constants in the place of inputs.
     pub inputs: Vec<(usize, Tensor)>,
-    /// Operators that an input goes through first.
+    /// Operators that inputs go through first.
     pub before: Vec<Through>,
-    /// Operators that an output goes through last.
-    pub after: Vec<Through>,
 }
 
-/// An operator that a value goes through, with constants as its further inputs.
+/// An operator that a value goes through.
 #[derive(Debug)]
 pub(super) struct Through {
-    /// The number of the input or output.
+    /// The number of the input.
     pub index: usize,
     pub operator: Arc<dyn Operator>,
-    pub constants: Vec<Tensor>,
+    /// Inputs of the node that are further inputs of the operator.
+    pub others: Vec<usize>,
 }
 
 /// A node whose operator is being made.
@@ -391,21 +390,12 @@ impl<'a> NodeReader<'a> {
         }
     }
 
-    /// Sends input `index` through `operator`, whose further inputs are `constants`, before this one.
-    pub fn before(&self, index: usize, operator: Arc<dyn Operator>, constants: Vec<Tensor>) {
+    /// Sends input `index` through `operator`, whose further inputs are `others` of the node, before this one.
+    pub fn before(&self, index: usize, operator: Arc<dyn Operator>, others: &[usize]) {
         self.rewrite.borrow_mut().before.push(Through {
             index,
             operator,
-            constants,
-        });
-    }
-
-    /// Sends output `index` through `operator`, whose further inputs are `constants`, after this one.
-    pub fn after(&self, index: usize, operator: Arc<dyn Operator>, constants: Vec<Tensor>) {
-        self.rewrite.borrow_mut().after.push(Through {
-            index,
-            operator,
-            constants,
+            others: others.to_vec(),
         });
     }
 }

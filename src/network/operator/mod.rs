@@ -11,6 +11,7 @@
 //! sizes are numbers here: a network is planned for the shapes of its inputs, and arithmetic on shapes has been
 //! folded into constants by then.
 
+mod align;
 mod batch_norm;
 #[allow(
     dead_code,
@@ -41,6 +42,7 @@ use super::tensor::{DType, Tensor, View, ViewMut};
 use crate::error::Result;
 use crate::plan::PlanOptions;
 
+pub use align::Align;
 pub use batch_norm::BatchNormalization;
 pub use col2im::Col2Im;
 pub use convolution::{Conv, ConvTranspose};

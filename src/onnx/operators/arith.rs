@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::Build;
 use crate::error::{Error, Result};
-use crate::network::{Binary, Cast, Clip, Operator, Special, Tensor, Unary, Variadic, Where};
+use crate::network::{
+    Align, Binary, Cast, Clip, Operator, Special, Tensor, Unary, Variadic, Where,
+};
 use crate::onnx::reader::NodeReader;
 
 /// The operators of this family.
@@ -124,9 +126,20 @@ fn unary(node: &NodeReader, operator: Unary) -> Result<Arc<dyn Operator>> {
     one(node, operator)
 }
 
+/// Before operator set 7 the second operand lay along the axes of the first from `axis` on.
 fn binary(node: &NodeReader, operator: Binary) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(2, 2)?;
     node.expect_outputs(1)?;
+    if node.opset() < 7 {
+        node.flag("broadcast", false)?;
+        let axis = match operator {
+            Binary::PRelu => Some(1),
+            _ => node.optional_int("axis")?,
+        };
+        if let Some(axis) = axis {
+            node.before(1, Arc::new(Align::new(axis)), &[0]);
+        }
+    }
     Ok(Arc::new(operator))
 }
 

@@ -51,3 +51,41 @@ pub(super) fn find(name: &str) -> Option<Build> {
 pub(super) fn is_known(name: &str) -> bool {
     name == "Constant" || find(name).is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The documentation lists the operators that are there, each once, and no others.
+    #[test]
+    fn the_documentation_is_true() {
+        let text = include_str!("../../../docs/onnx.md");
+        let section = text
+            .split("\n## ")
+            .find(|part| part.starts_with("Operators"));
+        let rows = section
+            .unwrap()
+            .lines()
+            .filter(|line| line.starts_with("| "));
+        let listed: Vec<&str> = rows
+            .flat_map(|row| row.split('`').skip(1).step_by(2))
+            .collect();
+        let names = TABLES.iter().flat_map(|table| table.iter());
+        let mut known: Vec<&str> = names.map(|&(name, _)| name).collect();
+        known.push("Constant");
+        let set = |names: &[&'static str]| names.iter().copied().collect::<BTreeSet<_>>();
+        assert_eq!(set(&listed), set(&known));
+        assert_eq!(
+            listed.len(),
+            set(&listed).len(),
+            "an operator is listed twice"
+        );
+        assert_eq!(
+            known.len(),
+            set(&known).len(),
+            "two families have an operator"
+        );
+    }
+}
