@@ -260,6 +260,7 @@ impl<'d> Rewrite<'d> {
         let name = format!("{}:channels_last", self.draft.values[value].name);
         let turned = self.draft.value(name);
         self.draft.values[turned].fact = Some(turned_fact(&fact, bounds)?);
+        self.draft.values[turned].turned = true;
         self.last.insert(value, turned);
         self.first.insert(turned, value);
         Ok(turned)
