@@ -26,6 +26,8 @@ pub use functions::{
 };
 pub use gradients::{Gradients, Wanted};
 pub use local::LocalPlan;
+#[cfg(feature = "network")]
+pub(crate) use native::Target;
 pub use plan::ConvPlan;
 pub use transposed::TransposedPlan;
 pub use weights::PreparedWeights;

@@ -6,7 +6,7 @@ use ndarray::{Array, ArrayRef, Dimension, IxDyn};
 
 use super::epilogue::{Epilogue, epilogue_over};
 use super::native::{
-    Correlation, Finale, OuterSum, Sweep, WeightGradient, Winograd, WinogradWeight,
+    Correlation, Finale, OuterSum, Sweep, Target, WeightGradient, Winograd, WinogradWeight,
 };
 use super::reference;
 use super::unfold_gemm::Job;
@@ -96,7 +96,7 @@ impl DataPass {
         x: &[f32],
         weights: &[f32],
         finale: Finale<'_>,
-        y: &mut [f32],
+        y: (&mut [f32], Target),
         lanes: &Lanes<'_, f32>,
         threads: usize,
     ) -> Result<()> {
@@ -406,6 +406,7 @@ impl<T: Element> ConvPlan<T> {
         check_len("output", self.geometry.output_len(), y.len())?;
         epilogue.check(self.geometry.output_channels(), y.len())?;
         if let Some(way) = &self.native.forward {
+            let y = (y, self.target(self.geometry.output_channels()));
             return self.native(way, Pass::Forward, x, weights, epilogue, y, scratch);
         }
         match self.job(Pass::Forward) {
@@ -427,6 +428,52 @@ impl<T: Element> ConvPlan<T> {
         }
     }
 
+    /// A result of `channels` channels for itself, in the layout of the geometry.
+    fn target(&self, channels: usize) -> Target {
+        Target::whole(self.geometry.layout(), channels)
+    }
+
+    /// Whether [`forward_to`](Self::forward_to) works: the recipe is native.
+    #[cfg(feature = "network")]
+    pub(crate) fn has_targets(&self) -> bool {
+        self.native.forward.is_some()
+    }
+
+    /// [`forward_with_scratch`](Self::forward_with_scratch) into channels of a larger batch, or into another layout;
+    /// a residual lies as a whole batch in that layout.
+    ///
+    /// # Errors
+    /// Those of `forward_with_scratch`; a recipe that is not native.
+    #[cfg(feature = "network")]
+    pub(crate) fn forward_to(
+        &self,
+        x: &[T],
+        weights: &PreparedWeights<T>,
+        epilogue: &Epilogue<'_, T>,
+        (y, target): (&mut [T], Target),
+        scratch: &mut [T],
+    ) -> Result<()> {
+        let Some(way) = &self.native.forward else {
+            return Err(Error::Unsupported {
+                what: "a part of a batch as the result",
+                wanted: "the recipe is not native",
+            });
+        };
+        let weights = self.weights(Pass::Forward, weights)?;
+        check_len("input", self.geometry.input_len(), x.len())?;
+        epilogue.check(self.geometry.output_channels(), self.geometry.output_len())?;
+        // The length of `y` is checked where it is viewed.
+        self.native(
+            way,
+            Pass::Forward,
+            x,
+            weights,
+            epilogue,
+            (y, target),
+            scratch,
+        )
+    }
+
     /// Runs a native pass. Lengths have been checked but for the scratch.
     #[allow(clippy::too_many_arguments)]
     fn native(
@@ -436,7 +483,7 @@ impl<T: Element> ConvPlan<T> {
         x: &[T],
         weights: &[T],
         epilogue: &Epilogue<'_, T>,
-        y: &mut [T],
+        (y, target): (&mut [T], Target),
         scratch: &mut [T],
     ) -> Result<()> {
         let (_, lanes) = self.lanes(pass, singles_mut(scratch)?)?;
@@ -444,7 +491,7 @@ impl<T: Element> ConvPlan<T> {
             singles(x)?,
             singles(weights)?,
             epilogue.finale()?,
-            singles_mut(y)?,
+            (singles_mut(y)?, target),
             &lanes,
             self.threads(),
         )
@@ -461,7 +508,7 @@ impl<T: Element> ConvPlan<T> {
     ) -> Option<Result<()>> {
         let pass = Pass::BackwardInput;
         let way = self.native.backward_input.as_ref()?;
-        let mut run = || {
+        let run = || {
             let data = self.weights(pass, weights)?;
             match way {
                 DataPass::Sweep(sweep) if !weights.is_finite() => {
@@ -470,7 +517,10 @@ impl<T: Element> ConvPlan<T> {
                         (singles(d_output)?, singles(data)?, singles_mut(d_input)?);
                     sweep.run_exact(dy, data, &epilogue.finale()?, dx, self.threads())
                 }
-                _ => self.native(way, pass, d_output, data, epilogue, d_input, scratch),
+                _ => {
+                    let dx = (d_input, self.target(self.geometry.input_channels()));
+                    self.native(way, pass, d_output, data, epilogue, dx, scratch)
+                }
             }
         };
         Some(run())

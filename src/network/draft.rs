@@ -31,6 +31,8 @@ pub(crate) struct Value {
     pub name: String,
     /// Unknown until it is inferred, and for optional outputs.
     pub fact: Option<Fact>,
+    /// Whether it lies with its channels last, against the model.
+    pub turned: bool,
 }
 
 /// A node between values, which are counted as in the graph.
@@ -88,6 +90,7 @@ impl Draft {
                 .map(|(name, constant)| Value {
                     name: name.clone(),
                     fact: constant.clone().map(Fact::constant),
+                    turned: false,
                 })
                 .collect(),
             nodes: Vec::with_capacity(graph.nodes.len()),
@@ -206,7 +209,11 @@ impl Draft {
 
     /// A new value.
     pub fn value(&mut self, name: String) -> usize {
-        self.values.push(Value { name, fact: None });
+        self.values.push(Value {
+            name,
+            fact: None,
+            turned: false,
+        });
         self.values.len() - 1
     }
 

@@ -14,6 +14,7 @@ mod model;
 mod operator;
 mod passes;
 mod session;
+mod table;
 #[macro_use]
 mod tensor;
 
@@ -22,4 +23,5 @@ pub use graph::{Dim, Graph, Input, Node, ValueId};
 pub use model::{DEFAULT_MEMORY_LIMIT, Network, NetworkOptions};
 pub use operator::*;
 pub use session::{Buffers, Session};
+pub use table::Layer;
 pub use tensor::{DType, Scalar, Tensor, View, ViewMut};

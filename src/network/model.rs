@@ -214,6 +214,30 @@ impl Network {
         Ok(self.planned(&self.given(inputs)?)?.session.clone())
     }
 
+    /// The session for inputs of these shapes; where elements decide shapes, they count as zeros.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run).
+    pub fn session_for<S: AsRef<str>>(&self, shapes: &[(S, Vec<usize>)]) -> Result<Arc<Session>> {
+        let mut inputs = Vec::with_capacity(shapes.len());
+        for (name, shape) in shapes {
+            let mut known = self.graph.inputs.iter();
+            let Some(input) = known.find(|input| self.graph.name(input.value) == name.as_ref())
+            else {
+                return Err(self.graph.unknown_input(name.as_ref()));
+            };
+            let needed = bytes(&Fact::new(input.dtype, shape.clone()))?;
+            if needed > self.bounds.limit {
+                return Err(Error::MemoryBudget {
+                    needed,
+                    budget: self.bounds.limit,
+                });
+            }
+            inputs.push((name, Tensor::zeros(input.dtype, shape)?));
+        }
+        self.session(&inputs)
+    }
+
     /// The tensors by input.
     fn given<'t, S, T>(&self, inputs: &'t [(S, T)]) -> Result<Given<'t>>
     where

@@ -8,6 +8,8 @@
 //! A session is immutable and shared; what a run writes is in [`Buffers`], one for each thread that runs.
 //! A run allocates nothing.
 
+use std::time::{Duration, Instant};
+
 use smallvec::SmallVec;
 
 use super::draft::{Bounds, Change, Draft, bytes};
@@ -59,17 +61,17 @@ enum Source {
 }
 
 /// A step and its places.
-struct Planned {
-    node: usize,
-    step: Box<dyn Step>,
+pub(super) struct Planned {
+    pub node: usize,
+    pub step: Box<dyn Step>,
     inputs: Vec<Option<Source>>,
     cuts: Vec<Cut>,
 }
 
 /// See the file head.
 pub struct Session {
-    draft: Draft,
-    planned: Vec<Planned>,
+    pub(super) draft: Draft,
+    pub(super) planned: Vec<Planned>,
     arenas: Vec<(DType, usize)>,
     outputs: Vec<(DType, Vec<usize>)>,
     /// Outputs that no step writes to their store.
@@ -208,11 +210,38 @@ impl Session {
     /// # Errors
     /// Inputs of other types or lengths than planned; buffers of another session.
     pub fn run(&self, inputs: &[View], buffers: &mut Buffers) -> Result<()> {
+        self.run_with(inputs, buffers, |_| {})
+    }
+
+    /// [`run`](Self::run), and how long each of the [layers](Self::layers) took.
+    ///
+    /// # Errors
+    /// Those of `run`.
+    pub fn profile(&self, inputs: &[View], buffers: &mut Buffers) -> Result<Vec<Duration>> {
+        let mut times = Vec::with_capacity(self.planned.len());
+        let mut last = Instant::now();
+        self.run_with(inputs, buffers, |step| {
+            let now = Instant::now();
+            if step > 0 {
+                times.push(now - last);
+            }
+            last = now;
+        })?;
+        Ok(times)
+    }
+
+    /// Calls `at` with 0 before the first step, and with its number, counted from 1, after each.
+    fn run_with(
+        &self,
+        inputs: &[View],
+        buffers: &mut Buffers,
+        at: impl FnMut(usize) + Send,
+    ) -> Result<()> {
         self.check(inputs, buffers)?;
         if rayon::current_thread_index().is_none() && rayon::current_num_threads() > 1 {
-            rayon::scope(|_| self.run_here(inputs, buffers))
+            rayon::scope(|_| self.run_here(inputs, buffers, at))
         } else {
-            self.run_here(inputs, buffers)
+            self.run_here(inputs, buffers, at)
         }
     }
 
@@ -250,15 +279,22 @@ impl Session {
         Ok(())
     }
 
-    fn run_here(&self, inputs: &[View], buffers: &mut Buffers) -> Result<()> {
+    fn run_here(
+        &self,
+        inputs: &[View],
+        buffers: &mut Buffers,
+        mut at: impl FnMut(usize),
+    ) -> Result<()> {
         let threads = rayon::current_num_threads();
         if buffers.threads != threads {
             buffers.scratch = filled(self.scratch_len(), 0.0)?;
             buffers.threads = threads;
         }
-        for planned in &self.planned {
+        at(0);
+        for (step, planned) in self.planned.iter().enumerate() {
             let done = planned.run(inputs, buffers);
             done.map_err(|source| self.draft.nodes[planned.node].fails(source))?;
+            at(step + 1);
         }
         for (place, output) in &self.copies {
             copy(place, *output + self.arenas.len(), inputs, buffers)?;

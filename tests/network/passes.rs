@@ -1,8 +1,8 @@
 //! What the passes make of a graph computes the same, and they do what they are for.
 
 use gemmconv::network::{
-    BatchNormalization, Binary, Clip, Conv, ConvTranspose, DType, Graph, Network, NetworkOptions,
-    Operator, Pad, PadMode, Reshape, Tensor, Transpose, Unary, ValueId, Variadic,
+    BatchNormalization, Binary, Clip, Concat, Conv, ConvTranspose, DType, Graph, Network,
+    NetworkOptions, Operator, Pad, PadMode, Reshape, Tensor, Transpose, Unary, ValueId, Variadic,
 };
 use gemmconv::{ConvOptions, TransposedOptions};
 use ndarray::{Array1, ArrayD, IxDyn};
@@ -304,4 +304,31 @@ fn what_is_wanted_or_read_elsewhere_is_not_changed() {
     let changes = same(b, &[plus, relu], &[1, 3, 5, 6]);
     assert_eq!(of(&changes, "residual"), ["plus (Add) into y"]);
     assert!(of(&changes, "activation").is_empty());
+}
+
+#[test]
+fn what_is_concatenated_is_written_beside_each_other() {
+    let (mut b, x) = Builder::new();
+    let squeeze = b.conv("squeeze", x, [4, 3, 1]);
+    let squeeze = b.node("relu", Unary::Relu, &[squeeze]);
+    let left = b.conv("left", squeeze, [5, 4, 1]);
+    let left = b.node("left relu", Unary::Relu, &[left]);
+    let right = b.conv("right", squeeze, [6, 4, 3]);
+    let more = b.conv("more", right, [2, 6, 3]);
+    let other = b.conv("other", squeeze, [3, 4, 3]);
+    // Not in the order in which they are made.
+    let whole = b.node("whole", Concat::new(1), &[more, left, other]);
+    let y = b.conv("y", whole, [3, 10, 3]);
+    let rows = b.conv("rows", y, [3, 3, 1]);
+    let rows = b.node("by rows", Concat::new(-2), &[rows, y]);
+    let changes = same(b, &[rows, whole], &[2, 3, 5, 6]);
+    assert_eq!(
+        of(&changes, "concat"),
+        [
+            "whole at channel 2 from left",
+            "whole at channel 0 from more",
+            "whole at channel 7 from other"
+        ]
+    );
+    assert!(of(&changes, "transposes").is_empty());
 }

@@ -29,7 +29,7 @@ pub(super) use shares::WeightGradient;
 pub(super) use sweep::{Finale, Sweep};
 pub(super) use winograd::{Winograd, WinogradWeight};
 
-use ndarray::ArrayViewMut4;
+use ndarray::{ArrayViewMut4, s};
 
 use crate::error::{Error, Result};
 use crate::geometry::Layout;
@@ -44,21 +44,47 @@ fn aligned(scratch: &mut [f32]) -> &mut [f32] {
     &mut scratch[skip..]
 }
 
+/// Where the result of a pass lies: a range of the channels of a batch, in a layout of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) layout: Layout,
+    /// The first channel.
+    pub(crate) first: usize,
+    /// The channels of the batch.
+    pub(crate) channels: usize,
+}
+
+impl Target {
+    /// A batch of `channels` channels for itself.
+    pub(crate) fn whole(layout: Layout, channels: usize) -> Self {
+        Self {
+            layout,
+            first: 0,
+            channels,
+        }
+    }
+}
+
 /// A result as `[images, channels, rows, columns]`; what is one row to the caller need not be one of the image.
 fn batch_mut(
-    layout: Layout,
+    target: Target,
     [images, channels, rows, columns]: [usize; 4],
     data: &mut [f32],
 ) -> Result<ArrayViewMut4<'_, f32>> {
     let got = data.len();
-    let view = match layout {
-        Layout::ChannelsFirst => ArrayViewMut4::from_shape([images, channels, rows, columns], data),
-        Layout::ChannelsLast => ArrayViewMut4::from_shape([images, rows, columns, channels], data)
+    let all = target.channels;
+    let view = match target.layout {
+        Layout::ChannelsFirst => ArrayViewMut4::from_shape([images, all, rows, columns], data),
+        Layout::ChannelsLast => ArrayViewMut4::from_shape([images, rows, columns, all], data)
             .map(|view| view.permuted_axes([0, 3, 1, 2])),
     };
-    view.map_err(|_| Error::BufferLength {
-        what: "result",
-        expected: images * channels * rows * columns,
-        got,
-    })
+    let end = target.first + channels;
+    match view {
+        Ok(view) if end <= all => Ok(view.slice_move(s![.., target.first..end, .., ..])),
+        _ => Err(Error::BufferLength {
+            what: "result",
+            expected: images * all.max(end) * rows * columns,
+            got,
+        }),
+    }
 }

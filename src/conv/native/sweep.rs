@@ -13,7 +13,7 @@
 use ndarray::{ArrayView3, ArrayViewMut3, Axis, s};
 
 use super::pack::{Place, Source, Strides};
-use super::{FAR, aligned, batch_mut};
+use super::{FAR, Target, aligned, batch_mut};
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{Finish, GROUP, Left, MOST_LANES, Map, Panels, Product, SUM, Slide, offsets};
@@ -204,26 +204,28 @@ impl Sweep {
         }
     }
 
-    /// `y` ← finale(sums over the windows of `x`). Lengths have been checked.
+    /// `y`, as `target` says, ← finale(sums over the windows of `x`). Lengths have been checked; the residual lies as
+    /// a whole batch in the layout of the target.
     pub(in crate::conv) fn run(
         &self,
         x: &[f32],
         weights: &[f32],
         finale: Finale<'_>,
-        y: &mut [f32],
+        (y, target): (&mut [f32], Target),
         lanes: &Lanes<'_, f32>,
         threads: usize,
     ) -> Result<()> {
         let all = [0, 1, 2].map(|axis| self.source.axes[axis].result);
         let shape = [self.batch, self.groups * self.results, all.iter().product()];
-        if let Some(group) = self.slides(&finale) {
+        let alone = target == Target::whole(self.source.layout, shape[1]);
+        if let Some(group) = self.slides(&finale).filter(|_| alone) {
             return self.slide(x, weights, group, finale, y, threads);
         }
         let (runs, run) = self.blocks.runs(all);
-        let y = batch_mut(self.source.layout, [shape[0], shape[1], runs, run], y)?;
+        let y = batch_mut(target, [shape[0], shape[1], runs, run], y)?;
         let residual = finale
             .residual
-            .map(|residual| planes(self.source.layout, shape, residual))
+            .map(|residual| planes(target.layout, shape, residual))
             .transpose()?;
         let positions: usize = self.blocks.lengths.iter().product();
         let blocks = shape[0].div_ceil(self.blocks.images) * runs * run.div_ceil(positions.max(1));

@@ -42,15 +42,33 @@ pub(super) fn run(operator: &dyn Operator, inputs: &[Tensor]) -> Result<Vec<Tens
     run_some(operator, &inputs)
 }
 
+/// [`run`] with other options.
+pub(super) fn run_with(
+    operator: &dyn Operator,
+    inputs: &[Tensor],
+    options: &PlanOptions,
+) -> Result<Vec<Tensor>> {
+    let inputs: Vec<_> = inputs.iter().map(Some).collect();
+    run_planned(operator, &inputs, options)
+}
+
 /// [`run`] with inputs that may be left out.
 pub(super) fn run_some(operator: &dyn Operator, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+    run_planned(operator, inputs, &PlanOptions::new())
+}
+
+fn run_planned(
+    operator: &dyn Operator,
+    inputs: &[Option<&Tensor>],
+    options: &PlanOptions,
+) -> Result<Vec<Tensor>> {
     let facts: Vec<_> = inputs
         .iter()
         .map(|input| input.map(|tensor| Fact::constant(Arc::new(tensor.clone()))))
         .collect();
     let facts: Vec<_> = facts.iter().map(Option::as_ref).collect();
     let inferred = operator.infer(&facts)?;
-    let step = operator.step(&facts, &PlanOptions::new())?;
+    let step = operator.step(&facts, options)?;
     let mut views: Vec<Option<View>> = inputs.iter().map(|x| x.map(Tensor::view)).collect();
     let compute = |views: &[Option<View>], outputs: &mut [Tensor]| {
         let mut scratch = vec![f32::NAN; step.scratch_len()];

@@ -7,13 +7,16 @@
 //! ```
 //!
 //! Where a turned node meets one that is not, and at inputs and outputs, a Transpose stands between, one for each
-//! value and direction. Constants are turned at once; weights keep their order.
+//! value and direction; convolutions need none, for they can read one layout and write the other. Constants are turned
+//! at once; weights keep their order.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::edit::operator;
+use super::edit::{self, operator};
 use crate::error::Result;
+use crate::geometry::Layout as Memory;
+use crate::geometry::Layout::{ChannelsFirst, ChannelsLast};
 use crate::network::draft::{Bounds, Draft, Node, bytes, fold, infer};
 use crate::network::operator::{Conv, ConvTranspose, Fact, Operator, Transpose};
 
@@ -22,7 +25,7 @@ pub(super) fn run(draft: &mut Draft, bounds: &Bounds) -> Result<()> {
     layout.hang_together(draft);
     layout.save(draft);
     if layout.turned.iter().any(Option::is_some) {
-        Rewrite::new(draft).run(layout, bounds)?;
+        Rewrite::new(draft, &layout).run(layout, bounds)?;
     }
     Ok(())
 }
@@ -208,14 +211,36 @@ struct Rewrite<'d> {
     /// For a value with its channels first: the one with them last, and the other way round.
     last: HashMap<usize, usize>,
     first: HashMap<usize, usize>,
+    /// Values that convolutions alone read as images.
+    by_conv: Vec<bool>,
+    /// Values that no turned node reads.
+    by_plain: Vec<bool>,
 }
 
 impl<'d> Rewrite<'d> {
-    fn new(draft: &'d mut Draft) -> Self {
+    fn new(draft: &'d mut Draft, layout: &Layout) -> Self {
+        let mut by_conv = vec![true; draft.values.len()];
+        let mut by_plain = vec![true; draft.values.len()];
+        for (node, turned) in draft.nodes.iter().zip(&layout.turned) {
+            let conv = operator::<Conv>(node).is_some_and(|conv| conv.options.groups == 1);
+            // What the model turns itself may be turned back.
+            let turn = operator::<Transpose>(node).is_some();
+            if turn {
+                by_conv[node.outputs[0]] = false;
+            }
+            for (index, &value) in node.inputs.iter().enumerate() {
+                if let Some(value) = value {
+                    by_conv[value] &= turned.is_none() || conv && index == 0;
+                    by_plain[value] &= turned.is_none() && !turn;
+                }
+            }
+        }
         Self {
             draft,
             last: HashMap::new(),
             first: HashMap::new(),
+            by_conv,
+            by_plain,
         }
     }
 
@@ -232,16 +257,28 @@ impl<'d> Rewrite<'d> {
                 continue;
             };
             count += 1;
+            let (reads, writes) = self.layouts(&node);
             let weights = node.operator.weights();
             for (index, input) in node.inputs.iter_mut().enumerate() {
-                if let Some(value) = input.filter(|_| !weights.contains(&index)) {
+                let stays = weights.contains(&index) || index == 0 && reads == ChannelsFirst;
+                if let Some(value) = input.filter(|_| !stays) {
                     *input = Some(self.channels_last(value, bounds)?);
                 }
             }
-            for output in &mut node.outputs {
-                *output = self.turned_value(*output, bounds)?;
+            if writes == ChannelsLast {
+                for output in &mut node.outputs {
+                    *output = self.turned_value(*output, bounds)?;
+                }
             }
-            node.operator = operator;
+            node.operator = match edit::operator::<Conv>(&node) {
+                Some(conv) if reads == ChannelsFirst => Arc::new(conv.clone().output(writes)),
+                Some(conv) if writes == ChannelsFirst => {
+                    let mut conv = conv.clone();
+                    conv.options.layout = ChannelsLast;
+                    Arc::new(conv.output(writes))
+                }
+                _ => operator,
+            };
             self.draft.nodes.push(node);
         }
         for value in self.draft.outputs.clone() {
@@ -249,6 +286,28 @@ impl<'d> Rewrite<'d> {
         }
         self.draft.note("channels_last", format!("{count} nodes"));
         Ok(())
+    }
+
+    /// The layouts in which a turned node reads its first input and writes: a convolution may keep one of them.
+    fn layouts(&self, node: &Node) -> (Memory, Memory) {
+        let (Some(conv), Some(x)) = (operator::<Conv>(node), node.inputs[0]) else {
+            return (ChannelsLast, ChannelsLast);
+        };
+        let y = node.outputs[0];
+        let residual = node.inputs.get(3).is_some_and(Option::is_some);
+        let as_it_is = !self.last.contains_key(&x) && self.by_conv[x] && conv.options.groups == 1;
+        if as_it_is
+            && self.draft.values[x]
+                .fact
+                .as_ref()
+                .is_some_and(|fact| fact.value.is_none())
+        {
+            return (ChannelsFirst, ChannelsLast);
+        }
+        if self.by_plain[y] && !residual && conv.options.groups == 1 {
+            return (ChannelsLast, ChannelsFirst);
+        }
+        (ChannelsLast, ChannelsLast)
     }
 
     /// The value that a turned node makes instead of `value`.
@@ -260,6 +319,7 @@ impl<'d> Rewrite<'d> {
         let name = format!("{}:channels_last", self.draft.values[value].name);
         let turned = self.draft.value(name);
         self.draft.values[turned].fact = Some(turned_fact(&fact, bounds)?);
+        self.draft.values[turned].turned = true;
         self.last.insert(value, turned);
         self.first.insert(turned, value);
         Ok(turned)

@@ -8,11 +8,13 @@
 //!                          epilogue        sums and activations into the convolution before them
 //!                          channels_last   once for the whole graph
 //!                          transposes      two into one, and none where nothing moves
+//!                          concat          convolutions write their channels beside each other
 //! ```
 //!
 //! Each change is written down in [`Draft::changes`].
 
 mod channels_last;
+mod concat;
 mod copies;
 mod edit;
 mod epilogue;
@@ -43,6 +45,7 @@ pub(super) fn with_sizes(draft: &mut Draft, bounds: &Bounds) -> Result<()> {
         channels_last::run(draft, bounds)?;
         transposes::run(draft)?;
         copies::run(draft)?;
+        concat::run(draft)?;
         unused::run(draft);
     }
     Ok(())

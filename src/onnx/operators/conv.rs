@@ -9,13 +9,14 @@ use super::Build;
 use super::window::{padding, per_axis};
 use crate::error::Result;
 use crate::geometry::{ConvOptions, TransposedOptions};
-use crate::network::{BatchNormalization, Conv, ConvTranspose, Operator, Pad, PadMode};
+use crate::network::{BatchNormalization, Conv, ConvTranspose, DeformConv, Operator, Pad, PadMode};
 
 /// The operators of this family.
 pub(super) const TABLE: &[(&str, Build)] = &[
     ("BatchNormalization", batch_normalization),
     ("Conv", conv),
     ("ConvTranspose", conv_transpose),
+    ("DeformConv", deform_conv),
     ("Pad", pad),
 ];
 
@@ -51,6 +52,21 @@ fn conv_transpose(reader: &NodeReader) -> Result<Arc<dyn Operator>> {
         layer = layer.output_shape(shape);
     }
     Ok(Arc::new(layer))
+}
+
+fn deform_conv(reader: &NodeReader) -> Result<Arc<dyn Operator>> {
+    reader.expect_inputs(3, 5)?;
+    reader.expect_outputs(1)?;
+    let options = ConvOptions::new()
+        .stride(per_axis(reader, "strides", 1)?)
+        .dilation(per_axis(reader, "dilations", 1)?)
+        .padding(padding(reader)?)
+        .groups(reader.size("group", 1)?);
+    let layer = DeformConv::new(options, reader.size("offset_group", 1)?);
+    Ok(match reader.sizes("kernel_shape")? {
+        Some(kernel) => Arc::new(layer.kernel(kernel)),
+        None => Arc::new(layer),
+    })
 }
 
 /// Before version 14 more than one output, or `is_test` = 0, means training; then there were four more outputs.

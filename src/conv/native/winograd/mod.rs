@@ -23,7 +23,7 @@ use ndarray::{ArrayView4, ArrayViewMut4, s};
 use self::part::{Part, Run};
 use super::pack::Source;
 use super::sweep::Finale;
-use super::{aligned, batch_mut};
+use super::{Target, aligned, batch_mut};
 use crate::element::filled;
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, Layout};
@@ -119,13 +119,14 @@ impl Winograd {
         vec![self.taps.to_vec()]
     }
 
-    /// `y` ← finale(sums over the windows of `x`). Lengths have been checked.
+    /// `y`, as `target` says, ← finale(sums over the windows of `x`). Lengths have been checked; the residual lies as
+    /// a whole batch in the layout of the target.
     pub(in crate::conv) fn run(
         &self,
         x: &[f32],
         weights: &[f32],
         finale: Finale<'_>,
-        y: &mut [f32],
+        (y, target): (&mut [f32], Target),
         lanes: &Lanes<'_, f32>,
         threads: usize,
     ) -> Result<()> {
@@ -136,10 +137,10 @@ impl Winograd {
             lengths[0],
             lengths[1],
         ];
-        let y = batch_mut(self.source.layout, shape, y)?;
+        let y = batch_mut(target, shape, y)?;
         let residual = finale
             .residual
-            .map(|residual| batch(self.source.layout, shape, residual))
+            .map(|residual| batch(target.layout, shape, residual))
             .transpose()?;
         let [rows, columns] = self.tiles.span();
         let block = [

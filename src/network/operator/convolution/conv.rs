@@ -4,19 +4,21 @@
 //! X [N, C, in…]   W [O, C/g, kernel…]   B [O]   R as Y, a sum that ends here   ->   Y [N, O, out…]
 //! ```
 //!
-//! R and the activation come from nodes that followed. Weights that are constant are prepared once.
+//! R and the activation come from nodes that followed. Weights that are constant are prepared once. Y may lie in
+//! another layout than X, and may be some of the channels of a larger batch P, which then is a fifth input and the
+//! output: what Concat would have joined is written beside each other.
 
 use std::sync::Arc;
 
 use ndarray::{ArrayRef, IxDyn};
 
-use super::step::{Plan, Shared, check_inputs, step};
+use super::step::{PARTIAL, Plan, Shared, check_inputs, step};
 use super::weights::Prepares;
-use crate::conv::{Activation, ConvPlan, Epilogue, PreparedWeights};
+use crate::conv::{Activation, ConvPlan, Epilogue, PreparedWeights, Target};
 use crate::element::Element;
 use crate::error::{Result, check_shape};
 use crate::geometry::{ConvGeometry, ConvOptions, Layout};
-use crate::network::operator::check::required;
+use crate::network::operator::check::{has_shape, has_type, optional, required};
 use crate::network::operator::{Fact, Facts, Operator, Step};
 use crate::network::tensor::DType;
 use crate::plan::{Pass, PlanOptions};
@@ -27,6 +29,10 @@ pub struct Conv {
     pub(crate) options: ConvOptions,
     kernel: Option<Vec<usize>>,
     pub(crate) activation: Activation<f32>,
+    /// The layout of Y, where it is not that of X.
+    output: Option<Layout>,
+    /// The first channel of Y in P, and the channels of P.
+    slot: Option<(usize, usize)>,
     shared: Shared,
 }
 
@@ -37,6 +43,8 @@ impl Conv {
             options,
             kernel: None,
             activation: Activation::Identity,
+            output: None,
+            slot: None,
             shared: Shared::default(),
         }
     }
@@ -51,6 +59,46 @@ impl Conv {
     pub fn activation(mut self, activation: Activation<f32>) -> Self {
         self.activation = activation;
         self
+    }
+
+    /// The same with its result in this layout.
+    pub(crate) fn output(mut self, layout: Layout) -> Self {
+        self.output = Some(layout);
+        self
+    }
+
+    /// The same as channels `first..` of `channels`.
+    pub(crate) fn slot(mut self, first: usize, channels: usize) -> Self {
+        self.slot = Some((first, channels));
+        self
+    }
+
+    /// Whether the result is a batch for itself, with its channels last.
+    pub(crate) fn ends_last(&self) -> bool {
+        self.slot.is_none() && self.output.unwrap_or(self.options.layout) == Layout::ChannelsLast
+    }
+
+    /// Where the result lies, if not as the plan has it; and its shape there, and that of the residual.
+    fn target(&self, geometry: &ConvGeometry) -> (Option<Target>, Vec<usize>, Vec<usize>) {
+        let own = geometry.layout();
+        let (layout, channels) = (self.output.unwrap_or(own), geometry.output_channels());
+        let spatial = geometry.patch().outputs();
+        let shape = |channels: usize| layout.shape(geometry.batch(), channels, &spatial);
+        let alone = Target::whole(layout, channels);
+        let target = match self.slot {
+            Some((first, channels)) => Target {
+                layout,
+                first,
+                channels,
+            },
+            None => alone,
+        };
+        let plain = target == alone && layout == own;
+        (
+            (!plain).then_some(target),
+            shape(target.channels),
+            shape(channels),
+        )
     }
 
     fn geometry(&self, inputs: &Facts) -> Result<ConvGeometry> {
@@ -75,19 +123,24 @@ impl Operator for Conv {
 
     fn infer(&self, inputs: &Facts) -> Result<Vec<Fact>> {
         let geometry = self.geometry(inputs)?;
-        let shape = geometry.output_shape();
-        let dtype = check_inputs(inputs, geometry.output_channels(), &shape)?;
+        let (_, shape, own) = self.target(&geometry);
+        let dtype = check_inputs(inputs, geometry.output_channels(), &own)?;
+        if let Some(partial) = optional(inputs, PARTIAL) {
+            has_type(partial, "the partial result", &[dtype])?;
+            has_shape(partial, "the partial result", &shape)?;
+        }
         Ok(vec![Fact::new(dtype, shape)])
     }
 
     fn step(&self, inputs: &Facts, options: &PlanOptions) -> Result<Box<dyn Step>> {
         let geometry = self.geometry(inputs)?;
+        let (target, ..) = self.target(&geometry);
         if required(inputs, 0, "X")?.dtype == DType::F64 {
             let plan = ConvPlan::<f64>::new(&geometry, options)?;
-            return step(plan, inputs, &self.shared, self.activation);
+            return step(plan, inputs, &self.shared, self.activation, target);
         }
         let plan = ConvPlan::<f32>::new(&geometry, options)?;
-        step(plan, inputs, &self.shared, self.activation)
+        step(plan, inputs, &self.shared, self.activation, target)
     }
 
     fn channels_last(&self, _inputs: &Facts) -> Option<Arc<dyn Operator>> {
@@ -127,6 +180,31 @@ impl<T: Element> Plan<T> for ConvPlan<T> {
         self.forward_with_scratch(x, weights, epilogue, y, scratch)
     }
 
+    fn run_to(
+        &self,
+        x: &[T],
+        weights: &PreparedWeights<T>,
+        epilogue: &Epilogue<'_, T>,
+        y: (&mut [T], Target),
+        scratch: &mut [T],
+    ) -> Result<()> {
+        self.forward_to(x, weights, epilogue, y, scratch)
+    }
+
+    fn has_targets(&self) -> bool {
+        self.has_targets()
+    }
+
+    fn output(&self) -> ([usize; 3], Layout) {
+        let geometry = self.geometry();
+        let shape = [
+            geometry.batch(),
+            geometry.output_channels(),
+            geometry.positions(),
+        ];
+        (shape, geometry.layout())
+    }
+
     fn scratch_len(&self) -> usize {
         self.scratch_len(Pass::Forward)
     }
@@ -143,7 +221,8 @@ impl<T: Element> Plan<T> for ConvPlan<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::operator::testing::{fact, floats, infer, run};
+    use crate::network::operator::testing::{fact, floats, infer, run, run_with};
+    use crate::plan::RecipeKind;
 
     #[test]
     fn a_kernel_of_one_tap_by_hand() {
@@ -162,6 +241,71 @@ mod tests {
         let conv = Conv::new(ConvOptions::new()).activation(Activation::Relu);
         let outputs = run(&conv, &[x, w, floats(&[1], [1.0]), residual]).unwrap();
         assert_eq!(outputs[0], floats(&[1, 1, 3], [0.0, 2.0, 8.0]));
+    }
+
+    /// Results among other channels and in the other layout, by every recipe that can be asked for.
+    #[test]
+    fn parts_of_a_batch_in_either_layout() {
+        let count = |shape: &[usize]| shape.iter().product::<usize>();
+        let numbers = |shape: &[usize], seed: u64| {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let values = (0..count(shape)).map(|_| random.f32() - 0.5);
+            floats(shape, values.collect::<Vec<_>>())
+        };
+        let layouts = [Layout::ChannelsFirst, Layout::ChannelsLast];
+        for (from, to) in layouts
+            .into_iter()
+            .flat_map(|from| layouts.map(|to| (from, to)))
+        {
+            for recipe in [None, Some(RecipeKind::Unfold), Some(RecipeKind::WinogradF4)] {
+                let options = match recipe {
+                    Some(recipe) => PlanOptions::new().recipe(recipe),
+                    None => PlanOptions::new(),
+                };
+                let conv = Conv::new(ConvOptions::new().padding(1).layout(from))
+                    .activation(Activation::Relu);
+                let x = numbers(&from.shape(2, 5, &[7, 6]), 1);
+                let (w, bias) = (numbers(&[4, 5, 3, 3], 2), numbers(&[4], 3));
+                let residual = |layout: Layout| numbers(&layout.shape(2, 4, &[7, 6]), 4);
+                let plain = [x.clone(), w.clone(), bias.clone(), residual(from)];
+                let expected = run_with(&conv, &plain, &options).unwrap().remove(0);
+                let expected = expected.array::<f32>().unwrap();
+                let partial = numbers(&to.shape(2, 9, &[7, 6]), 5);
+                // The residual in the layout of the result.
+                let turn = |array: &ndarray::ArrayD<f32>| match (from, to) {
+                    (Layout::ChannelsFirst, Layout::ChannelsLast) => array
+                        .view()
+                        .permuted_axes(vec![0, 2, 3, 1])
+                        .as_standard_layout()
+                        .into_owned(),
+                    (Layout::ChannelsLast, Layout::ChannelsFirst) => array
+                        .view()
+                        .permuted_axes(vec![0, 3, 1, 2])
+                        .as_standard_layout()
+                        .into_owned(),
+                    _ => array.clone(),
+                };
+                let turned = turn(residual(from).array().unwrap()).into();
+                let part = conv.clone().output(to).slot(3, 9);
+                let inputs = [x, w, bias, turned, partial.clone()];
+                let got = run_with(&part, &inputs, &options).unwrap().remove(0);
+                let (got, partial) = (got.array::<f32>().unwrap(), partial.array::<f32>().unwrap());
+                let axis = if to == Layout::ChannelsLast { 3 } else { 1 };
+                for channel in 0..9 {
+                    let got = got.index_axis(ndarray::Axis(axis), channel);
+                    if (3..7).contains(&channel) {
+                        let expected = turn(expected);
+                        let expected = expected.index_axis(ndarray::Axis(axis), channel - 3);
+                        let most = (&got - &expected)
+                            .iter()
+                            .fold(0.0f32, |most, d| most.max(d.abs()));
+                        assert!(most < 1e-5, "{from:?} {to:?} {recipe:?}: {most}");
+                    } else {
+                        assert_eq!(got, partial.index_axis(ndarray::Axis(axis), channel));
+                    }
+                }
+            }
+        }
     }
 
     #[test]

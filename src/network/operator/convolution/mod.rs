@@ -3,13 +3,16 @@
 //! ```text
 //! conv.rs, transposed.rs    sizes ──► a plan
 //! step.rs                   the plan as a step: weights prepared, epilogue, run
+//! deform.rs                 shifted taps, by itself
 //! ```
 
 mod conv;
+mod deform;
 mod step;
 mod transposed;
 mod weights;
 
 pub use conv::Conv;
+pub use deform::DeformConv;
 pub use transposed::ConvTranspose;
 pub(super) use weights::{Prepared, Prepares};

@@ -133,10 +133,10 @@ impl Operator for ConvTranspose {
         let geometry = self.geometry(inputs)?;
         if required(inputs, 0, "X")?.dtype == DType::F64 {
             let plan = TransposedPlan::<f64>::new(&geometry, options)?;
-            return step(plan, inputs, &self.shared, self.activation);
+            return step(plan, inputs, &self.shared, self.activation, None);
         }
         let plan = TransposedPlan::<f32>::new(&geometry, options)?;
-        step(plan, inputs, &self.shared, self.activation)
+        step(plan, inputs, &self.shared, self.activation, None)
     }
 
     fn channels_last(&self, _inputs: &Facts) -> Option<Arc<dyn Operator>> {
@@ -174,6 +174,14 @@ impl<T: Element> Plan<T> for TransposedPlan<T> {
         scratch: &mut [T],
     ) -> Result<()> {
         self.forward_with_scratch(x, weights, epilogue, y, scratch)
+    }
+
+    fn output(&self) -> ([usize; 3], Layout) {
+        let patch = self.geometry().twin().patch();
+        (
+            [patch.batch(), patch.channels(), patch.pixels()],
+            patch.layout(),
+        )
     }
 
     fn scratch_len(&self) -> usize {

@@ -30,6 +30,11 @@ impl Concat {
     pub fn new(axis: i64) -> Self {
         Self { axis }
     }
+
+    /// The axis, counted from the end where it is negative.
+    pub(crate) fn axis(&self) -> i64 {
+        self.axis
+    }
 }
 
 impl Operator for Concat {
