@@ -163,8 +163,11 @@ pub fn fold_into<T: Element, D: Dimension>(
     Ok(())
 }
 
-/// Fold by image and, channels first, by channel: no two tasks touch one element.
-fn fold_images<T: Element>(
+/// [`fold_into`] for patches `[N, K, P]`, by image and, channels first, by channel: no two tasks touch one element.
+/// Allocates nothing.
+///
+/// `patches` has the shape that the geometry gives.
+pub(crate) fn fold_images<T: Element>(
     geometry: &PatchGeometry,
     patches: ArrayView3<'_, T>,
     x: &mut [T],

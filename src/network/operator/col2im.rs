@@ -4,7 +4,7 @@
 //! patches [N, C · taps, positions] -> image [N, C, …]           what stands in the padding is dropped
 //! ```
 
-use ndarray::{ArrayView3, ArrayViewMutD, IxDyn};
+use ndarray::ArrayView3;
 
 use super::check::{at_most, has_shape, has_type, integers, read, required, sizes, write, wrong};
 use super::{Fact, Facts, Operator, Step};
@@ -13,7 +13,7 @@ use crate::error::{Error, Result, product};
 use crate::geometry::{ConvOptions, Layout, PatchGeometry};
 use crate::network::tensor::{DType, Scalar, View, ViewMut};
 use crate::plan::PlanOptions;
-use crate::unfold::{PatchOrder, fold_into};
+use crate::unfold::fold_images;
 
 /// The adjoint of taking patches: each is added to the image where it came from.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,21 +112,14 @@ impl Folding {
     ) -> Result<()> {
         let (patches, image): (&[T], &mut [T]) = (read(inputs, 0)?, write(outputs, 0)?);
         let geometry = &self.geometry;
-        let wrong = |_| Error::BufferLength {
-            what: "input",
-            expected: geometry.batch() * geometry.patch_len() * geometry.positions(),
-            got: patches.len(),
-        };
         let shape = (geometry.batch(), geometry.patch_len(), geometry.positions());
-        let patches = ArrayView3::from_shape(shape, patches).map_err(wrong)?;
-        let shape = IxDyn(&geometry.input_shape());
-        let mut image = ArrayViewMutD::from_shape(shape, image).map_err(wrong)?;
-        fold_into(
-            geometry,
-            &patches,
-            PatchOrder::ElementsByPositions,
-            &mut image,
-        )
+        let (expected, got) = (shape.0 * shape.1 * shape.2, patches.len());
+        let patches = ArrayView3::from_shape(shape, patches).map_err(|_| Error::BufferLength {
+            what: "input",
+            expected,
+            got,
+        })?;
+        fold_images(geometry, patches, image)
     }
 }
 
