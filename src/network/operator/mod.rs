@@ -13,10 +13,6 @@
 
 mod align;
 mod batch_norm;
-#[allow(
-    dead_code,
-    reason = "the families of operators use different parts of it"
-)]
 mod check;
 mod col2im;
 mod convolution;

@@ -4,10 +4,13 @@
 //! y[j₀, j₁, …] = Σ w₀[j₀, k₀] · w₁[j₁, k₁] · … · x[i₀[j₀, k₀], i₁[j₁, k₁], …]        over all taps k₀, k₁, …
 //! ```
 //!
-//! `taps.rs` says which elements of an axis an output is made of, `run.rs` adds them up.
+//! `taps.rs` says which elements of an axis an output is made of; `nearest.rs` copies them, `weighted.rs` adds them up.
 
+mod convert;
+mod nearest;
 mod run;
 mod taps;
+mod weighted;
 
 use std::sync::Arc;
 

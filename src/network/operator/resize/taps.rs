@@ -220,6 +220,13 @@ impl Taps {
     }
 }
 
+/// Elements behind an axis, in the input and in the output.
+pub(super) fn sizes(others: &[Taps], inner: usize) -> [usize; 2] {
+    let input = others.iter().map(|axis| axis.input).product::<usize>();
+    let output = others.iter().map(|axis| axis.output).product::<usize>();
+    [input * inner, output * inner]
+}
+
 /// What is the same for all outputs of an axis.
 struct Filter {
     interpolation: Interpolation,

@@ -12,7 +12,8 @@ use super::super::check::{
     at_most, axis, has_shape, optional, read, required, turned_axis, write, wrong,
 };
 use super::super::{Fact, Facts, Operator, Step};
-use super::gather::{Indices, Places, Slices, check_elements, check_lists};
+use super::gather::{Indices, Places, check_elements};
+use super::gather_nd::{Slices, check_lists};
 use crate::error::{Result, check_len, product};
 use crate::network::tensor::{DType, Scalar, View, ViewMut, with_type};
 use crate::plan::PlanOptions;
