@@ -8,6 +8,8 @@
 //! and panics where that fails. Behind them everything is `unsafe` and works on pointers: functions
 //! with `#[target_feature]`, which a token leads to, and the loops over `Simd` inlined into them.
 //!
+//! `loops.rs` compiles loops of plain Rust for each set; `functions.rs` has what such loops compute with.
+//!
 //! Products and moves know slices and offsets. `slide.rs`, `slide_weight.rs` and `pool.rs` know the
 //! rows, columns and channels of one image. Nothing here knows a recipe, a thread or a file.
 

@@ -1,6 +1,7 @@
 //! Networks: planning, sessions, passes.
 #![cfg(feature = "network")]
 
+mod operators;
 mod passes;
 mod sessions;
 

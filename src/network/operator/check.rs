@@ -161,6 +161,13 @@ pub(super) fn integer(fact: &Fact, operand: &'static str) -> Result<i64> {
     }
 }
 
+/// The product of lengths. What does not fit belongs to an array that another axis leaves empty.
+pub(super) fn span<'a>(lengths: impl IntoIterator<Item = &'a usize>) -> usize {
+    lengths
+        .into_iter()
+        .fold(1, |span, &length| span.saturating_mul(length))
+}
+
 /// A number that cannot be negative.
 pub(super) fn size(operand: &'static str, value: i64) -> Result<usize> {
     usize::try_from(value).map_err(|_| wrong(operand, "0 or more", value.to_string()))

@@ -61,15 +61,16 @@ impl<const N: usize> Broadcast<N> {
             let strides: [usize; N] =
                 std::array::from_fn(|input| if own[input] == 1 { 0 } else { steps[input] });
             for (step, own) in steps.iter_mut().zip(own) {
-                *step *= own;
+                *step = step.saturating_mul(own);
             }
             match axes.last_mut() {
                 Some((last, before))
                     if (0..N).all(|i| {
-                        before[i] * *last == strides[i] && (before[i] == 0) == (strides[i] == 0)
+                        before[i].saturating_mul(*last) == strides[i]
+                            && (before[i] == 0) == (strides[i] == 0)
                     }) =>
                 {
-                    *last *= length;
+                    *last = last.saturating_mul(length);
                 }
                 _ => axes.push((length, strides)),
             }

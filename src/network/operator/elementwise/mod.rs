@@ -10,6 +10,7 @@ mod number;
 mod power;
 mod select;
 mod unary;
+mod values;
 mod variadic;
 
 pub use binary::Binary;

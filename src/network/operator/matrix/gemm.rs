@@ -68,13 +68,8 @@ impl Gemm {
             ));
         }
         product("a product of matrices", &[m, n])?;
-        Ok(Sizes {
-            m,
-            k,
-            n,
-            transposed: [self.transpose_a, self.transpose_b],
-            batches: [vec![], vec![], vec![]],
-        })
+        let transposed = [self.transpose_a, self.transpose_b];
+        Ok(Sizes::new([m, k, n], transposed, Default::default()))
     }
 
     /// C where it is there and counts.

@@ -64,14 +64,9 @@ fn sizes(a: &[usize], b: &[usize]) -> Result<(Sizes, Vec<usize>)> {
     shape.extend(m);
     shape.extend(n);
     product("a product of matrices", &shape)?;
-    let sizes = Sizes {
-        m: m.unwrap_or(1),
-        k,
-        n: n.unwrap_or(1),
-        transposed: [false; 2],
-        batches: [a_batch.to_vec(), b_batch.to_vec(), batch],
-    };
-    Ok((sizes, shape))
+    let batches = [a_batch.to_vec(), b_batch.to_vec(), batch];
+    let sides = [m.unwrap_or(1), k, n.unwrap_or(1)];
+    Ok((Sizes::new(sides, [false; 2], batches), shape))
 }
 
 impl Operator for MatMul {

@@ -16,6 +16,7 @@ use crate::element::Element;
 use crate::error::{Error, Result, product};
 use crate::gemm::{EngineKind, multiply};
 use crate::geometry::{ConvGeometry, ConvOptions, Layout};
+use crate::network::operator::check::span;
 use crate::network::operator::convolution::{Prepared, Prepares};
 use crate::network::operator::elementwise::{Broadcast, Number};
 use crate::network::tensor::{Scalar, Tensor};
@@ -33,14 +34,33 @@ pub(super) struct Sizes {
     pub(super) n: usize,
     /// Whether A lies as k × m and B as n × k.
     pub(super) transposed: [bool; 2],
-    /// The matrices before the last two axes of A, B and C.
-    pub(super) batches: [Vec<usize>; 3],
+    /// The axes before the last two of A, B and C.
+    batches: [Vec<usize>; 3],
+    /// Which matrices of A and B meet in one of C.
+    meeting: Broadcast<2>,
 }
 
 impl Sizes {
+    /// Of m × k by k × n, with these axes of A, B and C before them.
+    pub(super) fn new(
+        [m, k, n]: [usize; 3],
+        transposed: [bool; 2],
+        batches: [Vec<usize>; 3],
+    ) -> Self {
+        let meeting = Broadcast::new(&batches[2], [&batches[0], &batches[1]]);
+        Self {
+            m,
+            k,
+            n,
+            transposed,
+            batches,
+            meeting,
+        }
+    }
+
     /// Matrices of C.
     pub(super) fn batch(&self) -> usize {
-        self.batches[2].iter().product()
+        span(&self.batches[2])
     }
 
     pub(super) fn multiply_adds(&self) -> u64 {
@@ -54,14 +74,10 @@ impl Sizes {
     }
 
     /// Where the matrices of A and B begin for matrix `at` of C.
-    fn offsets(&self, plan: &Broadcast<2>, at: usize) -> [usize; 2] {
+    fn offsets(&self, at: usize) -> [usize; 2] {
         let mut offsets = [0; 2];
-        plan.rows(at, 1, |starts, _| offsets = starts);
+        self.meeting.rows(at, 1, |starts, _| offsets = starts);
         [offsets[0] * self.m * self.k, offsets[1] * self.k * self.n]
-    }
-
-    fn plan(&self) -> Broadcast<2> {
-        Broadcast::new(&self.batches[2], [&self.batches[0], &self.batches[1]])
     }
 }
 
@@ -89,7 +105,7 @@ impl Native {
         let single = |factor: usize| sizes.batches[factor].iter().all(|&length| length == 1);
         let (factor, value, image, kernels, layout, turned) = match constants {
             [_, Some(b)] if single(1) && !a_turned => {
-                let batch = sizes.batches[0].iter().product();
+                let batch = span(&sizes.batches[0]);
                 let rows = product("rows of A", &[batch, m])?;
                 (1, b, [1, rows, k], n, Layout::ChannelsLast, !b_turned)
             }
@@ -211,7 +227,6 @@ pub(super) fn by_engine<T: Element>(
         ..
     } = *sizes;
     let wrong = |_| Error::Overflow { what: "a matrix" };
-    let batches = sizes.plan();
     let c = ArrayViewMut3::from_shape((sizes.batch(), m, n), c).map_err(wrong)?;
     let parallel = threads_for(sizes.multiply_adds().into()) > 1;
     let _one_thread = kind.one_thread();
@@ -221,7 +236,7 @@ pub(super) fn by_engine<T: Element>(
         parallel,
         &|[batch, row, column], mut c| {
             let (_, rows, columns) = c.dim();
-            let [a_start, b_start] = sizes.offsets(&batches, batch);
+            let [a_start, b_start] = sizes.offsets(batch);
             let (a, b) = (&a[a_start..a_start + m * k], &b[b_start..b_start + k * n]);
             let a = matrix(a, [m, k], a_turned)?;
             let b = matrix(b, [k, n], b_turned)?;
@@ -257,11 +272,10 @@ pub(super) fn by_loops<T: Number + Scalar>(sizes: &Sizes, a: &[T], b: &[T], c: &
         transposed: [a_turned, b_turned],
         ..
     } = *sizes;
-    let batches = sizes.plan();
     let a_steps = if a_turned { [1, m] } else { [k, 1] };
     let b_steps = if b_turned { [1, k] } else { [n, 1] };
-    for (batch, c) in c.chunks_mut((m * n).max(1)).enumerate() {
-        let [a_start, b_start] = sizes.offsets(&batches, batch);
+    for (batch, c) in c.chunks_mut(m.saturating_mul(n).max(1)).enumerate() {
+        let [a_start, b_start] = sizes.offsets(batch);
         for (i, row) in c.chunks_mut(n).enumerate() {
             for (j, c) in row.iter_mut().enumerate() {
                 let pairs = (0..k).map(|p| {

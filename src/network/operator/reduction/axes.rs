@@ -1,15 +1,10 @@
 //! Axes of a reduction, with the channels first and last.
 
-use crate::network::operator::check::{turned, turned_axis};
+use crate::network::operator::check::{span, turned, turned_axis};
 
 /// `[lengths before, its length, lengths after]` of an axis.
 pub(super) fn around(shape: &[usize], axis: usize) -> [usize; 3] {
-    let product = |lengths: &[usize]| lengths.iter().product();
-    [
-        product(&shape[..axis]),
-        shape[axis],
-        product(&shape[axis + 1..]),
-    ]
+    [span(&shape[..axis]), shape[axis], span(&shape[axis + 1..])]
 }
 
 /// `shape` after a reduction over `axes`, which stay with length 1 where they are kept.

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::kernel::functions::exp;
 use crate::kernel::{Arithmetic, Isa, Loop, compiled};
 use crate::network::operator::check::{
-    FLOATS, at_most, axis, has_type, read_or_place, required, turned_axis, write,
+    FLOATS, at_most, axis, has_type, read_or_place, required, span, turned_axis, write,
 };
 use crate::network::operator::elementwise::{Number, PIECE, with_number};
 use crate::network::operator::{Fact, Facts, Operator, Step};
@@ -69,11 +69,10 @@ impl Softmax {
     /// `[outer, length, inner]`
     fn sizes(&self, shape: &[usize]) -> Result<[usize; 3]> {
         let axis = axis("axis", self.axis, shape.len())?;
-        let product = |lengths: &[usize]| lengths.iter().product();
         let (before, from) = shape.split_at(axis);
         Ok(match self.flatten {
-            true => [product(before), product(from), 1],
-            false => [product(before), from[0], product(&from[1..])],
+            true => [span(before), span(from), 1],
+            false => [span(before), from[0], span(&from[1..])],
         })
     }
 }

@@ -11,6 +11,7 @@
 use smallvec::SmallVec;
 
 use crate::kernel::{Arithmetic, Isa, Loop, compiled};
+use crate::network::operator::check::span;
 use crate::network::operator::elementwise::PIECE;
 use crate::parallel::for_each_piece;
 
@@ -54,10 +55,10 @@ impl Sweep {
             let reduced = axes.contains(&axis);
             match groups.last_mut() {
                 _ if length == 1 => {}
-                Some(group) if group.2 == reduced => group.0 *= length,
+                Some(group) if group.2 == reduced => group.0 = group.0.saturating_mul(length),
                 _ => groups.push((length, stride, reduced)),
             }
-            stride *= length;
+            stride = stride.saturating_mul(length);
         }
         let (row, _, folds) = groups.first().copied().unwrap_or((1, 1, false));
         let rest = || groups.iter().skip(1).rev();
@@ -72,7 +73,7 @@ impl Sweep {
             reduced: of(true),
             row,
             folds,
-            count: axes.iter().map(|&axis| shape[axis]).product(),
+            count: span(axes.iter().map(|&axis| &shape[axis])),
         }
     }
 
