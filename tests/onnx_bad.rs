@@ -63,7 +63,7 @@ fn stage(graph: gemmconv::Result<Graph>) -> Stage {
     let options = NetworkOptions::new().memory_limit(LIMIT);
     let network = match Network::with_options(graph, options) {
         Ok(network) => network,
-        Err(error) => return Stage::Import(error),
+        Err(error) => return Stage::Plan(error),
     };
     if let Err(error) = network.session(&inputs) {
         return Stage::Plan(error);

@@ -16,14 +16,18 @@ use common::data;
 use gemmconv::network::{Network, NetworkOptions, Tensor};
 use gemmconv::onnx::{
     ImportOptions, Tolerance, Verdict, compare, import, models, read_tensor_file, verify,
+    verify_sets,
 };
 use ndarray::ArrayD;
 
 /// Cases that do not pass, by folder and name, with the reason.
 const MISSES: &[(&str, &str)] = &[];
 
-/// Where only sums of f32 are ordered otherwise, as a part of the largest value.
-const SUMS: f64 = 1e-5;
+/// Recorded sets that other weights than the model's made, with how far off they are.
+const OTHER_WEIGHTS: &[(&str, f64)] = &[
+    // Of the trained network in f32; the model has its weights rounded to f16.
+    ("squeezenet1.1_fp32/test_data_set_0", 1.5e-4),
+];
 
 /// Says what came out, past the capture of the test harness.
 fn say(line: &str) {
@@ -96,7 +100,7 @@ fn cases(folder: &str) {
     let Some(path) = data(&format!("onnx-conformance/{folder}")) else {
         return;
     };
-    judge(folder, &verdicts(&path, Tolerance::default()));
+    judge(folder, &verdicts(&path, Tolerance::OPERATOR));
 }
 
 #[test]
@@ -124,36 +128,56 @@ fn simple_models() {
     cases("5-simple");
 }
 
-/// Trained networks. Besides the tolerance of the runner, no element is further off than sums of f32 explain.
+/// Trained networks: no element is further off than 1e-5 of the largest in its tensor, or 1e-7.
 #[test]
 fn trained_networks() {
     let Some(path) = data("models") else {
         return;
     };
-    let path = path.as_path();
-    let mut found = BTreeMap::new();
-    for model in models(path).unwrap() {
-        let folder = model.parent().unwrap();
-        found.extend(verdicts(
-            folder,
-            Tolerance {
-                rtol: 1e-3,
-                atol: 1e-4,
-            },
-        ));
-    }
-    for (name, verdict) in &mut found {
-        if let Verdict::Passed { largest } = verdict {
-            say(&format!(
-                "{name}: largest difference {largest:.1e} of the largest value"
-            ));
-            if *largest > SUMS {
-                *verdict = Verdict::Failed {
-                    what: format!("a difference of {largest:e} of the largest value"),
-                };
+    let sums = |atol| Tolerance {
+        rtol: 0.0,
+        atol,
+        of_largest: 1e-5,
+    };
+    let (mut found, mut exceptions) = (BTreeMap::new(), 0);
+    for model in models(&path).unwrap() {
+        let folder = model
+            .parent()
+            .unwrap()
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap();
+        let verify = |tolerance| {
+            let (import, network) = (ImportOptions::new(), NetworkOptions::new());
+            verify_sets(&model, &import, &network, tolerance)
+        };
+        let sets = match verify(sums(1e-7)) {
+            Ok(sets) => sets,
+            Err(error) => {
+                let what = error.to_string();
+                found.insert(folder.to_owned(), Verdict::Failed { what });
+                continue;
             }
+        };
+        for (at, (set, verdict)) in sets.into_iter().enumerate() {
+            let name = format!("{folder}/{}", set.file_name().unwrap().to_str().unwrap());
+            let other = OTHER_WEIGHTS.iter().find(|(known, _)| *known == name);
+            let verdict = match other {
+                None => verdict,
+                Some((_, off)) => {
+                    exceptions += 1;
+                    assert!(matches!(verdict, Verdict::Failed { .. }), "{name}");
+                    verify(sums(*off)).unwrap().swap_remove(at).1
+                }
+            };
+            if let Verdict::Passed { largest } = verdict {
+                say(&format!("    {name}: {largest:.1e} of the largest value"));
+            }
+            found.insert(name, verdict);
         }
     }
+    assert_eq!(exceptions, OTHER_WEIGHTS.len());
     judge("models", &found);
 }
 
@@ -187,7 +211,7 @@ fn light(model: &Path) -> Verdict {
     let stem = model.file_stem().unwrap().to_str().unwrap();
     let expected = model.with_file_name(format!("{stem}_output_0.pb"));
     let (_, expected) = read_tensor_file(&expected).unwrap();
-    match compare(&outputs[0].1, &expected, Tolerance::default()) {
+    match compare(&outputs[0].1, &expected, Tolerance::OPERATOR) {
         Ok(largest) => Verdict::Passed { largest },
         Err(what) => failed(what),
     }

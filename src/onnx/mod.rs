@@ -21,4 +21,4 @@ mod wire;
 
 pub use import::{DEFAULT_MEMORY_LIMIT, ImportOptions, OPERATOR_SETS, import, import_bytes};
 pub use tensor::{read_tensor, write_tensor};
-pub use verify::{Tolerance, Verdict, compare, models, read_tensor_file, verify};
+pub use verify::{Tolerance, Verdict, compare, models, read_tensor_file, verify, verify_sets};

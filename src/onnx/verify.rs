@@ -4,7 +4,8 @@
 //! folder/model.onnx
 //! folder/test_data_set_0/input_0.pb, input_1.pb, …, output_0.pb, …
 //!
-//! |got − expected| ≤ atol + rtol · |expected|      for floats; integers and truth values are equal
+//! |got − expected| ≤ max(atol + rtol · |expected|, of_largest · max |expected|)
+//!                                                         floats; integers and truth values are equal
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -20,16 +21,23 @@ pub struct Tolerance {
     pub rtol: f64,
     /// In absolute terms.
     pub atol: f64,
+    /// In parts of the largest value expected in the tensor.
+    pub of_largest: f64,
 }
 
-impl Default for Tolerance {
-    /// That of ONNX's own runner.
-    fn default() -> Self {
-        Self {
-            rtol: 1e-3,
-            atol: 1e-7,
-        }
-    }
+impl Tolerance {
+    /// That of ONNX's own runner, for single operators.
+    pub const OPERATOR: Self = Self {
+        rtol: 1e-3,
+        atol: 1e-7,
+        of_largest: 0.0,
+    };
+    /// [`OPERATOR`](Self::OPERATOR), and 1e-5 of the largest value: what is left of large terms that cancel is
+    /// as exact as they are.
+    pub const NETWORK: Self = Self {
+        of_largest: 1e-5,
+        ..Self::OPERATOR
+    };
 }
 
 /// What came of a model or a case.
@@ -104,27 +112,74 @@ pub fn read_tensor_file(path: &Path) -> Result<(String, Tensor)> {
     read_tensor(&bytes).map_err(|error| error.at(path.display().to_string()))
 }
 
-/// Runs a model on the inputs recorded beside it and compares what comes out.
+/// Runs a model on the inputs recorded beside it and compares what comes out, all sets together.
 pub fn verify(
     model: &Path,
     import_options: &ImportOptions,
     network_options: &NetworkOptions,
     tolerance: Tolerance,
 ) -> Verdict {
-    let largest = || {
-        let graph = import(model, import_options)?;
-        let network = Network::with_options(graph, network_options.clone())?;
-        all_sets(model, &network, tolerance)
+    let sets = match verify_sets(model, import_options, network_options, tolerance) {
+        Ok(sets) => sets,
+        Err(error) => return verdict(&error),
     };
-    match largest() {
-        Ok(largest) => Verdict::Passed { largest },
-        Err(error) => match unsupported(&error) {
-            Some(operators) => Verdict::Unsupported {
-                operators: operators.to_vec(),
-            },
-            None => Verdict::Failed {
-                what: error.to_string(),
-            },
+    let mut worst = 0f64;
+    for (set, verdict) in sets {
+        match verdict {
+            Verdict::Passed { largest } => worst = worst.max(largest),
+            Verdict::Failed { what } => {
+                return Verdict::Failed {
+                    what: format!("{}: {what}", set.display()),
+                };
+            }
+            Verdict::Unsupported { .. } => return verdict,
+        }
+    }
+    Verdict::Passed { largest: worst }
+}
+
+/// [`verify`], with what came of each set.
+///
+/// # Errors
+/// A model that cannot be read, and one that has no sets.
+pub fn verify_sets(
+    model: &Path,
+    import_options: &ImportOptions,
+    network_options: &NetworkOptions,
+    tolerance: Tolerance,
+) -> Result<Vec<(PathBuf, Verdict)>> {
+    let graph = import(model, import_options)?;
+    let network = Network::with_options(graph, network_options.clone())?;
+    let folder = match model.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let mut sets = Vec::new();
+    for set in entries(folder)? {
+        let name = set.file_name().map(|name| name.to_string_lossy());
+        if name.is_some_and(|name| name.starts_with("test_data_set_")) && set.is_dir() {
+            let verdict = match one_set(&set, &network, tolerance) {
+                Ok(largest) => Verdict::Passed { largest },
+                Err(error) => verdict(&error),
+            };
+            sets.push((set, verdict));
+        }
+    }
+    match sets.is_empty() {
+        true => Err(Error::Model {
+            what: format!("no test_data_set_* in {}", folder.display()),
+        }),
+        false => Ok(sets),
+    }
+}
+
+fn verdict(error: &Error) -> Verdict {
+    match unsupported(error) {
+        Some(operators) => Verdict::Unsupported {
+            operators: operators.to_vec(),
+        },
+        None => Verdict::Failed {
+            what: error.to_string(),
         },
     }
 }
@@ -135,27 +190,6 @@ fn unsupported(error: &Error) -> Option<&[String]> {
         Error::UnsupportedOperators { list } => Some(list),
         Error::At { source, .. } => unsupported(source),
         _ => None,
-    }
-}
-
-/// The largest difference over all sets, in parts of the largest value expected.
-fn all_sets(model: &Path, network: &Network, tolerance: Tolerance) -> Result<f64> {
-    let folder = model.parent().unwrap_or(Path::new("."));
-    let sets = entries(folder)?.into_iter().filter(|entry| {
-        let name = entry.file_name().map(|name| name.to_string_lossy());
-        name.is_some_and(|name| name.starts_with("test_data_set_")) && entry.is_dir()
-    });
-    let (mut largest, mut count) = (0f64, 0);
-    for set in sets {
-        let error = one_set(&set, network, tolerance);
-        largest = largest.max(error.map_err(|error| error.at(set.display().to_string()))?);
-        count += 1;
-    }
-    match count {
-        0 => Err(Error::Model {
-            what: format!("no test_data_set_* in {}", folder.display()),
-        }),
-        _ => Ok(largest),
     }
 }
 
@@ -265,7 +299,7 @@ fn compare_floats(
         .iter()
         .filter(|value| value.is_finite())
         .fold(0f64, |scale, value| scale.max(value.abs()));
-    let (mut largest, mut outside, mut worst) = (0f64, 0usize, None);
+    let (mut largest, mut outside, mut worst) = (0f64, 0usize, (0f64, 0usize));
     for (at, (&got, &expected)) in got.iter().zip(expected).enumerate() {
         if got == expected || (got.is_nan() && expected.is_nan()) {
             continue;
@@ -276,23 +310,27 @@ fn compare_floats(
             difference => difference,
         };
         let allowed = tolerance.atol + tolerance.rtol * expected.abs();
-        if difference > allowed || difference == f64::INFINITY {
+        let excess = difference / allowed.max(tolerance.of_largest * scale);
+        // The quotient of infinities is NaN.
+        if excess > 1.0 || difference == f64::INFINITY {
             outside += 1;
         }
-        if difference > largest {
-            largest = difference;
-            worst = Some((at, got, expected));
+        if excess > worst.0 || difference == f64::INFINITY {
+            worst = (excess, at);
         }
+        largest = largest.max(difference);
     }
-    match worst {
-        Some((at, got, wanted)) if outside > 0 => Err(format!(
-            "{outside} of {} elements are outside the tolerance; the furthest, number {at}, is {got}, \
-             expected {wanted}",
-            expected.len()
-        )),
-        _ if scale > 0.0 => Ok(largest / scale),
-        _ => Ok(largest),
+    if outside > 0 {
+        let (_, at) = worst;
+        return Err(format!(
+            "{outside} of {} elements are outside the tolerance; the largest difference is {largest:e}; number \
+             {at}, the furthest outside, is {}, expected {}",
+            expected.len(),
+            got[at],
+            expected[at]
+        ));
     }
+    Ok(largest / if scale > 0.0 { scale } else { 1.0 })
 }
 
 #[cfg(test)]
@@ -302,7 +340,7 @@ mod tests {
 
     fn check(got: &[f32], expected: &[f32]) -> std::result::Result<f64, String> {
         let tensor = |values: &[f32]| Tensor::from(arr1(values).into_dyn());
-        compare(&tensor(got), &tensor(expected), Tolerance::default())
+        compare(&tensor(got), &tensor(expected), Tolerance::OPERATOR)
     }
 
     #[test]
@@ -315,6 +353,12 @@ mod tests {
         assert!(check(&[4.0, 1.001_5], &[4.0, 1.0]).is_err_and(|what| what.contains("number 1")));
         assert_eq!(check(&[5e-8], &[0.0]), Ok(f64::from(5e-8f32)));
         assert!(check(&[2e-7], &[0.0]).is_err());
+        let network = |got: &[f32], expected: &[f32]| {
+            let tensor = |values: &[f32]| Tensor::from(arr1(values).into_dyn());
+            compare(&tensor(got), &tensor(expected), Tolerance::NETWORK)
+        };
+        assert!(network(&[9e-6, 1.0], &[0.0, 1.0]).is_ok());
+        assert!(network(&[1.1e-5, 1.0], &[0.0, 1.0]).is_err());
     }
 
     #[test]
@@ -340,7 +384,7 @@ mod tests {
         let double = Tensor::from(arr1(&[1f64, 2.0]).into_dyn());
         let row = float.clone().reshape(&[1, 2]).unwrap();
         let integers = |last: i64| Tensor::from(arr1(&[i64::MAX, last]).into_dyn());
-        let check = |got: &Tensor, expected: &Tensor| compare(got, expected, Tolerance::default());
+        let check = |got: &Tensor, expected: &Tensor| compare(got, expected, Tolerance::OPERATOR);
         assert_eq!(
             check(&float, &double).unwrap_err(),
             "elements are f32, expected f64"

@@ -13,6 +13,10 @@ pub(super) const TABLE: &[(&str, Build)] = &[("Gemm", gemm), ("MatMul", matmul)]
 fn gemm(node: &NodeReader) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(2, 3)?;
     node.expect_outputs(1)?;
+    if node.opset() < 7 {
+        // C is broadcast where it has to be, today without being told.
+        node.flag("broadcast", false)?;
+    }
     Ok(Arc::new(Gemm::new(
         node.float("alpha", 1.0)?,
         node.float("beta", 1.0)?,
