@@ -8,7 +8,7 @@ use super::transposed::TransposedPlan;
 use crate::element::{Element, standard};
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, ConvOptions, TransposedGeometry, TransposedOptions};
-use crate::plan::PlanOptions;
+use crate::plan::{Pass, PlanOptions};
 
 /// Convolves a batch of any rank: `[N, C, …]` with `[O, C/g, kernel…]`, or `[N, …, C]` channels last.
 ///
@@ -25,7 +25,7 @@ pub fn conv<T: Element, D: Dimension>(
 ) -> Result<Array<T, D>> {
     let geometry = ConvGeometry::new(x.shape(), weight.shape(), options)?;
     check_bias(bias, geometry.output_channels())?;
-    let plan = ConvPlan::new(&geometry, &PlanOptions::new())?;
+    let plan = ConvPlan::for_passes(&geometry, &PlanOptions::new(), &[Pass::Forward])?;
     let bias = bias.map(standard).transpose()?;
     let epilogue = Epilogue {
         bias: bias.as_deref(),

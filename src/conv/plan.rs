@@ -183,8 +183,17 @@ impl<T: Element> ConvPlan<T> {
     /// A forced recipe that cannot do the forward pass; an engine that is not compiled in, or whose integers are too
     /// small where it is needed; more memory than the budget.
     pub fn new(geometry: &ConvGeometry, options: &PlanOptions) -> Result<Self> {
+        Self::for_passes(geometry, options, &Pass::ALL)
+    }
+
+    /// [`new`](Self::new) with tables for some passes only; the loops do the others.
+    pub(crate) fn for_passes(
+        geometry: &ConvGeometry,
+        options: &PlanOptions,
+        passes: &[Pass],
+    ) -> Result<Self> {
         let engine = options.engine.engine::<T>()?;
-        let decision = Decision::new(geometry, options, engine)?;
+        let decision = Decision::new(geometry, options, engine, passes)?;
         let native = Arc::new(Native::new(geometry, &decision)?);
         Ok(Self {
             geometry: geometry.clone(),

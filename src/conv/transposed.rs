@@ -45,6 +45,18 @@ impl<T: Element> TransposedPlan<T> {
         })
     }
 
+    /// [`new`](Self::new) with tables for the forward pass only.
+    #[cfg(feature = "network")]
+    pub(crate) fn forward_only(
+        geometry: &TransposedGeometry,
+        options: &PlanOptions,
+    ) -> Result<Self> {
+        Ok(Self {
+            geometry: geometry.clone(),
+            twin: ConvPlan::for_passes(geometry.twin(), options, &[twin_pass(Pass::Forward)])?,
+        })
+    }
+
     /// The sizes.
     pub fn geometry(&self) -> &TransposedGeometry {
         &self.geometry

@@ -408,6 +408,7 @@ impl Job<'_> {
                                         across: width as isize,
                                         add: term > 0,
                                         bias: std::ptr::null(),
+                                        residual: (std::ptr::null(), 0),
                                         bounds: None,
                                     }
                                 },
@@ -436,7 +437,10 @@ impl Job<'_> {
 
     /// Whether whole vectors can go straight out of a tile.
     fn is_plain(&self) -> bool {
-        self.strides[1] == 1 && self.residual.is_none() && !matches!(self.map, Map::Leaky { .. })
+        let whole = |strides: [isize; 2]| strides[1] == 1;
+        whole(self.strides)
+            && self.residual.is_none_or(|(_, strides)| whole(strides))
+            && !matches!(self.map, Map::Leaky { .. })
     }
 
     /// The way straight out from a row and a column on, for the first or a later piece of the sums, the last or not.
@@ -444,7 +448,8 @@ impl Job<'_> {
     /// # Safety
     /// As `run`.
     unsafe fn straight(&self, [row, column]: [usize; 2], later: bool, last: bool) -> Exit {
-        // SAFETY: the row and the column lie in `out`, and the bias has as many numbers as it has columns.
+        // SAFETY: the row and the column lie in `out`, the bias has as many numbers as it has columns, and the residual
+        // has its shape.
         unsafe {
             Exit {
                 to: self.out.offset(row as isize * self.strides[0]).add(column),
@@ -453,6 +458,12 @@ impl Job<'_> {
                 bias: match self.bias {
                     Some(bias) if last => bias.as_ptr().add(column),
                     _ => std::ptr::null(),
+                },
+                residual: match self.residual {
+                    Some((from, [across, _])) if last => {
+                        (from.offset(row as isize * across).add(column), across)
+                    }
+                    _ => (std::ptr::null(), 0),
                 },
                 bounds: match self.map {
                     Map::Clamp { low, high } if last => Some((low, high)),
@@ -590,7 +601,7 @@ struct Tile<'a> {
     exit: Exit,
 }
 
-/// Where the rows of a tile go: to the buffer, or straight out if they need nothing but a bias and bounds.
+/// Where the rows of a tile go: to the buffer, or straight out if they need nothing but a bias, a residual and bounds.
 #[derive(Clone, Copy)]
 struct Exit {
     to: *mut f32,
@@ -600,6 +611,8 @@ struct Exit {
     add: bool,
     /// A number a column, or null.
     bias: *const f32,
+    /// A number for each of the result or null, and from one row to the next.
+    residual: (*const f32, isize),
     bounds: Option<(f32, f32)>,
 }
 
@@ -618,6 +631,10 @@ impl Exit {
             }
             if !self.bias.is_null() {
                 v = s.add(v, s.load(self.bias.add(column)));
+            }
+            let (residual, across) = self.residual;
+            if !residual.is_null() {
+                v = s.add(v, s.load(residual.offset(i as isize * across).add(column)));
             }
             if let Some((low, high)) = self.bounds {
                 v = s.at_most(s.splat(high), s.at_least(s.splat(low), v));
@@ -810,6 +827,15 @@ impl<const ROWS: usize, const VECTORS: usize> Apart for Numbers<'_, ROWS, VECTOR
                     let bias = s.load(exit.bias.add(j * S::LANES));
                     for row in &mut acc {
                         row[j] = s.add(row[j], bias);
+                    }
+                }
+            }
+            let (residual, across) = exit.residual;
+            if !residual.is_null() {
+                for (i, row) in acc.iter_mut().enumerate() {
+                    let from = residual.offset(i as isize * across);
+                    for (j, v) in row.iter_mut().enumerate() {
+                        *v = s.add(*v, s.load(from.add(j * S::LANES)));
                     }
                 }
             }

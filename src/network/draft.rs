@@ -63,6 +63,8 @@ pub(crate) struct Draft {
     pub inputs: Vec<usize>,
     pub outputs: Vec<usize>,
     pub changes: Vec<Change>,
+    /// Bytes of what was constant and computed.
+    folded_bytes: usize,
 }
 
 /// What planning ends with.
@@ -97,6 +99,7 @@ impl Draft {
             inputs: graph.inputs.iter().map(|input| input.value.0).collect(),
             outputs: graph.outputs.iter().map(|output| output.0).collect(),
             changes: Vec::new(),
+            folded_bytes: 0,
         };
         for (index, &value) in draft.inputs.iter().enumerate() {
             if given(index) {
@@ -197,12 +200,28 @@ impl Draft {
             self.values[value].fact = Some(fact);
         }
         if constant {
+            self.count_folded(&node, bounds)?;
             self.changes.push(Change {
                 pass: "fold",
                 what: format!("{} ({})", node.name, node.operator.name()),
             });
         } else {
             self.nodes.push(node);
+        }
+        Ok(())
+    }
+
+    /// Many small constants may be too much together.
+    fn count_folded(&mut self, node: &Node, bounds: &Bounds) -> Result<()> {
+        for &value in &node.outputs {
+            let more = bytes(self.fact(value)?)?;
+            self.folded_bytes = sum("constants", &[self.folded_bytes, more])?;
+        }
+        if self.folded_bytes > bounds.limit {
+            return Err(node.fails(Error::MemoryBudget {
+                needed: self.folded_bytes,
+                budget: bounds.limit,
+            }));
         }
         Ok(())
     }

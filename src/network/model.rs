@@ -147,6 +147,18 @@ impl Network {
             rewrite: options.rewrite,
         };
         let common = Self::common(&graph, |_| false, &bounds)?;
+        let mut graph = graph;
+        if graph
+            .inputs
+            .iter()
+            .all(|input| graph.constant_of(input.value).is_none())
+        {
+            // What is still needed of them is in the draft.
+            graph
+                .constants
+                .iter_mut()
+                .for_each(|constant| *constant = None);
+        }
         Ok(Self {
             by_value: graph
                 .inputs
@@ -169,7 +181,7 @@ impl Network {
         Ok(draft)
     }
 
-    /// The graph.
+    /// The graph; its constants may have been given up for what became of them.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
@@ -324,6 +336,10 @@ impl Network {
                         free: Mutex::new(Vec::new()),
                     });
                     let mut sessions = locked(&self.sessions);
+                    // Another thread may have planned the same meanwhile.
+                    if let Some(found) = sessions.iter().find(|held| held.key.fits(given)) {
+                        return Ok(found.clone());
+                    }
                     sessions.truncate(KEPT - 1);
                     sessions.insert(0, planned.clone());
                     return Ok(planned);

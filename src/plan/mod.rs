@@ -190,7 +190,7 @@ pub(crate) struct Decision {
 }
 
 impl Decision {
-    /// Chooses the recipes of `geometry` for elements of type `T`.
+    /// Chooses the recipes of `geometry` for elements of type `T`; passes that are not `wanted` are left to the loops.
     ///
     /// # Errors
     /// A recipe that cannot do the forward pass of this geometry; sizes that the engine's integers cannot hold;
@@ -199,11 +199,16 @@ impl Decision {
         geometry: &ConvGeometry,
         options: &PlanOptions,
         engine: &dyn Engine<T>,
+        wanted: &[Pass],
     ) -> Result<Self> {
         let mut reasons = [const { String::new() }; 3];
         let mut recipes = [const { Recipe::Naive }; 3];
         let mut refused = [None; 3];
         for (index, &pass) in Pass::ALL.iter().enumerate() {
+            if !wanted.contains(&pass) {
+                reasons[index] = "not planned".to_owned();
+                continue;
+            }
             (recipes[index], reasons[index]) = match options.recipe {
                 None => cost::choose::<T>(geometry, pass, options),
                 Some(kind) => match cost::recipe::<T>(kind, geometry, pass, options) {

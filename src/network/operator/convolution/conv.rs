@@ -136,10 +136,10 @@ impl Operator for Conv {
         let geometry = self.geometry(inputs)?;
         let (target, ..) = self.target(&geometry);
         if required(inputs, 0, "X")?.dtype == DType::F64 {
-            let plan = ConvPlan::<f64>::new(&geometry, options)?;
+            let plan = ConvPlan::<f64>::for_passes(&geometry, options, &[Pass::Forward])?;
             return step(plan, inputs, &self.shared, self.activation, target);
         }
-        let plan = ConvPlan::<f32>::new(&geometry, options)?;
+        let plan = ConvPlan::<f32>::for_passes(&geometry, options, &[Pass::Forward])?;
         step(plan, inputs, &self.shared, self.activation, target)
     }
 

@@ -132,10 +132,10 @@ impl Operator for ConvTranspose {
     fn step(&self, inputs: &Facts, options: &PlanOptions) -> Result<Box<dyn Step>> {
         let geometry = self.geometry(inputs)?;
         if required(inputs, 0, "X")?.dtype == DType::F64 {
-            let plan = TransposedPlan::<f64>::new(&geometry, options)?;
+            let plan = TransposedPlan::<f64>::forward_only(&geometry, options)?;
             return step(plan, inputs, &self.shared, self.activation, None);
         }
-        let plan = TransposedPlan::<f32>::new(&geometry, options)?;
+        let plan = TransposedPlan::<f32>::forward_only(&geometry, options)?;
         step(plan, inputs, &self.shared, self.activation, None)
     }
 

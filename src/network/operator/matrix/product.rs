@@ -122,7 +122,7 @@ impl Native {
         let shape = [kernels, k, 1];
         let geometry = ConvGeometry::new(&image, &shape, &ConvOptions::new().layout(layout))?;
         let plan = Plan {
-            plan: ConvPlan::new(&geometry, options)?,
+            plan: ConvPlan::for_passes(&geometry, options, &[Pass::Forward])?,
             shape,
             strides: if turned { [1, kernels, 1] } else { [k, 1, 1] },
             alpha,
