@@ -315,6 +315,12 @@ pub enum Error {
         /// What the system says.
         what: String,
     },
+    /// Bytes that are not the picture, the array or the list that they should be.
+    #[error("{what}")]
+    Data {
+        /// What is wrong, with the numbers.
+        what: String,
+    },
     /// Something is wrong at a place of a file.
     #[error("{place}: {source}")]
     At {

@@ -78,6 +78,14 @@ pub mod network;
 #[cfg(feature = "onnx")]
 pub mod onnx;
 
+/// FILES: pictures and arrays, bounded and checked.
+#[cfg(feature = "infer")]
+pub mod data;
+
+/// BATCHES: pictures through networks.
+#[cfg(feature = "infer")]
+pub mod infer;
+
 /// The command-line program.
 #[cfg(feature = "cli")]
 #[doc(hidden)]

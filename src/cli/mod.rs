@@ -7,8 +7,13 @@
 mod bench;
 mod difference;
 mod filter;
+mod images;
+mod inspect;
+mod model;
 mod part;
 pub mod problem;
+mod run;
+mod verify;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -29,7 +34,12 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Bench(bench::BenchArgs),
+    Classify(Box<images::ClassifyArgs>),
+    Features(Box<images::FeaturesArgs>),
     Filter(filter::FilterArgs),
+    Inspect(inspect::InspectArgs),
+    Run(run::RunArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// Runs the program with the arguments of the process.
@@ -44,7 +54,12 @@ pub fn run() -> ExitCode {
     };
     let done = match cli.command {
         Command::Bench(arguments) => bench::run(arguments),
+        Command::Classify(arguments) => images::classify(&arguments),
+        Command::Features(arguments) => images::features(&arguments),
         Command::Filter(arguments) => filter::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
     };
     done.unwrap_or_else(|error| {
         if is_closed_pipe(&error) {

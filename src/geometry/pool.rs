@@ -256,6 +256,16 @@ impl PoolGeometry {
             .map(WindowAxis::output)
             .collect()
     }
+    /// The spatial axes, outermost first, where their windows slide.
+    #[cfg(feature = "network")]
+    pub(crate) fn sliding(&self) -> Option<Vec<Axis>> {
+        let axes = self.axes[3 - self.rank..].iter();
+        axes.map(|axis| match axis {
+            WindowAxis::Sliding(axis) => Some(*axis),
+            WindowAxis::Adaptive { .. } => None,
+        })
+        .collect()
+    }
     /// The shape of the input.
     pub fn input_shape(&self) -> Vec<usize> {
         self.layout.shape(self.batch, self.channels, &self.inputs())

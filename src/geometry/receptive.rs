@@ -36,28 +36,36 @@ pub struct ReceptiveField {
 /// # Ok::<(), gemmconv::Error>(())
 /// ```
 pub fn receptive_field(layers: &[Axis]) -> Result<ReceptiveField> {
-    const WHAT: &str = "receptive field";
-    let mut field = ReceptiveField {
+    layers
+        .iter()
+        .try_fold(ReceptiveField::PIXEL, |field, layer| field.after(layer))
+}
+
+impl ReceptiveField {
+    /// That of the input itself.
+    pub const PIXEL: Self = Self {
         size: 1,
         jump: 1,
         start: 0,
     };
-    for layer in layers {
-        let pad = product(WHAT, &[layer.pad_before, field.jump])?;
-        field.start = field
-            .start
-            .checked_sub_unsigned(pad)
-            .ok_or(Error::Overflow { what: WHAT })?;
-        field.size = sum(
-            WHAT,
-            &[
-                field.size,
-                product(WHAT, &[layer.extent() - 1, field.jump])?,
-            ],
-        )?;
-        field.jump = product(WHAT, &[field.jump, layer.stride])?;
+
+    /// The field of `layer`'s outputs, where this is that of its inputs.
+    ///
+    /// # Errors
+    /// A size beyond the address space.
+    pub fn after(self, layer: &Axis) -> Result<Self> {
+        const WHAT: &str = "receptive field";
+        let pad = product(WHAT, &[layer.pad_before, self.jump])?;
+        let reach = product(WHAT, &[layer.extent() - 1, self.jump])?;
+        Ok(Self {
+            size: sum(WHAT, &[self.size, reach])?,
+            jump: product(WHAT, &[self.jump, layer.stride])?,
+            start: self
+                .start
+                .checked_sub_unsigned(pad)
+                .ok_or(Error::Overflow { what: WHAT })?,
+        })
     }
-    Ok(field)
 }
 
 #[cfg(test)]

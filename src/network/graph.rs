@@ -135,6 +135,29 @@ impl Graph {
         self.outputs.push(value);
     }
 
+    /// Makes the values of these names the outputs, in this order: an activation in the middle, for instance.
+    ///
+    /// # Errors
+    /// A name that no value has.
+    pub fn set_outputs<S: AsRef<str>>(&mut self, names: &[S]) -> Result<()> {
+        let find = |name: &S| {
+            let name = name.as_ref();
+            let found = self.names.iter().position(|known| known == name);
+            found.map(ValueId).ok_or_else(|| Error::Model {
+                what: format!(
+                    "there is no value {name:?}; the outputs are {}",
+                    self.outputs
+                        .iter()
+                        .map(|&output| self.name(output))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
+            })
+        };
+        self.outputs = names.iter().map(find).collect::<Result<_>>()?;
+        Ok(())
+    }
+
     /// Replaces what is known of the axes of an input, a batch size that a file fixed for instance.
     ///
     /// # Errors

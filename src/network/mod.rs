@@ -23,5 +23,5 @@ pub use graph::{Dim, Graph, Input, Node, ValueId};
 pub use model::{DEFAULT_MEMORY_LIMIT, Network, NetworkOptions};
 pub use operator::*;
 pub use session::{Buffers, Session};
-pub use table::Layer;
+pub use table::{Layer, LayerOutput};
 pub use tensor::{DType, Scalar, Tensor, View, ViewMut};

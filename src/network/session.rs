@@ -157,6 +157,12 @@ impl Session {
         self.arena_bytes
     }
 
+    /// Type and shape of each output.
+    pub fn output_facts(&self) -> impl Iterator<Item = (DType, &[usize])> {
+        let outputs = self.outputs.iter();
+        outputs.map(|(dtype, shape)| (*dtype, shape.as_slice()))
+    }
+
     /// Bytes of all that the steps write, if nothing shared a place.
     pub fn activation_bytes(&self) -> usize {
         self.activation_bytes

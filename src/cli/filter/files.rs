@@ -97,6 +97,14 @@ pub fn results_among_inputs(names: &[PathBuf], out: &Path) -> bool {
     })
 }
 
+/// The files in a folder and below it.
+///
+/// # Errors
+/// A folder that cannot be listed.
+pub fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    list(folder, true, None)
+}
+
 /// The files in a folder, sorted. Hidden ones and linked folders are left out.
 fn list(folder: &Path, recursive: bool, out: Option<&Path>) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();

@@ -13,7 +13,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -26,6 +26,7 @@ use super::picture::{self, Opened, Picture};
 use super::render::{self, Show, Tone};
 use super::sheet::{self, Panel};
 use crate::cli::bytes;
+use crate::infer::{Gate, lock};
 
 /// What is done to every picture.
 pub struct Work {
@@ -243,79 +244,4 @@ fn message(panic: &Box<dyn Any + Send>) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or(panic.downcast_ref::<&str>().copied())
         .unwrap_or("no message")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Memory shared by the workers: whoever wants more than is free waits.
-struct Gate {
-    free: Mutex<u64>,
-    freed: Condvar,
-}
-
-impl Gate {
-    fn new(bytes: u64) -> Self {
-        Self {
-            free: Mutex::new(bytes),
-            freed: Condvar::new(),
-        }
-    }
-
-    /// Takes `bytes`, at most what the gate began with, until the permit is dropped.
-    fn enter(&self, bytes: u64) -> Permit<'_> {
-        let free = lock(&self.free);
-        let mut free = self
-            .freed
-            .wait_while(free, |free| *free < bytes)
-            .unwrap_or_else(PoisonError::into_inner);
-        *free -= bytes;
-        Permit { gate: self, bytes }
-    }
-}
-
-struct Permit<'g> {
-    gate: &'g Gate,
-    bytes: u64,
-}
-
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        *lock(&self.gate.free) += self.bytes;
-        self.gate.freed.notify_all();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_gate_never_lets_in_more_than_it_has() {
-        let gate = Gate::new(10);
-        let inside = Mutex::new((0u64, 0u64));
-        thread::scope(|scope| {
-            for worker in 0..8u64 {
-                let (gate, inside) = (&gate, &inside);
-                scope.spawn(move || {
-                    for round in 0..50 {
-                        let bytes = (worker * 7 + round * 3) % 11;
-                        let _permit = gate.enter(bytes);
-                        {
-                            let mut inside = lock(inside);
-                            inside.0 += bytes;
-                            inside.1 = inside.1.max(inside.0);
-                        }
-                        thread::yield_now();
-                        lock(inside).0 -= bytes;
-                    }
-                });
-            }
-        });
-        let (left, most) = *lock(&inside);
-        assert_eq!(left, 0);
-        assert!((1..=10).contains(&most), "{most}");
-        assert_eq!(*lock(&gate.free), 10);
-    }
 }

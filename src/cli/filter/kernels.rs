@@ -13,21 +13,18 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
-use ndarray::{Array2, Array3, ArrayD, Axis};
-use ndarray_npy::ReadNpyExt;
-use ndarray_npy::npy::header::Header;
+use ndarray::{Array2, Array3, Axis};
 use thiserror::Error;
 
 use super::named::NAMED;
+use crate::data::npy;
+use crate::network::View;
 
 /// The largest kernel file that is read. A bank of 1024 kernels of 64 × 64 doubles fits.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// The most weights of a kernel file, however few bytes each has there: as f32 they take 64 MiB.
 const MAX_WEIGHTS: usize = 16 << 20;
-
-/// The longest header that is read; NumPy's own limit.
-const MAX_HEADER_BYTES: usize = 10_000;
 
 /// One kernel of a bank.
 #[derive(Clone, Debug, PartialEq)]
@@ -269,94 +266,54 @@ fn read_npy(path: &Path) -> anyhow::Result<Vec<Kernel>> {
 }
 
 /// The array of a `.npy` file as a bank `[K, kh, kw]`.
-///
-/// What the header claims is compared with the bytes that are there before anything is allocated.
 fn parse_npy(bytes: &[u8]) -> anyhow::Result<Array3<f32>> {
-    let header_len = match (bytes.get(..6), bytes.get(6..12)) {
-        (Some(b"\x93NUMPY"), Some(&[1, _, low, high, ..])) => {
-            usize::from(u16::from_le_bytes([low, high]))
-        }
-        (Some(b"\x93NUMPY"), Some(&[2 | 3, _, a, b, c, d])) => {
-            u32::from_le_bytes([a, b, c, d]) as usize
-        }
-        _ => bail!("not a .npy file"),
-    };
-    // The header is a Python literal, parsed recursively: a plain array needs one `{` and one `(`.
-    let brackets = bytes
-        .iter()
-        .take(header_len + 12)
-        .filter(|byte| b"([{".contains(byte))
-        .count();
-    ensure!(
-        header_len <= MAX_HEADER_BYTES && brackets <= 8,
-        "the header of the .npy file is not that of a plain array"
-    );
-    let header =
-        Header::from_reader(&mut &bytes[..]).context("the header of the .npy file is broken")?;
-    let shape = match *header.shape.as_slice() {
+    let tensor = npy::read(bytes)?;
+    let shape = match *tensor.shape() {
         [height, width] => [1, height, width],
         [kernels, height, width] | [kernels, 1, height, width] => [kernels, height, width],
         [_, channels, _, _] => bail!(
             "a bank of shape {:?} has {channels} input channels; every colour channel is filtered by itself, \
              so give [K, 1, kh, kw]",
-            header.shape
+            tensor.shape()
         ),
         _ => bail!(
             "an array of shape {:?} is no kernel; give [kh, kw], [K, kh, kw] or [K, 1, kh, kw]",
-            header.shape
+            tensor.shape()
         ),
     };
-    let count = shape
-        .iter()
-        .try_fold(1usize, |product, &length| product.checked_mul(length));
     ensure!(
-        count.is_some_and(|count| (1..=bytes.len()).contains(&count)),
-        "the header claims an array of shape {:?}, the file has {} bytes",
-        header.shape,
-        bytes.len()
+        !tensor.is_empty(),
+        "an array of shape {:?} has no weights",
+        tensor.shape()
     );
     ensure!(
-        count.is_some_and(|count| count <= MAX_WEIGHTS),
+        tensor.len() <= MAX_WEIGHTS,
         "an array of shape {:?} has more than {MAX_WEIGHTS} weights, the most that are read",
-        header.shape
+        tensor.shape()
     );
-    let descriptor = header.type_descriptor.to_string();
-    let code = descriptor
-        .trim_matches('\'')
-        .trim_start_matches(['<', '>', '|', '=']);
-    macro_rules! read {
-        ($($code:literal $type:ty => $convert:expr),+ $(,)?) => {
-            match code {
-                $($code => ArrayD::<$type>::read_npy(bytes)?.mapv($convert),)+
-                _ => bail!("elements of type {descriptor} are not read; use real or whole numbers of 8 to 64 bits"),
-            }
-        };
-    }
-    let array: ArrayD<f32> = read! {
-        "f4" f32 => |v| v,
-        "f8" f64 => |v| v as f32,
-        "b1" bool => |v| f32::from(u8::from(v)),
-        "i1" i8 => f32::from,
-        "i2" i16 => f32::from,
-        "i4" i32 => |v| v as f32,
-        "i8" i64 => |v| v as f32,
-        "u1" u8 => f32::from,
-        "u2" u16 => f32::from,
-        "u4" u32 => |v| v as f32,
-        "u8" u64 => |v| v as f32,
+    let weights: Vec<f32> = match tensor.view() {
+        View::F32(elements) => elements.to_vec(),
+        View::F64(elements) => elements.iter().map(|&v| v as f32).collect(),
+        View::F16(elements) => elements.iter().map(|&v| v.into()).collect(),
+        View::Bf16(elements) => elements.iter().map(|&v| v.into()).collect(),
+        View::Bool(elements) => elements.iter().map(|&v| f32::from(u8::from(v))).collect(),
+        View::I8(elements) => elements.iter().map(|&v| v.into()).collect(),
+        View::I16(elements) => elements.iter().map(|&v| v.into()).collect(),
+        View::I32(elements) => elements.iter().map(|&v| v as f32).collect(),
+        View::I64(elements) => elements.iter().map(|&v| v as f32).collect(),
+        View::U8(elements) => elements.iter().map(|&v| v.into()).collect(),
+        View::U16(elements) => elements.iter().map(|&v| v.into()).collect(),
+        View::U32(elements) => elements.iter().map(|&v| v as f32).collect(),
+        View::U64(elements) => elements.iter().map(|&v| v as f32).collect(),
     };
-    // Iteration is in logical order, so Fortran order in the file does not matter.
-    Ok(Array3::from_shape_vec(
-        shape,
-        array.iter().copied().collect(),
-    )?)
+    Ok(Array3::from_shape_vec(shape, weights)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::named::list;
     use super::*;
-    use ndarray::{Array, Dimension, array};
+    use ndarray::{Array, ArrayD, Dimension, array};
     use ndarray_npy::{WritableElement, WriteNpyExt};
 
     fn bytes<T: WritableElement, D: Dimension>(array: &Array<T, D>) -> Vec<u8> {

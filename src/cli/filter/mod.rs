@@ -22,6 +22,7 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::{bytes, list, refuse, warn_about};
 use convolve::Convolver;
+pub(super) use files::files_in;
 use files::{Job, Wanted};
 use job::{Tally, Work};
 use render::Show;

@@ -17,6 +17,7 @@ use super::check::{at_most, has_axes, has_shape, has_type, read, required, turne
 use super::{Fact, Facts, Operator, Step};
 use crate::element::{Element, reserved};
 use crate::error::{Result, product};
+use crate::geometry::Axis;
 use crate::network::tensor::{DType, Scalar, View, ViewMut};
 use crate::parallel::for_each_piece;
 use crate::plan::PlanOptions;
@@ -138,6 +139,10 @@ impl Operator for BatchNormalization {
             DType::F64 => Box::new(BatchStep::<f64>::new(self, sizes, inputs)?),
             _ => Box::new(BatchStep::<f32>::new(self, sizes, inputs)?),
         })
+    }
+
+    fn window(&self, _inputs: &Facts) -> Option<Vec<Axis>> {
+        Some(Vec::new())
     }
 
     fn channels_last(&self, inputs: &Facts) -> Option<Arc<dyn Operator>> {

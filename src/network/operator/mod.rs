@@ -36,6 +36,7 @@ use std::sync::Arc;
 
 use super::tensor::{DType, Tensor, View, ViewMut};
 use crate::error::Result;
+use crate::geometry::Axis;
 use crate::plan::PlanOptions;
 
 pub use align::Align;
@@ -108,6 +109,12 @@ pub trait Operator: Any + Debug + Send + Sync {
     /// convolutions.
     fn weights(&self) -> &'static [usize] {
         &[]
+    }
+
+    /// What an output element reads of the pixels of every input that is no weight: an axis each for windows, none
+    /// where it reads them one by one. `None` where that has no meaning.
+    fn window(&self, _inputs: &Facts) -> Option<Vec<Axis>> {
+        None
     }
 
     /// The inputs whose elements, not only their shape, decide the shapes that come out.

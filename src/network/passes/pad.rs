@@ -60,8 +60,11 @@ fn found(draft: &Draft, index: usize) -> Result<Option<(usize, Conv)>> {
     Ok(fits.then_some((pad, conv)))
 }
 
+/// Numbers of pixels before and after, an axis each.
+type Pads = Vec<(usize, usize)>;
+
 /// The content and the spatial pads of a Pad that takes nothing away and leaves images and channels alone.
-fn padding(draft: &Draft, node: &Node) -> Result<Option<(PaddingMode, Vec<(usize, usize)>)>> {
+fn padding(draft: &Draft, node: &Node) -> Result<Option<(PaddingMode, Pads)>> {
     let Some(pad) = operator::<Pad>(node) else {
         return Ok(None);
     };
@@ -97,7 +100,7 @@ fn padding(draft: &Draft, node: &Node) -> Result<Option<(PaddingMode, Vec<(usize
 }
 
 /// Both paddings in one: zeros add up, others stand alone.
-fn joined(conv: &Conv, mode: PaddingMode, pads: &[(usize, usize)]) -> Option<Vec<(usize, usize)>> {
+fn joined(conv: &Conv, mode: PaddingMode, pads: &[(usize, usize)]) -> Option<Pads> {
     let own = |axis: usize| match &conv.options.padding {
         Padding::Valid => Some((0, 0)),
         Padding::Explicit(pad) => pad.get("padding", pads.len(), axis).ok(),

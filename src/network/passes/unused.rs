@@ -26,10 +26,11 @@ pub(super) fn run(draft: &mut Draft) {
     // Constants that nothing reads any more need no memory.
     let given = draft.inputs.clone();
     for (index, value) in draft.values.iter_mut().enumerate() {
-        if !wanted[index] && !given.contains(&index) {
-            if let Some(fact) = &mut value.fact {
-                fact.value = None;
-            }
+        if !wanted[index]
+            && !given.contains(&index)
+            && let Some(fact) = &mut value.fact
+        {
+            fact.value = None;
         }
     }
 }

@@ -17,7 +17,7 @@ use super::weights::Prepares;
 use crate::conv::{Activation, ConvPlan, Epilogue, PreparedWeights, Target};
 use crate::element::Element;
 use crate::error::{Result, check_shape};
-use crate::geometry::{ConvGeometry, ConvOptions, Layout};
+use crate::geometry::{Axis, ConvGeometry, ConvOptions, Layout};
 use crate::network::operator::check::{has_shape, has_type, optional, required};
 use crate::network::operator::{Fact, Facts, Operator, Step};
 use crate::network::tensor::DType;
@@ -141,6 +141,10 @@ impl Operator for Conv {
         }
         let plan = ConvPlan::<f32>::for_passes(&geometry, options, &[Pass::Forward])?;
         step(plan, inputs, &self.shared, self.activation, target)
+    }
+
+    fn window(&self, inputs: &Facts) -> Option<Vec<Axis>> {
+        Some(self.geometry(inputs).ok()?.axes().to_vec())
     }
 
     fn channels_last(&self, _inputs: &Facts) -> Option<Arc<dyn Operator>> {

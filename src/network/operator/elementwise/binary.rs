@@ -13,6 +13,7 @@ use super::broadcast::{Broadcast, broadcast_shape, place, zip, zip_in_place};
 use super::number::{Integer, Number, with_integer, with_number};
 use super::power::PowerStep;
 use crate::error::{Error, Result};
+use crate::geometry::Axis;
 use crate::kernel::Isa;
 use crate::network::operator::check::{
     FLOATS, INTEGERS, at_most, fits, has_type, read, read_or_place, required, write, wrong,
@@ -221,6 +222,10 @@ impl Operator for Binary {
             },
             isa: Isa::selected(),
         }))
+    }
+
+    fn window(&self, _inputs: &Facts) -> Option<Vec<Axis>> {
+        Some(Vec::new())
     }
 
     fn channels_last(&self, inputs: &Facts) -> Option<Arc<dyn Operator>> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::convert::Convert;
 use super::in_pieces;
 use crate::error::Result;
+use crate::geometry::Axis;
 use crate::network::operator::check::{FLOATS, at_most, has_type, read, required, write};
 use crate::network::operator::{Fact, Facts, Operator, Step};
 use crate::network::tensor::{DType, View, ViewMut, with_type};
@@ -46,6 +47,10 @@ impl Operator for Cast {
         let from = required(inputs, 0, "input")?.dtype;
         let to = self.infer(inputs)?[0].dtype;
         Ok(Box::new(CastStep { from, to }))
+    }
+
+    fn window(&self, _inputs: &Facts) -> Option<Vec<Axis>> {
+        Some(Vec::new())
     }
 
     fn channels_last(&self, _inputs: &Facts) -> Option<Arc<dyn Operator>> {
@@ -111,6 +116,10 @@ impl Operator for Special {
     fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {
         let dtype = required(inputs, 0, "X")?.dtype;
         Ok(Box::new(SpecialStep { kind: *self, dtype }))
+    }
+
+    fn window(&self, _inputs: &Facts) -> Option<Vec<Axis>> {
+        Some(Vec::new())
     }
 
     fn channels_last(&self, _inputs: &Facts) -> Option<Arc<dyn Operator>> {

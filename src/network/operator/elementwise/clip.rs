@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::in_pieces;
 use super::number::{Number, with_number};
 use crate::error::Result;
+use crate::geometry::Axis;
 use crate::kernel::{Isa, functions, map, map_in_place};
 use crate::network::operator::check::{
     FLOATS, at_most, fits, has_type, optional, read, read_or_place, required, write, wrong,
@@ -71,6 +72,10 @@ impl Operator for Clip {
             bounded: [1, 2].map(|index| optional(inputs, index).is_some()),
             isa: Isa::selected(),
         }))
+    }
+
+    fn window(&self, _inputs: &Facts) -> Option<Vec<Axis>> {
+        Some(Vec::new())
     }
 
     fn channels_last(&self, _inputs: &Facts) -> Option<Arc<dyn Operator>> {

@@ -10,6 +10,7 @@ use super::aligned::channels_last;
 use super::broadcast::{Broadcast, broadcast_shape};
 use super::in_pieces;
 use crate::error::Result;
+use crate::geometry::Axis;
 use crate::network::operator::check::{at_most, has_type, read, required, write};
 use crate::network::operator::{Fact, Facts, Operator, Step};
 use crate::network::tensor::{DType, Scalar, View, ViewMut, with_type};
@@ -56,6 +57,10 @@ impl Operator for Where {
             dtype: x.dtype,
             plan,
         }))
+    }
+
+    fn window(&self, _inputs: &Facts) -> Option<Vec<Axis>> {
+        Some(Vec::new())
     }
 
     fn channels_last(&self, inputs: &Facts) -> Option<Arc<dyn Operator>> {

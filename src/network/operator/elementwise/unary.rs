@@ -10,6 +10,7 @@ use super::convert::Convert;
 use super::in_pieces;
 use super::number::with_integer;
 use crate::error::Result;
+use crate::geometry::Axis;
 use crate::kernel::Isa;
 use crate::network::operator::check::{
     FLOATS, INTEGERS, at_most, fits, read_or_place, required, write, wrong,
@@ -245,6 +246,10 @@ impl Operator for Unary {
             dtype: required(inputs, 0, "X")?.dtype,
             isa: Isa::selected(),
         }))
+    }
+
+    fn window(&self, _inputs: &Facts) -> Option<Vec<Axis>> {
+        Some(Vec::new())
     }
 
     fn channels_last(&self, _inputs: &Facts) -> Option<Arc<dyn Operator>> {

@@ -11,6 +11,7 @@ use super::broadcast::{Broadcast, broadcast_shape, place, zip_in_place};
 use super::in_pieces;
 use super::number::{Number, Ordered, with_number};
 use crate::error::Result;
+use crate::geometry::Axis;
 use crate::kernel::Isa;
 use crate::network::operator::check::{
     FLOATS, fits, has_type, read, read_or_place, required, write, wrong,
@@ -76,6 +77,10 @@ impl Operator for Variadic {
             place: place(&inputs[..inputs.len().min(2)], &out),
             isa: Isa::selected(),
         }))
+    }
+
+    fn window(&self, _inputs: &Facts) -> Option<Vec<Axis>> {
+        Some(Vec::new())
     }
 
     fn channels_last(&self, inputs: &Facts) -> Option<Arc<dyn Operator>> {

@@ -7,7 +7,7 @@ use super::super::{Fact, Facts, Operator, Step};
 use super::extremes::{Extremes, Order};
 use crate::element::Element;
 use crate::error::{Error, Result};
-use crate::geometry::{Layout, PoolGeometry, PoolOptions};
+use crate::geometry::{Axis, Layout, PoolGeometry, PoolOptions};
 use crate::network::tensor::{DType, Scalar, View, ViewMut};
 use crate::plan::PlanOptions;
 use crate::pool::{avg_pool_into, lp_pool_into, max_pool_into};
@@ -137,6 +137,11 @@ impl Operator for Pool {
             }),
             (..) => Box::new(Extremes::new(geometry, dtype, None)),
         })
+    }
+
+    fn window(&self, inputs: &Facts) -> Option<Vec<Axis>> {
+        self.windows.as_ref()?;
+        self.geometry(inputs).ok()?.sliding()
     }
 
     fn channels_last(&self, _inputs: &Facts) -> Option<Arc<dyn Operator>> {

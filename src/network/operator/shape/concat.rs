@@ -14,6 +14,7 @@ use super::super::check::{
 use super::super::strided::{GRAIN, Strided};
 use super::super::{Fact, Facts, Operator, Step};
 use crate::error::{Result, product, sum};
+use crate::geometry::Axis;
 use crate::kernel::{Isa, copy_pixels};
 use crate::network::tensor::{DType, Scalar, View, ViewMut, with_type};
 use crate::parallel::{for_each_piece, try_for_each_piece};
@@ -92,6 +93,12 @@ impl Operator for Concat {
             row,
             isa: Isa::selected(),
         }))
+    }
+
+    fn window(&self, inputs: &Facts) -> Option<Vec<Axis>> {
+        let rank = optional(inputs, 0)?.shape.len();
+        let at = axis("axis", self.axis, rank).ok()?;
+        (at == 1).then(Vec::new)
     }
 
     fn channels_last(&self, inputs: &Facts) -> Option<Arc<dyn Operator>> {

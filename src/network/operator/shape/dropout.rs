@@ -14,6 +14,7 @@ use super::super::check::{at_most, has_type, optional, required, write, wrong};
 use super::super::{Fact, Facts, Operator, Step};
 use super::reshape::Same;
 use crate::error::{Result, check_len, product};
+use crate::geometry::Axis;
 use crate::network::tensor::{DType, View, ViewMut};
 use crate::plan::PlanOptions;
 
@@ -110,6 +111,10 @@ impl Operator for Dropout {
             seed: self.seed,
             whole: Same::step(product("data", &data.shape)?)?,
         }))
+    }
+
+    fn window(&self, _inputs: &Facts) -> Option<Vec<Axis>> {
+        Some(Vec::new())
     }
 
     fn channels_last(&self, inputs: &Facts) -> Option<Arc<dyn Operator>> {

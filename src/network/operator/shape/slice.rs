@@ -339,14 +339,14 @@ mod tests {
         assert_eq!(sliced(5, [1, 5, 3]), [1, 4]);
         assert_eq!(sliced(5, [-1, min, -1]), [4, 3, 2, 1, 0]);
         assert_eq!(sliced(5, [100, 0, -2]), [4, 2]);
-        assert_eq!(sliced(5, [3, 1, 1]), []);
-        assert_eq!(sliced(5, [1, 3, -1]), []);
+        assert!(sliced(5, [3, 1, 1]).is_empty());
+        assert!(sliced(5, [1, 3, -1]).is_empty());
         assert_eq!(sliced(5, [min, max, max]), [0]);
         assert_eq!(sliced(5, [max, min, min]), [4]);
         // Python has nothing here; ONNX brings the start to the first element.
         assert_eq!(sliced(5, [-100, -100, -1]), [0]);
-        assert_eq!(sliced(0, [0, 9, 1]), []);
-        assert_eq!(sliced(0, [-1, min, -1]), []);
+        assert!(sliced(0, [0, 9, 1]).is_empty());
+        assert!(sliced(0, [-1, min, -1]).is_empty());
     }
 
     #[test]
