@@ -300,17 +300,6 @@ impl Prepare {
                 [_, _, width, height] = place;
             }
         }
-        if (width, height) == (to_width, to_height) {
-            return Ok(samples);
-        }
-        let source =
-            ImageRef::new(width, height, &samples, pixels).map_err(|error| failed(&error))?;
-        let len = product(
-            "a resized picture",
-            &[self.size.0, self.size.1, pixels.size()],
-        )?;
-        let mut target = Image::from_vec_u8(to_width, to_height, filled(len, 0)?, pixels)
-            .map_err(|error| failed(&error))?;
         let filter = match self.filter {
             Filter::Nearest => ResizeAlg::Nearest,
             Filter::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
@@ -318,10 +307,23 @@ impl Prepare {
             Filter::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
         };
         let options = ResizeOptions::new().resize_alg(filter).use_alpha(false);
-        resizer
-            .resize(&source, &mut target, &options)
-            .map_err(|error| failed(&error))?;
-        Ok(target.into_vec())
+        // Rows before columns, as Pillow: between them samples are rounded to 8 bits.
+        for (wide, high) in [(to_width, height), (to_width, to_height)] {
+            if (wide, high) == (width, height) {
+                continue;
+            }
+            let source =
+                ImageRef::new(width, height, &samples, pixels).map_err(|error| failed(&error))?;
+            let sides = [wide as usize, high as usize];
+            let len = product("a resized picture", &[sides[0], sides[1], pixels.size()])?;
+            let mut target = Image::from_vec_u8(wide, high, filled(len, 0)?, pixels)
+                .map_err(|error| failed(&error))?;
+            resizer
+                .resize(&source, &mut target, &options)
+                .map_err(|error| failed(&error))?;
+            (width, height, samples) = (wide, high, target.into_vec());
+        }
+        Ok(samples)
     }
 
     /// Samples `[H, W, 1 or 3]` to numbers in the layout; one grey sample is as many channels as are wanted.
