@@ -8,8 +8,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::{FilterType, PixelTrait, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::DynamicImage;
 
 use super::unreadable;
@@ -290,8 +291,7 @@ impl Prepare {
         (mut width, mut height, pixels, mut samples): (u32, u32, PixelType, Vec<u8>),
         resizer: &mut Resizer,
     ) -> Result<Vec<u8>> {
-        let failed = |error: &dyn fmt::Display| unreadable(format!("cannot be resized: {error}"));
-        let side = |side: usize| u32::try_from(side).map_err(|error| failed(&error));
+        let side = |side: usize| u32::try_from(side).map_err(failed);
         let (to_height, to_width) = (side(self.size.0)?, side(self.size.1)?);
         if let Fit::Crop(part) = self.fit {
             let place = crop((width, height), (to_width, to_height), part);
@@ -312,16 +312,12 @@ impl Prepare {
             if (wide, high) == (width, height) {
                 continue;
             }
-            let source =
-                ImageRef::new(width, height, &samples, pixels).map_err(|error| failed(&error))?;
-            let sides = [wide as usize, high as usize];
-            let len = product("a resized picture", &[sides[0], sides[1], pixels.size()])?;
-            let mut target = Image::from_vec_u8(wide, high, filled(len, 0)?, pixels)
-                .map_err(|error| failed(&error))?;
-            resizer
-                .resize(&source, &mut target, &options)
-                .map_err(|error| failed(&error))?;
-            (width, height, samples) = (wide, high, target.into_vec());
+            let (from, to) = ((width, height), (wide, high));
+            samples = match pixels {
+                PixelType::U8 => scaled::<U8>(resizer, &samples, from, to, &options),
+                _ => scaled::<U8x3>(resizer, &samples, from, to, &options),
+            }?;
+            (width, height) = to;
         }
         Ok(samples)
     }
@@ -359,6 +355,29 @@ impl Prepare {
             }
         }
     }
+}
+
+fn failed(error: impl fmt::Display) -> Error {
+    unreadable(format!("cannot be resized: {error}"))
+}
+
+/// Samples of pixels of one type: `Resizer::resize` would compile the code for all that the library knows.
+fn scaled<P: PixelTrait>(
+    resizer: &mut Resizer,
+    samples: &[u8],
+    from: (u32, u32),
+    to: (u32, u32),
+    options: &ResizeOptions,
+) -> Result<Vec<u8>> {
+    let source = TypedImageRef::<P>::from_buffer(from.0, from.1, samples).map_err(failed)?;
+    let sides = [to.0 as usize, to.1 as usize];
+    let len = product("a resized picture", &[sides[0], sides[1], P::size()])?;
+    let mut scaled = filled(len, 0)?;
+    let mut target = TypedImage::<P>::from_buffer(to.0, to.1, &mut scaled).map_err(failed)?;
+    resizer
+        .resize_typed(&source, &mut target, options)
+        .map_err(failed)?;
+    Ok(scaled)
 }
 
 /// 0.299 R + 0.587 G + 0.114 B in 1/65536, rounded, as Pillow has it.
