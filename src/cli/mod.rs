@@ -13,6 +13,7 @@ mod model;
 mod part;
 pub mod problem;
 mod run;
+mod shape;
 mod verify;
 
 use std::io::{self, Write};

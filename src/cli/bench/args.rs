@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use super::memory;
+use super::output::OutputFiles;
 use super::suites::Suite;
 use super::ways::is_candidate;
 use crate::cli::problem::{Problem, ProblemList};
@@ -103,16 +104,22 @@ pub(crate) struct BenchArgs {
     memory: Option<u32>,
     /// Write one JSON object a line to FILE; `-` is standard output, without the table
     #[arg(long, value_name = "FILE|-")]
-    pub(crate) json: Option<PathBuf>,
+    json: Option<PathBuf>,
     /// Draw the bars into FILE
     #[arg(long, value_name = "FILE")]
-    pub(crate) svg: Option<PathBuf>,
+    svg: Option<PathBuf>,
 }
 
 impl BenchArgs {
     /// Whether standard output is for JSON alone.
     pub(crate) fn json_to_stdout(&self) -> bool {
         self.json.as_deref() == Some(Path::new("-"))
+    }
+
+    /// Opens the files of --json and --svg; `read` are those that are read.
+    pub(crate) fn files(&self, read: &[(&str, &Path)]) -> Result<OutputFiles> {
+        let json = self.json.as_deref().filter(|_| !self.json_to_stdout());
+        OutputFiles::create(json, self.svg.as_deref(), read)
     }
 
     /// The problems of all three sources, in the order of the options in the help.
