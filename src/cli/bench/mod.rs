@@ -8,13 +8,14 @@
 //!
 //! A row is printed when it is measured. A problem that cannot be planned is reported at the end by
 //! its name; the others are still done. Where every recipe was asked for, those that cannot do a pass
-//! are noted with the reason, and the plan's own choices are judged.
+//! are noted with the reason, and the plan's own choices are judged. With `--model`, a whole network: `network/`.
 
 mod args;
 mod chart;
 mod choice;
 mod measure;
 mod memory;
+mod network;
 mod output;
 mod report;
 mod suites;
@@ -53,6 +54,9 @@ const PATIENCE: f64 = 2.0;
 
 /// `gemmconv bench`.
 pub(crate) fn run(arguments: BenchArgs) -> Result<ExitCode> {
+    if let Some(model) = &arguments.model {
+        return network::run(model, &arguments);
+    }
     let mut bench = match Bench::new(&arguments) {
         Ok(bench) => bench,
         Err(error) => return Ok(refuse(&error)),
@@ -127,9 +131,9 @@ impl Bench {
             },
             layout: arguments.layout,
             threads,
-            batch: arguments.batch.map(usize::try_from).transpose()?,
+            batch: arguments.batch()?,
             check: arguments.check,
-            budget: arguments.budget,
+            budget: arguments.budget(),
             pool,
             peak: measured_peak(threads),
             json,
