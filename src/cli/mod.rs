@@ -13,6 +13,7 @@ mod model;
 mod part;
 pub mod problem;
 mod run;
+mod shape;
 mod verify;
 
 use std::io::{self, Write};
@@ -65,15 +66,26 @@ pub fn run() -> ExitCode {
         if is_closed_pipe(&error) {
             return ExitCode::SUCCESS;
         }
-        complain(&format!("error: {error:#}"));
+        complain(&format!("error: {}", told(&error)));
         ExitCode::FAILURE
     })
 }
 
 /// Says what is wrong with the arguments; the exit code for that.
 pub(crate) fn refuse(error: &anyhow::Error) -> ExitCode {
-    complain(&format!("error: {error:#}"));
+    complain(&format!("error: {}", told(error)));
     ExitCode::from(2)
+}
+
+/// An error with its causes, without those that it says itself.
+pub(crate) fn told(error: &anyhow::Error) -> String {
+    let mut told = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !told.ends_with(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
 }
 
 /// A line on standard error; one that cannot be written is nobody's loss.
@@ -171,6 +183,16 @@ mod tests {
     fn no_control_character_is_shown() {
         let shown = printable("a\u{1b}[2J\n\u{9b}b\u{ffff} é");
         assert_eq!(shown, "a\u{fffd}[2J\u{fffd}\u{fffd}b\u{fffd} é");
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let node = crate::Error::ZeroCount { what: "cats" }.at("a.onnx");
+        let cause = node.to_string();
+        let error = anyhow::Error::from(node).context("planning");
+        assert_eq!(told(&error), format!("planning: {cause}"));
+        let error = anyhow::anyhow!("a").context("b").context("c");
+        assert_eq!(told(&error), "c: b: a");
     }
 
     #[test]

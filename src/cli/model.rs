@@ -8,6 +8,7 @@ use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use console::measure_text_width;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::part::Part;
@@ -29,7 +30,7 @@ pub(crate) struct ModelArgs {
 }
 
 impl ModelArgs {
-    fn limit(&self) -> usize {
+    pub(crate) fn limit(&self) -> usize {
         usize::try_from(u64::from(self.memory) << 20).unwrap_or(usize::MAX)
     }
 
@@ -57,11 +58,7 @@ impl ModelArgs {
     }
 
     pub(crate) fn pool(&self) -> Result<ThreadPool> {
-        let threads = self.threads();
-        ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .with_context(|| format!("starting {threads} threads"))
+        thread_pool(self.threads())
     }
 
     /// The bytes of a regular file that is not beyond the limit.
@@ -96,6 +93,14 @@ impl ModelArgs {
     }
 }
 
+/// A pool of so many threads.
+pub(crate) fn thread_pool(threads: usize) -> Result<ThreadPool> {
+    ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .with_context(|| format!("starting {threads} threads"))
+}
+
 /// `[1, 3, 224, 224]` as `1x3x224x224`; a single number as `scalar`.
 pub(crate) fn shape(shape: &[usize]) -> String {
     match shape {
@@ -105,6 +110,28 @@ pub(crate) fn shape(shape: &[usize]) -> String {
             sizes.join("x")
         }
     }
+}
+
+/// The rows of a table below each other, the columns apart; numbers, which are `right`, end below each other.
+pub(crate) fn aligned<const N: usize>(rows: &[[String; N]], right: [bool; N]) -> Vec<String> {
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        let cells = rows.iter().map(|row| measure_text_width(&row[column]));
+        cells.max().unwrap_or(0)
+    });
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).zip(right);
+        let line: String = cells
+            .map(|((cell, width), right)| {
+                let space = " ".repeat(width - measure_text_width(cell));
+                match right {
+                    true => format!("{space}{cell}  "),
+                    false => format!("{cell}{space}  "),
+                }
+            })
+            .collect();
+        line.trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
 }
 
 /// Writes a file whole or not at all.

@@ -73,6 +73,42 @@ fn tensor(name: &str, shape: &[usize], elements: &[f32]) -> Vec<u8> {
 
 /// The bytes of the network; its last operator is `last`.
 pub fn colours(last: &str) -> Vec<u8> {
+    network(last, value("x", &[1, 3, SIDE, SIDE]))
+}
+
+/// The same for any number of pictures of any size.
+pub fn colours_of_any_size() -> Vec<u8> {
+    let name = |axis: &str| block(1, block(2, axis));
+    let dims = [name("N"), block(1, number(1, 3)), name("H"), name("W")].concat();
+    let tensor = [number(1, 1), block(2, dims)].concat();
+    let input = [block(1, "x"), block(2, block(1, tensor))].concat();
+    network("Softmax", input)
+}
+
+/// `scores = Reshape(x)` to a shape that the file fixes; x is a picture.
+pub fn reshaped(shape: &[i64]) -> Vec<u8> {
+    let sizes: Vec<u8> = shape.iter().flat_map(|size| size.to_le_bytes()).collect();
+    let shape = [
+        number(1, shape.len() as u64),
+        number(2, 7),
+        block(8, "shape"),
+        block(9, sizes),
+    ];
+    let graph = [
+        block(1, node("Reshape", &["x", "shape"], "scores")),
+        block(2, "reshaped"),
+        block(5, shape.concat()),
+        block(11, value("x", &[1, 3, SIDE, SIDE])),
+        block(12, value("scores", &[1, 3 * SIDE * SIDE])),
+    ];
+    model(&graph.concat())
+}
+
+fn model(graph: &[u8]) -> Vec<u8> {
+    [number(1, 7), block(7, graph), block(8, number(2, 13))].concat()
+}
+
+fn network(last: &str, input: Vec<u8>) -> Vec<u8> {
     let weights: Vec<f32> = (0..9)
         .map(|at| if at % 4 == 0 { 4.0 } else { 0.0 })
         .collect();
@@ -84,15 +120,10 @@ pub fn colours(last: &str) -> Vec<u8> {
         block(1, node(last, &["flat"], "scores")),
         block(2, "colours"),
         block(5, tensor("w", &[3, 3, 1, 1], &weights)),
-        block(11, value("x", &[1, 3, SIDE, SIDE])),
+        block(11, input),
         block(12, value("scores", &[1, 3])),
     ];
-    [
-        number(1, 7),
-        block(7, graph.concat()),
-        block(8, number(2, 13)),
-    ]
-    .concat()
+    model(&graph.concat())
 }
 
 /// The network in a file of `folder`.

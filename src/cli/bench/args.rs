@@ -8,10 +8,13 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use super::memory;
+use super::output::OutputFiles;
 use super::suites::Suite;
 use super::ways::is_candidate;
 use crate::cli::problem::{Problem, ProblemList};
+use crate::cli::shape::Shape;
 use crate::cli::{complain, list};
+use crate::network::DEFAULT_MEMORY_LIMIT;
 use crate::{Accuracy, EngineKind, Layout, Pass, PlanOptions, RecipeKind};
 
 /// A list of problems is text; a file beyond this is something else.
@@ -31,6 +34,9 @@ const EXAMPLES: &str = r#"Examples:
     gemmconv bench --problems shapes.txt --batch 16 --threads 2 --svg speed.svg
   one JSON object a line and nothing else:
     gemmconv bench --suite vgg16 --json -
+  a whole network, and where its time goes:
+    gemmconv bench --model resnet50.onnx --batch 16 --threads 2 \
+        --profile --svg layers.svg
 
 "#;
 
@@ -56,11 +62,34 @@ instruction set than the CPU's widest, changes the native recipes and the peak, 
 divided by the largest |reference|; in JSON also `rms_error`, root mean square by root mean square. \
 Where the largest is above 1e-4 the exit status is 1.
 
+With --model, the network in an ONNX file runs as one, on floats between -1 and 1 and zeros in place of integers, \
+in buffers that are used again; images/s is the batch divided by the median. A batch that the file fixes is \
+replaced by --batch where the network can be planned with it. --shape says the axes that the model leaves free; its \
+first one, where it is 1, becomes the batch. --profile notes the time of every layer in as many runs again: a layer \
+whose work another one does on the way is not among them, see gemmconv inspect. JSON has one object for the model, \
+with --profile the layers in it; --svg draws them.
+
 The files of --json and --svg get their names when they are complete; what was there is replaced.
 
 Exit status: 0 all measured, 1 something failed or --check found an error, 2 wrong arguments.";
 
-/// Time convolutions: naive loops against recipes and engines, on the same data
+/// The heading of the options for networks.
+const NETWORKS: &str = "Networks";
+/// The options that say something of problems and nothing of a network.
+const PROBLEMS_ALONE: [&str; 8] = [
+    "problem",
+    "problems",
+    "suite",
+    "direction",
+    "recipe",
+    "engine",
+    "layout",
+    "check",
+];
+/// Seconds of timed runs for a row, and for a network.
+const BUDGETS: [f64; 2] = [0.5, 3.0];
+
+/// Time convolutions: naive loops against recipes and engines, on the same data; or a whole network
 #[derive(Debug, Args)]
 #[command(after_help = [EXAMPLES, NOTES].concat())]
 pub(crate) struct BenchArgs {
@@ -89,22 +118,31 @@ pub(crate) struct BenchArgs {
     /// Threads to compute with
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: u16,
-    /// Images a batch, instead of the descriptors' mb
+    /// Images a batch, instead of the descriptors' mb, or of what the model fixes (1 where that is nothing)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) batch: Option<u64>,
+    batch: Option<u64>,
     /// Compare every result with the reference loops in f64
     #[arg(long)]
     pub(crate) check: bool,
-    /// Seconds of timed runs for each row, of which there are 5 to 300
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.5, allow_negative_numbers = true, value_parser = budget)]
-    pub(crate) budget: f64,
-    /// Most memory that the tensors of one problem may need, with --check those of the reference too [default: what is available, less a fifth]
+    /// Seconds of timed runs for each row, of which there are 5 to 300; for a model, 5 to 10000 [default: 0.5, with --model 3]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = budget)]
+    budget: Option<f64>,
+    /// Most memory that the tensors of one problem may need, with --check those of the reference too; that reading a model may take, and again that running it may [default: what is available, less a fifth; with --model 4096]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     memory: Option<u32>,
+    /// An ONNX file: time the network in it instead of problems
+    #[arg(long, value_name = "FILE", help_heading = NETWORKS, conflicts_with_all = PROBLEMS_ALONE)]
+    pub(crate) model: Option<PathBuf>,
+    /// The size of an input, data=1x3x320x320; may be repeated [default: what the model says, 224 where that is nothing]
+    #[arg(long, value_name = "NAME=SHAPE", help_heading = NETWORKS, requires = "model")]
+    pub(crate) shape: Vec<Shape>,
+    /// Time every layer too
+    #[arg(long, help_heading = NETWORKS, requires = "model")]
+    pub(crate) profile: bool,
     /// Write one JSON object a line to FILE; `-` is standard output, without the table
     #[arg(long, value_name = "FILE|-")]
-    pub(crate) json: Option<PathBuf>,
-    /// Draw the bars into FILE
+    json: Option<PathBuf>,
+    /// Draw the bars into FILE: of the rows, or with --profile of the layers
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
 }
@@ -113,6 +151,12 @@ impl BenchArgs {
     /// Whether standard output is for JSON alone.
     pub(crate) fn json_to_stdout(&self) -> bool {
         self.json.as_deref() == Some(Path::new("-"))
+    }
+
+    /// Opens the files of --json and --svg; `read` are those that are read.
+    pub(crate) fn files(&self, read: &[(&str, &Path)]) -> Result<OutputFiles> {
+        let json = self.json.as_deref().filter(|_| !self.json_to_stdout());
+        OutputFiles::create(json, self.svg.as_deref(), read)
     }
 
     /// The problems of all three sources, in the order of the options in the help.
@@ -171,16 +215,36 @@ impl BenchArgs {
         }
     }
 
+    /// Seconds of timed runs.
+    pub(crate) fn budget(&self) -> f64 {
+        let default = BUDGETS[usize::from(self.model.is_some())];
+        self.budget.unwrap_or(default)
+    }
+
+    pub(crate) fn batch(&self) -> Result<Option<usize>> {
+        Ok(self.batch.map(usize::try_from).transpose()?)
+    }
+
+    /// Bytes that reading a model may take, and again that running it may.
+    pub(crate) fn model_limit(&self) -> usize {
+        self.memory.map_or(DEFAULT_MEMORY_LIMIT, mebibytes)
+    }
+
     /// Bytes that the plan of one problem may count on.
     pub(crate) fn memory_budget(&self) -> usize {
         let most = match self.memory {
-            Some(mebibytes) => (mebibytes as usize).saturating_mul(1 << 20),
+            Some(count) => mebibytes(count),
             None => memory::available()
                 .map_or(PlanOptions::default().memory_budget, |bytes| bytes / 5 * 4),
         };
         // The reference has everything again in numbers of twice the length.
         most / if self.check { 3 } else { 1 }
     }
+}
+
+/// So many MiB in bytes, or as many as can be addressed.
+fn mebibytes(count: u32) -> usize {
+    usize::try_from(u64::from(count) << 20).unwrap_or(usize::MAX)
 }
 
 /// A layout by its usual name.

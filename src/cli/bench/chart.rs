@@ -1,6 +1,4 @@
-//! The rows as an SVG picture: one bar a row, GFLOP/s from the left, lines at quarters of the peak.
-
-use std::collections::HashMap;
+//! SVG pictures of bars, one a row: GFLOP/s of problems with lines at quarters of the peak, the time of layers.
 
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
@@ -15,10 +13,14 @@ const VALUES: i32 = 130;
 const TOP: i32 = 76;
 const ROW: i32 = 22;
 const BOTTOM: i32 = 40;
+const MARGIN: i32 = 16;
+/// Where the legend goes on in its next line: what the axis means stands beside it.
+const LEGEND_END: i32 = 560;
+const LEGEND_LINE: i32 = 20;
 /// Characters of a name that fit into `LABELS`.
 const LABEL_LENGTH: usize = 44;
 
-/// Colours of recipes and engines in the order they appear, distinct to colour-blind eyes (Okabe and Ito).
+/// Colours of what bars stand for in the order they appear, distinct to colour-blind eyes (Okabe and Ito).
 const COLOURS: [RGBColor; 7] = [
     RGBColor(150, 150, 150),
     RGBColor(0, 114, 178),
@@ -29,24 +31,146 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(86, 180, 233),
 ];
 
-/// Draws `rows` with `title` above them.
-///
-/// # Errors
-/// What the drawing library refuses; more rows than a picture has pixels.
-pub(crate) fn svg(rows: &[Row], title: &str) -> Result<String> {
-    let height = i32::try_from(rows.len())
-        .ok()
-        .and_then(|count| count.checked_mul(ROW)?.checked_add(TOP + BOTTOM))
-        .ok_or_else(|| anyhow!("{} rows are too many for one picture", rows.len()))?;
-    let mut picture = String::new();
-    {
-        let size = (WIDTH as u32, u32::try_from(height)?);
-        let area = SVGBackend::with_string(&mut picture, size).into_drawing_area();
-        draw(&area, rows, title, height).map_err(|error| anyhow!("drawing the chart: {error}"))?;
-        area.present()
-            .map_err(|error| anyhow!("drawing the chart: {error}"))?;
+/// A picture: bars below each other, with lines across them.
+pub(crate) struct Chart {
+    pub title: String,
+    /// What the lines mean.
+    pub axis: String,
+    /// Where the lines are, and what is written below them.
+    pub lines: Vec<(f64, String)>,
+    pub bars: Vec<Bar>,
+}
+
+/// One of them.
+pub(crate) struct Bar {
+    /// What stands before it, its last words after the cut where all of it is too long.
+    pub label: String,
+    pub last: String,
+    /// What its colour stands for.
+    pub way: String,
+    pub length: f64,
+    /// What stands behind it.
+    pub value: String,
+}
+
+impl Chart {
+    /// GFLOP/s of the rows of problems.
+    pub(crate) fn of_problems(rows: &[Row], title: String) -> Self {
+        let peak = rows
+            .iter()
+            .fold(0.0, |most: f64, row| most.max(row.peak_gflops));
+        let quarters = (0..=4).map(|quarter| peak * f64::from(quarter) / 4.0);
+        Self {
+            title,
+            axis: "GFLOP/s and share of the measured peak, which is the last line".to_owned(),
+            lines: quarters.map(|at| (at, format!("{at:.0}"))).collect(),
+            bars: rows
+                .iter()
+                .map(|row| Bar {
+                    label: row.label(),
+                    last: format!(" {}", row.direction),
+                    way: way(row),
+                    length: row.gflops,
+                    value: format!("{:.1} ({:.1}%)", row.gflops, 100.0 * row.share()),
+                })
+                .collect(),
+        }
     }
-    Ok(picture)
+
+    /// The picture.
+    ///
+    /// # Errors
+    /// What the drawing library refuses; more bars than a picture has pixels.
+    pub(crate) fn svg(&self) -> Result<String> {
+        let legend = self.legend();
+        let above = TOP + LEGEND_LINE * legend.last().map_or(0, |(_, (_, line), _)| *line);
+        let height = i32::try_from(self.bars.len())
+            .ok()
+            .and_then(|count| count.checked_mul(ROW)?.checked_add(above + BOTTOM))
+            .ok_or_else(|| anyhow!("{} rows are too many for one picture", self.bars.len()))?;
+        let mut picture = String::new();
+        {
+            let size = (WIDTH as u32, u32::try_from(height)?);
+            let area = SVGBackend::with_string(&mut picture, size).into_drawing_area();
+            self.draw(&area, &legend, above, height)
+                .map_err(|error| anyhow!("drawing the chart: {error}"))?;
+            area.present()
+                .map_err(|error| anyhow!("drawing the chart: {error}"))?;
+        }
+        Ok(picture)
+    }
+
+    /// The ways in the order they appear: where in the legend, its column in pixels and its line, and the colour.
+    fn legend(&self) -> Vec<(&str, (i32, i32), RGBColor)> {
+        let mut legend: Vec<(&str, (i32, i32), RGBColor)> = Vec::new();
+        let mut place = (MARGIN, 0);
+        for bar in &self.bars {
+            if legend.iter().any(|(way, ..)| *way == bar.way) {
+                continue;
+            }
+            let width = 44 + 8 * bar.way.chars().count() as i32;
+            if place.0 > MARGIN && place.0 + width > LEGEND_END {
+                place = (MARGIN, place.1 + 1);
+            }
+            legend.push((&bar.way, place, COLOURS[legend.len() % COLOURS.len()]));
+            place.0 += width;
+        }
+        legend
+    }
+
+    fn draw(
+        &self,
+        area: &Area<'_>,
+        legend: &[(&str, (i32, i32), RGBColor)],
+        above: i32,
+        height: i32,
+    ) -> Drawn {
+        area.fill(&WHITE)?;
+        text(area, &self.title, (MARGIN, 22), 18, HPos::Left)?;
+        // A clock that slept while the peak was measured must not push a bar out of the picture.
+        let ends = self.lines.iter().map(|(at, _)| *at);
+        let full = ends
+            .chain(self.bars.iter().map(|bar| bar.length))
+            .fold(1e-9, f64::max);
+        let plot = WIDTH - LABELS - VALUES;
+        let across = |length: f64| LABELS + (length / full * f64::from(plot)).round() as i32;
+        for (at, below) in &self.lines {
+            let x = across(*at);
+            let line = [(x, above - 8), (x, height - BOTTOM + 4)];
+            area.draw(&PathElement::new(line, RGBColor(215, 215, 215)))?;
+            text(area, below, (x, height - BOTTOM + 18), 12, HPos::Center)?;
+        }
+        text(area, &self.axis, (WIDTH - MARGIN, 48), 13, HPos::Right)?;
+        for &(way, (x, line), colour) in legend {
+            let middle = 48 + LEGEND_LINE * line;
+            area.draw(&Rectangle::new(
+                [(x, middle - 6), (x + 12, middle + 6)],
+                colour.filled(),
+            ))?;
+            text(area, way, (x + 18, middle), 13, HPos::Left)?;
+        }
+        let mut top = above;
+        for bar in &self.bars {
+            let entry = legend.iter().find(|(way, ..)| *way == bar.way);
+            let colour = entry.map_or(COLOURS[0], |&(.., colour)| colour);
+            let (middle, end) = (top + ROW / 2, across(bar.length));
+            text(area, &bar.caption(), (LABELS - 8, middle), 12, HPos::Right)?;
+            let corners = [(LABELS, top + 3), (end.max(LABELS + 1), top + ROW - 3)];
+            area.draw(&Rectangle::new(corners, colour.filled()))?;
+            text(area, &bar.value, (end + 6, middle), 12, HPos::Left)?;
+            top += ROW;
+        }
+        Ok(())
+    }
+}
+
+impl Bar {
+    /// What stands before it, cut where it is too long.
+    fn caption(&self) -> String {
+        let room = LABEL_LENGTH.saturating_sub(self.last.chars().count());
+        let label = console::truncate_str(&self.label, room, "…");
+        format!("{label}{}", self.last)
+    }
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
@@ -55,78 +179,10 @@ type Drawn = std::result::Result<
     DrawingAreaErrorKind<<SVGBackend<'static> as DrawingBackend>::ErrorType>,
 >;
 
-fn draw(area: &Area<'_>, rows: &[Row], title: &str, height: i32) -> Drawn {
-    area.fill(&WHITE)?;
-    text(area, title, (16, 22), 18, HPos::Left)?;
-    let peak = rows
-        .iter()
-        .fold(0.0, |most: f64, row| most.max(row.peak_gflops));
-    // A clock that slept while the peak was measured must not push a bar out of the picture.
-    let full = rows
-        .iter()
-        .fold(peak, |most, row| most.max(row.gflops))
-        .max(1e-9);
-    let plot = WIDTH - LABELS - VALUES;
-    let across = |gflops: f64| LABELS + (gflops / full * f64::from(plot)).round() as i32;
-    for quarter in 0..=4 {
-        let gflops = peak * f64::from(quarter) / 4.0;
-        let x = across(gflops);
-        let line = [(x, TOP - 8), (x, height - BOTTOM + 4)];
-        area.draw(&PathElement::new(line, RGBColor(215, 215, 215)))?;
-        let below = height - BOTTOM + 18;
-        text(area, &format!("{gflops:.0}"), (x, below), 12, HPos::Center)?;
-    }
-    let axis = "GFLOP/s and share of the measured peak, which is the last line";
-    text(area, axis, (WIDTH - 16, 48), 13, HPos::Right)?;
-
-    let mut colours: HashMap<String, RGBColor> = HashMap::new();
-    let (mut legend, mut drawn) = (16, 0);
-    for (index, row) in rows.iter().enumerate() {
-        let next = COLOURS[colours.len() % COLOURS.len()];
-        let way = way(row);
-        let colour = *colours.entry(way.clone()).or_insert(next);
-        if drawn < colours.len() {
-            drawn = colours.len();
-            area.draw(&Rectangle::new(
-                [(legend, 42), (legend + 12, 54)],
-                colour.filled(),
-            ))?;
-            text(area, &way, (legend + 18, 48), 13, HPos::Left)?;
-            legend += 44 + 8 * way.chars().count() as i32;
-        }
-        let top = TOP + ROW * index as i32;
-        let middle = top + ROW / 2;
-        text(area, &shortened(row), (LABELS - 8, middle), 12, HPos::Right)?;
-        let bar = [
-            (LABELS, top + 3),
-            (across(row.gflops).max(LABELS + 1), top + ROW - 3),
-        ];
-        area.draw(&Rectangle::new(bar, colour.filled()))?;
-        let value = format!("{:.1} ({:.1}%)", row.gflops, 100.0 * row.share());
-        text(
-            area,
-            &value,
-            (across(row.gflops) + 6, middle),
-            12,
-            HPos::Left,
-        )?;
-    }
-    Ok(())
-}
-
 /// What a colour stands for: the recipe, and the engine where it has one.
 fn way(row: &Row) -> String {
     let engine = row.engine.as_ref().map(|engine| format!(", {engine}"));
     row.recipe.clone() + &engine.unwrap_or_default()
-}
-
-/// Name and pass, the name cut where it is too long.
-fn shortened(row: &Row) -> String {
-    let pass = format!(" {}", row.direction);
-    let room = LABEL_LENGTH.saturating_sub(pass.chars().count());
-    let label = row.label();
-    let name = console::truncate_str(&label, room, "…");
-    format!("{name}{pass}")
 }
 
 /// `size` in pixels of the picture; plotters' own unit is 1.24 of them.

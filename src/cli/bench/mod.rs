@@ -8,13 +8,14 @@
 //!
 //! A row is printed when it is measured. A problem that cannot be planned is reported at the end by
 //! its name; the others are still done. Where every recipe was asked for, those that cannot do a pass
-//! are noted with the reason, and the plan's own choices are judged.
+//! are noted with the reason, and the plan's own choices are judged. With `--model`, a whole network: `network/`.
 
 mod args;
 mod chart;
 mod choice;
 mod measure;
 mod memory;
+mod network;
 mod output;
 mod report;
 mod suites;
@@ -22,18 +23,21 @@ mod ways;
 mod workload;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::ThreadPool;
 
+use super::model::thread_pool;
 use super::problem::Problem;
 use super::{complain, is_closed_pipe, printable, refuse, warn_about};
 use args::LayoutName;
+use chart::Chart;
 use measure::{FEWEST_RUNS, Limits};
-use output::OutputFile;
+use output::{OutputFile, OutputFiles};
 use report::{AUTO, Contents, Row, Table, terminal_width};
 use ways::{Planned, Refusal, Ways};
 use workload::Case;
@@ -50,6 +54,9 @@ const PATIENCE: f64 = 2.0;
 
 /// `gemmconv bench`.
 pub(crate) fn run(arguments: BenchArgs) -> Result<ExitCode> {
+    if let Some(model) = &arguments.model {
+        return network::run(model, &arguments);
+    }
     let mut bench = match Bench::new(&arguments) {
         Ok(bench) => bench,
         Err(error) => return Ok(refuse(&error)),
@@ -98,24 +105,18 @@ impl Bench {
         }
         warn_about(&engines);
         let threads = usize::from(arguments.threads);
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .with_context(|| format!("starting {threads} threads"))?;
-        let json = arguments.json.as_deref();
-        let json = json.filter(|_| !arguments.json_to_stdout());
-        let svg = arguments.svg.as_deref();
-        let outputs = [("--json", json), ("--svg", svg)];
-        let outputs = outputs
-            .into_iter()
-            .filter_map(|(option, path)| Some((option, path?)));
-        output::refuse_equal(&outputs.collect::<Vec<_>>(), &arguments.problems)?;
+        let pool = thread_pool(threads)?;
+        let read: Vec<(&str, &Path)> = arguments
+            .problems
+            .iter()
+            .map(|path| ("--problems", path.as_path()))
+            .collect();
+        let OutputFiles { json, svg } = arguments.files(&read)?;
         let table = (!arguments.json_to_stdout()).then(|| {
             let contents = contents(&problems, &directions, &recipes, &engines, arguments.check);
             Table::new(&contents, terminal_width())
         });
         let count = problems.len() * directions.len();
-        let cores = thread::available_parallelism().map_or(threads, usize::from);
         // Drawn on standard error, and only where that is a terminal.
         let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}")?;
         Ok(Self {
@@ -130,14 +131,13 @@ impl Bench {
             },
             layout: arguments.layout,
             threads,
-            batch: arguments.batch.map(usize::try_from).transpose()?,
+            batch: arguments.batch()?,
             check: arguments.check,
-            budget: arguments.budget,
+            budget: arguments.budget(),
             pool,
-            // More threads than cores share the cores.
-            peak: peak_gflops::<f32>() * threads.min(cores) as f64,
-            json: json.map(OutputFile::create).transpose()?,
-            svg: svg.map(OutputFile::create).transpose()?,
+            peak: measured_peak(threads),
+            json,
+            svg,
             table,
             reader_left: false,
             progress: ProgressBar::new(count as u64).with_style(style),
@@ -217,8 +217,8 @@ impl Bench {
         let (plan, recipe, pass) = (&planned.plan, planned.kind, case.pass);
         let naive = recipe == RecipeKind::Naive;
         let limits = Limits {
-            budget: self.budget,
             patience: naive.then_some(PATIENCE),
+            ..Limits::new(self.budget)
         };
         let (timing, out, scratch) = self.pool.install(|| {
             let (timing, out) = case.data.run(plan, limits)?;
@@ -330,7 +330,7 @@ impl Bench {
                 self.threads,
                 self.peak
             );
-            svg.write(&chart::svg(&self.rows, &title)?)?;
+            svg.write(&Chart::of_problems(&self.rows, title).svg()?)?;
             svg.keep()?;
         }
         let mut footnotes = Vec::new();
@@ -365,6 +365,13 @@ impl Bench {
             ExitCode::FAILURE
         })
     }
+}
+
+/// GFLOP/s of so many threads together, measured now.
+fn measured_peak(threads: usize) -> f64 {
+    // More threads than cores share the cores.
+    let cores = thread::available_parallelism().map_or(threads, usize::from);
+    peak_gflops::<f32>() * threads.min(cores) as f64
 }
 
 /// A line on standard output; a closed pipe is an error, not a panic.

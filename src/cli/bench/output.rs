@@ -66,11 +66,39 @@ impl OutputFile {
     }
 }
 
+/// The files that were asked for.
+pub(crate) struct OutputFiles {
+    pub json: Option<OutputFile>,
+    pub svg: Option<OutputFile>,
+}
+
+impl OutputFiles {
+    /// Opens them. `inputs` are the files that are read, each with its option.
+    ///
+    /// # Errors
+    /// One file by two names; a folder that is not there or cannot be written in.
+    pub(crate) fn create(
+        json: Option<&Path>,
+        svg: Option<&Path>,
+        inputs: &[(&str, &Path)],
+    ) -> Result<Self> {
+        let outputs = [("--json", json), ("--svg", svg)];
+        let outputs = outputs
+            .into_iter()
+            .filter_map(|(option, path)| Some((option, path?)));
+        refuse_equal(&outputs.collect::<Vec<_>>(), inputs)?;
+        Ok(Self {
+            json: json.map(OutputFile::create).transpose()?,
+            svg: svg.map(OutputFile::create).transpose()?,
+        })
+    }
+}
+
 /// Refuses to write a file that is read, or two results into one.
 ///
 /// # Errors
 /// The first path that is named twice.
-pub(crate) fn refuse_equal(outputs: &[(&str, &Path)], inputs: &[PathBuf]) -> Result<()> {
+fn refuse_equal(outputs: &[(&str, &Path)], inputs: &[(&str, &Path)]) -> Result<()> {
     // A new file has no canonical path yet, its folder has.
     let place = |path: &Path| {
         fs::canonicalize(path).ok().or_else(|| {
@@ -83,7 +111,7 @@ pub(crate) fn refuse_equal(outputs: &[(&str, &Path)], inputs: &[PathBuf]) -> Res
     };
     let mut taken: Vec<(&str, PathBuf)> = inputs
         .iter()
-        .filter_map(|path| Some(("--problems", place(path)?)))
+        .filter_map(|&(option, path)| Some((option, place(path)?)))
         .collect();
     for &(option, path) in outputs {
         let special = fs::metadata(path).is_ok_and(|facts| !facts.is_file());
@@ -135,7 +163,7 @@ mod tests {
         assert!(error.contains("--json and --svg"), "{error}");
         assert!(refuse_equal(&options[..1], &[]).is_ok());
         fs::write(&new, "x").unwrap();
-        let error = refuse_equal(&options[..1], std::slice::from_ref(&again)).unwrap_err();
+        let error = refuse_equal(&options[..1], &[("--problems", &again)]).unwrap_err();
         assert!(error.to_string().contains("--problems and --json"));
     }
 }

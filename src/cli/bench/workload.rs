@@ -259,10 +259,7 @@ mod tests {
 
     #[test]
     fn every_pass_agrees_with_the_reference_in_both_layouts() {
-        let limits = Limits {
-            budget: 0.0,
-            patience: None,
-        };
+        let limits = Limits::new(0.0);
         let problem: Problem = "g2mb3ic4ih9iw8oc6oh5ow8kh3kw5sh2pw2ph1".parse().unwrap();
         for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
             let geometry = problem.geometry(layout, None).unwrap();

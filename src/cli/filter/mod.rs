@@ -395,7 +395,11 @@ fn with_progress(work: &Work, jobs: &[Job]) -> Tally {
 
 /// Names a picture that could not be done.
 fn complain(name: &Path, error: &anyhow::Error) {
-    super::complain(&format!("error: {}: {error:#}", name.display()));
+    super::complain(&format!(
+        "error: {}: {}",
+        name.display(),
+        super::told(error)
+    ));
 }
 
 fn summary(tally: &Tally, elapsed: Duration) -> String {

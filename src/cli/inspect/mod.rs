@@ -11,15 +11,14 @@ mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::str::FromStr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::Args;
 
 use super::model::{ModelArgs, say, write_file};
 use super::refuse;
-use crate::error::{Error, product};
-use crate::network::{Dim, Graph, Input, Session, Tensor};
+use super::shape::{Shape, check, required, sizes, tensor_bytes};
+use crate::network::{Graph, Session, Tensor};
 use table::Report;
 
 /// Show the layers of a model
@@ -48,27 +47,6 @@ pub(crate) struct InspectArgs {
 
     #[command(flatten)]
     model_args: ModelArgs,
-}
-
-/// `NAME=1x3x224x224`.
-#[derive(Clone, Debug, PartialEq)]
-struct Shape {
-    input: String,
-    sizes: Vec<usize>,
-}
-
-impl FromStr for Shape {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "expected NAME=1x3x224x224".to_owned();
-        let (input, sizes) = text.rsplit_once('=').ok_or_else(wrong)?;
-        let sizes = sizes.split(['x', ',']).map(|size| size.trim().parse());
-        Ok(Self {
-            input: input.to_owned(),
-            sizes: sizes.collect::<Result<_, _>>().map_err(|_| wrong())?,
-        })
-    }
 }
 
 /// Runs the command.
@@ -104,53 +82,14 @@ pub(crate) fn run(arguments: &InspectArgs) -> Result<ExitCode> {
 impl InspectArgs {
     /// Zeros of the sizes to plan for.
     fn inputs(&self, graph: &Graph) -> Result<Vec<(String, Tensor)>> {
-        for shape in &self.shape {
-            let mut known = graph.inputs().iter();
-            if !known.any(|input| graph.name(input.value) == shape.input) {
-                let names = graph.inputs().iter().map(|input| graph.name(input.value));
-                bail!(
-                    "there is no input {:?}; the inputs are {}",
-                    shape.input,
-                    names.collect::<Vec<_>>().join(", ")
-                );
-            }
-        }
-        let wanted = graph
-            .inputs()
-            .iter()
-            .filter(|input| graph.constant_of(input.value).is_none());
-        wanted
+        check(&self.shape, graph)?;
+        required(graph)
             .map(|input| {
                 let name = graph.name(input.value);
-                let given = self.shape.iter().find(|shape| shape.input == name);
-                let sizes = match given {
-                    Some(given) => given.sizes.clone(),
-                    None => sizes(name, input)?,
-                };
-                let needed = product("an input", &sizes)
-                    .and_then(|len| product("an input", &[len, input.dtype.bytes()]))?;
-                let budget = self.model_args.network_options().memory_limit;
-                if needed > budget {
-                    return Err(Error::MemoryBudget { needed, budget })
-                        .with_context(|| format!("input {name:?} of shape {sizes:?}"));
-                }
+                let sizes = sizes(&self.shape, name, input, 1)?;
+                tensor_bytes(name, input.dtype, &sizes, self.model_args.limit())?;
                 Ok((name.to_owned(), Tensor::zeros(input.dtype, &sizes)?))
             })
             .collect()
     }
-}
-
-/// The sizes of an input where nobody says them.
-fn sizes(name: &str, input: &Input) -> Result<Vec<usize>> {
-    let Some(dims) = &input.dims else {
-        bail!(
-            "the model does not say how many axes the input {name:?} has; give --shape {name}=1x3x224x224"
-        );
-    };
-    let size = |(axis, dim): (usize, &Dim)| match (dim, axis) {
-        (Dim::Size(size), _) => *size,
-        (Dim::Free(_), 0) => 1,
-        (Dim::Free(_), _) => 224,
-    };
-    Ok(dims.iter().enumerate().map(size).collect())
 }

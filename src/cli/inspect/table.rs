@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
-use console::measure_text_width;
 use serde_json::{Value, json};
 
 use super::receptive::{Field, fields};
-use crate::cli::model::shape;
+use crate::cli::model::{aligned, shape};
 use crate::cli::{bytes, printable, significant};
 use crate::network::{Graph, Layer, Session, Tensor};
 
@@ -123,25 +122,8 @@ impl<'s> Report<'s> {
             .map(str::to_owned),
         ];
         rows.extend((0..self.layers.len()).map(|index| self.row(index)));
-        let widths: [usize; 8] = std::array::from_fn(|column| {
-            let cells = rows.iter().map(|row| measure_text_width(&row[column]));
-            cells.max().unwrap_or(0)
-        });
-        // Numbers end below each other.
         const RIGHT: [bool; 8] = [false, false, false, true, true, false, true, true];
-        lines.extend(rows.iter().map(|row| {
-            let cells = row.iter().zip(widths).zip(RIGHT);
-            let line: String = cells
-                .map(|((cell, width), right)| {
-                    let space = " ".repeat(width - measure_text_width(cell));
-                    match right {
-                        true => format!("{space}{cell}  "),
-                        false => format!("{cell}{space}  "),
-                    }
-                })
-                .collect();
-            line.trim_end().to_owned()
-        }));
+        lines.extend(aligned(&rows, RIGHT));
         lines.push(String::new());
         lines.push(self.totals());
         lines
