@@ -10,7 +10,12 @@
 //! the rows of the tiles interleave in memory. Results are bitwise the same for any pool: a cut never falls
 //! inside a sum, and where the cuts of a sum itself matter they depend on the shape alone.
 
+use std::cell::Cell;
+#[cfg(feature = "network")]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+#[cfg(feature = "network")]
+use std::time::{Duration, Instant};
 
 use ndarray::{ArrayViewMut, Axis, Dimension};
 
@@ -24,6 +29,29 @@ const MAX_LANES: usize = 64;
 /// At the peak of an AVX-512 core 2²⁰ multiply-adds take 12 µs, the order of a wake-up. Not tuned by a bench.
 pub(crate) const SERIAL_BELOW: u128 = 1 << 20;
 
+thread_local! {
+    /// The most threads that work begun on this one may use.
+    static SHARE: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+/// Those of the pool in force, or the share of them that [`within`] left.
+pub(crate) fn threads() -> usize {
+    rayon::current_num_threads().min(SHARE.get())
+}
+
+/// Runs `work`, which begins parallel work for at most `threads` threads: others have work of their own.
+#[cfg(feature = "network")]
+pub(crate) fn within<R>(threads: usize, work: impl FnOnce() -> R) -> R {
+    struct Before(usize);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            SHARE.set(self.0);
+        }
+    }
+    let _before = Before(SHARE.replace(threads));
+    work()
+}
+
 /// The threads that a piece of work of `multiply_adds` may use: those of the pool in force, or one.
 pub(crate) fn threads_for(multiply_adds: u128) -> usize {
     threads_from(multiply_adds, SERIAL_BELOW)
@@ -34,7 +62,7 @@ pub(crate) fn threads_from(multiply_adds: u128, serial_below: u128) -> usize {
     if multiply_adds < serial_below {
         1
     } else {
-        rayon::current_num_threads().min(MAX_LANES)
+        threads().min(MAX_LANES)
     }
 }
 
@@ -129,10 +157,12 @@ pub(crate) fn for_each_piece<T: Send>(
     body: &(dyn Fn(usize, &mut [T]) + Sync),
 ) {
     use rayon::prelude::*;
-    if out.len() <= length {
-        return body(0, out);
+    let length = length.max(1);
+    if out.len() <= length || threads() == 1 {
+        let pieces = out.chunks_mut(length).enumerate();
+        return pieces.for_each(|(index, piece)| body(index, piece));
     }
-    let pieces = out.par_chunks_mut(length.max(1)).enumerate();
+    let pieces = out.par_chunks_mut(length).enumerate();
     pieces.for_each(|(index, piece)| body(index, piece));
 }
 
@@ -144,11 +174,80 @@ pub(crate) fn try_for_each_piece<T: Send>(
     body: &(dyn Fn(usize, &mut [T]) -> Result<()> + Sync),
 ) -> Result<()> {
     use rayon::prelude::*;
-    if out.len() <= length {
-        return body(0, out);
+    let length = length.max(1);
+    if out.len() <= length || threads() == 1 {
+        let mut pieces = out.chunks_mut(length).enumerate();
+        return pieces.try_for_each(|(index, piece)| body(index, piece));
     }
-    let pieces = out.par_chunks_mut(length.max(1)).enumerate();
+    let pieces = out.par_chunks_mut(length).enumerate();
     pieces.try_for_each(|(index, piece)| body(index, piece))
+}
+
+/// How long a thread without work stays awake.
+#[cfg(feature = "network")]
+const PATIENCE: Duration = Duration::from_micros(200);
+
+/// Most threads that are kept awake.
+#[cfg(feature = "network")]
+const MOST_AWAKE: usize = 8;
+
+/// Runs `work`, many short pieces of parallel work one after another, while the other threads of the pool stay awake
+/// between them: to wake one takes as long as a piece.
+///
+/// `join` offers the waiting first, so that a thread that comes for work finds it. One that came for it inside another
+/// piece would keep that from ending, hence the patience.
+#[cfg(feature = "network")]
+pub(crate) fn awake<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    let others = rayon::current_num_threads()
+        .min(MOST_AWAKE)
+        .saturating_sub(1);
+    let done = AtomicBool::new(false);
+    let waiters = || waiters(others, &done);
+    let work = || {
+        // However the work ends, the others do.
+        let _done = Done(&done);
+        work()
+    };
+    rayon::join(work, waiters).0
+}
+
+/// Tells those who wait.
+#[cfg(feature = "network")]
+struct Done<'d>(&'d AtomicBool);
+
+#[cfg(feature = "network")]
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// So many threads that wait.
+#[cfg(feature = "network")]
+fn waiters(count: usize, done: &AtomicBool) {
+    match count {
+        0 => {}
+        1 => wait(done),
+        _ => {
+            rayon::join(
+                || waiters(count / 2, done),
+                || waiters(count - count / 2, done),
+            );
+        }
+    }
+}
+
+/// Does what work there is until `done`, or until there was none for a while.
+#[cfg(feature = "network")]
+fn wait(done: &AtomicBool) {
+    let mut since = Instant::now();
+    while !done.load(Ordering::Acquire) {
+        match rayon::yield_now() {
+            Some(rayon::Yield::Executed) => since = Instant::now(),
+            _ if since.elapsed() > PATIENCE => break,
+            _ => std::hint::spin_loop(),
+        }
+    }
 }
 
 /// Scratch cut into equal lanes; a tile borrows a free one while it runs.

@@ -12,6 +12,7 @@ mod layout;
 mod memory;
 mod model;
 mod operator;
+mod parts;
 mod passes;
 mod session;
 mod table;

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use super::draft::{Bounds, Draft, Inferred, bytes};
 use super::graph::{Dim, Graph, Input};
 use super::operator::Fact;
+use super::parts;
 use super::passes;
 use super::session::{Buffers, Session};
 use super::tensor::{Tensor, View};
@@ -324,8 +325,15 @@ impl Network {
                     }
                 }
                 Inferred::Draft(mut draft) => {
+                    let parts = match self.part(given, &facts, &draft)? {
+                        Some((part, parts)) => {
+                            draft = part;
+                            parts
+                        }
+                        None => 1,
+                    };
                     passes::with_sizes(&mut draft, &self.bounds)?;
-                    let session = Session::new(draft, &self.bounds)?;
+                    let session = Session::new(draft, parts, &self.bounds)?;
                     let inputs = facts.into_iter().zip(given);
                     let key = Key {
                         inputs: inputs.map(|(fact, tensor)| tensor.map(|_| fact)).collect(),
@@ -346,6 +354,35 @@ impl Network {
                 }
             }
         }
+    }
+
+    /// A part of the batch that `whole` is inferred for, and how many there are, where it goes through in parts.
+    fn part(
+        &self,
+        given: &Given<'_>,
+        facts: &[Fact],
+        whole: &Draft,
+    ) -> Result<Option<(Draft, usize)>> {
+        if !self.bounds.rewrite {
+            return Ok(None);
+        }
+        let Some(images) = parts::images(whole)? else {
+            return Ok(None);
+        };
+        let mut facts = facts.to_vec();
+        let mut count = 1;
+        let batched = |fact: &&mut Fact| fact.value.is_none();
+        for fact in facts.iter_mut().filter(batched) {
+            count = fact.shape[0] / images;
+            fact.shape[0] = images;
+        }
+        // A model may hold the size of its batch somewhere.
+        Ok(match self.infer(given, &facts) {
+            Ok(Inferred::Draft(part)) if parts::is_part(whole, &part, images) => {
+                Some((part, count))
+            }
+            _ => None,
+        })
     }
 
     fn infer(&self, given: &Given<'_>, facts: &[Fact]) -> Result<Inferred> {

@@ -5,19 +5,29 @@
 //!                 run(inputs, outputs, scratch)
 //! ```
 //!
-//! A session is immutable and shared; what a run writes is in [`Buffers`], one for each thread that runs.
+//! Where a network computes every image by itself, a batch goes through it in equal parts, a few images each, so that
+//! what a layer makes is still in the cache when the next one reads it. Threads take different parts:
+//!
+//! ```text
+//! part:    0  1  2  3 | 4  5  6  7        steps planned for the images of one part
+//! lane:        0      |     1             an arena and scratch each; as many as there are threads, or parts
+//! ```
+//!
+//! A session is immutable and shared; what a run writes is in [`Buffers`], one for each caller that runs.
 //! A run allocates nothing.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
 use super::draft::{Bounds, Change, Draft, bytes};
 use super::layout::{Place, Stores};
-use super::operator::Step;
+use super::operator::{Fact, Step};
 use super::tensor::{DType, Tensor, View, ViewMut};
 use crate::element::filled;
-use crate::error::{Error, Result, check_len, sum};
+use crate::error::{Error, Result, check_len, product, sum};
+use crate::parallel::{awake, threads, within};
 
 /// Inputs or outputs of a step that need no allocation to be listed.
 const LISTED: usize = 32;
@@ -25,22 +35,37 @@ const LISTED: usize = 32;
 /// What a run writes: arenas, outputs and scratch.
 #[derive(Debug)]
 pub struct Buffers {
-    /// The arenas, then the outputs.
-    stores: Vec<Tensor>,
-    /// Elements before the first cache line of each store.
-    skips: Vec<usize>,
+    /// One at least.
+    lanes: Vec<Lane>,
+    /// The outputs of all parts, where there are several.
+    joined: Vec<Tensor>,
     arenas: usize,
-    scratch: Vec<f32>,
-    /// The threads that the scratch is for.
+    /// The threads that lanes and scratch are for.
     threads: usize,
 }
 
 impl Buffers {
     /// What the last run made, in the order of the network's outputs.
     pub fn outputs(&self) -> &[Tensor] {
-        &self.stores[self.arenas..]
+        match (self.joined.is_empty(), self.lanes.first()) {
+            (true, Some(lane)) => &lane.stores[self.arenas..],
+            _ => &self.joined,
+        }
     }
 }
+
+/// What the parts of one thread are computed in, one after another.
+#[derive(Debug)]
+struct Lane {
+    /// The arenas, then the outputs.
+    stores: Vec<Tensor>,
+    /// Elements before the first cache line of each store.
+    skips: Vec<usize>,
+    scratch: Vec<f32>,
+}
+
+/// The outputs of some parts.
+type Joined<'b> = SmallVec<[ViewMut<'b>; 4]>;
 
 /// A part of a store that a step reads, or writes as the output of this number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,8 +101,12 @@ pub struct Session {
     outputs: Vec<(DType, Vec<usize>)>,
     /// Outputs that no step writes to their store.
     copies: Vec<(Place, usize)>,
+    /// Bytes of a lane's arenas.
     arena_bytes: usize,
+    /// Bytes of what a part makes.
     activation_bytes: usize,
+    /// Parts of the batch. The draft, the steps and `outputs` are those of one part.
+    pub(super) parts: usize,
 }
 
 impl std::fmt::Debug for Session {
@@ -86,13 +115,14 @@ impl std::fmt::Debug for Session {
             .debug_struct("Session")
             .field("nodes", &self.draft.nodes.len())
             .field("arena_bytes", &self.arena_bytes)
+            .field("parts", &self.parts)
             .finish_non_exhaustive()
     }
 }
 
 impl Session {
-    /// Makes `draft`, which is inferred, ready to run.
-    pub(crate) fn new(draft: Draft, bounds: &Bounds) -> Result<Self> {
+    /// Makes `draft`, which is inferred for one of so many parts of the batch, ready to run.
+    pub(crate) fn new(draft: Draft, parts: usize, bounds: &Bounds) -> Result<Self> {
         let mut steps = Vec::with_capacity(draft.nodes.len());
         let mut activation_bytes = 0usize;
         for node in &draft.nodes {
@@ -118,6 +148,7 @@ impl Session {
             outputs: stores.outputs,
             arena_bytes,
             activation_bytes,
+            parts,
         };
         let needed = session.needed()?;
         if needed > bounds.limit {
@@ -131,9 +162,19 @@ impl Session {
 
     /// Bytes of arenas, outputs, scratch and constants.
     fn needed(&self) -> Result<usize> {
-        let mut terms = vec![self.arena_bytes, self.scratch_len().saturating_mul(4)];
+        let lanes = self.lanes();
+        let scratch = self.scratch_len().saturating_mul(size_of::<f32>());
+        let mut terms = vec![
+            product("arenas", &[self.arena_bytes, lanes])?,
+            product("scratch", &[scratch, lanes])?,
+        ];
+        let outputs = match self.parts {
+            1 => 1,
+            parts => sum("outputs", &[parts, lanes])?,
+        };
         for (dtype, shape) in &self.outputs {
-            terms.push(bytes(&super::operator::Fact::new(*dtype, shape.clone()))?);
+            let part = bytes(&Fact::new(*dtype, shape.clone()))?;
+            terms.push(product("outputs", &[part, outputs])?);
         }
         for value in &self.draft.values {
             if let Some(fact) = value.fact.as_ref().filter(|fact| fact.value.is_some()) {
@@ -143,29 +184,58 @@ impl Session {
         sum("network", &terms)
     }
 
-    /// Elements of scratch on the rayon pool in force.
+    /// Lanes on the rayon pool in force.
+    fn lanes(&self) -> usize {
+        self.parts.min(threads())
+    }
+
+    /// The threads that each lane has for itself.
+    fn share(&self) -> usize {
+        threads().div_ceil(self.lanes())
+    }
+
+    /// Elements of scratch of a lane.
     fn scratch_len(&self) -> usize {
-        let each = self
-            .planned
-            .iter()
-            .map(|planned| planned.step.scratch_len());
+        within(self.share(), || self.steps_scratch())
+    }
+
+    /// Elements of scratch for all threads.
+    fn steps_scratch(&self) -> usize {
+        let steps = self.planned.iter();
+        let each = steps.map(|planned| planned.step.scratch_len());
         each.max().unwrap_or(0)
     }
 
-    /// Bytes of the arenas that each thread which runs has.
+    /// Bytes of the arenas of a run on the rayon pool in force.
     pub fn arena_bytes(&self) -> usize {
-        self.arena_bytes
+        self.arena_bytes.saturating_mul(self.lanes())
     }
 
     /// Type and shape of each output.
-    pub fn output_facts(&self) -> impl Iterator<Item = (DType, &[usize])> {
+    pub fn output_facts(&self) -> impl Iterator<Item = (DType, Vec<usize>)> {
         let outputs = self.outputs.iter();
-        outputs.map(|(dtype, shape)| (*dtype, shape.as_slice()))
+        outputs.map(|(dtype, shape)| (*dtype, self.whole(shape)))
+    }
+
+    /// The shape of all parts of a value together.
+    pub(super) fn whole(&self, part: &[usize]) -> Vec<usize> {
+        let mut shape = part.to_vec();
+        if let (Some(images), true) = (shape.first_mut(), self.parts > 1) {
+            // The whole was a size before it was cut.
+            *images = images.saturating_mul(self.parts);
+        }
+        shape
+    }
+
+    /// Images that go through the network together, where it computes each by itself and they are not all.
+    pub fn part(&self) -> Option<usize> {
+        let first = self.outputs.first().filter(|_| self.parts > 1);
+        first.and_then(|(_, shape)| shape.first().copied())
     }
 
     /// Bytes of all that the steps write, if nothing shared a place.
     pub fn activation_bytes(&self) -> usize {
-        self.activation_bytes
+        self.activation_bytes.saturating_mul(self.parts)
     }
 
     /// What was done to the graph before it was made ready, in the order of the passes.
@@ -173,11 +243,27 @@ impl Session {
         &self.draft.changes
     }
 
-    /// Buffers for one thread.
+    /// Buffers for one caller.
     ///
     /// # Errors
     /// No memory for them.
     pub fn buffers(&self) -> Result<Buffers> {
+        let mut joined = Vec::new();
+        if self.parts > 1 {
+            for (dtype, shape) in self.output_facts() {
+                joined.push(Tensor::zeros(dtype, &shape)?);
+            }
+        }
+        Ok(Buffers {
+            lanes: vec![self.lane()?],
+            joined,
+            arenas: self.arenas.len(),
+            threads: 0,
+        })
+    }
+
+    /// A lane, as yet without scratch.
+    fn lane(&self) -> Result<Lane> {
         let mut stores = Vec::with_capacity(self.arenas.len() + self.outputs.len());
         for &(dtype, len) in &self.arenas {
             let line = super::tensor::LINE / dtype.bytes();
@@ -198,12 +284,10 @@ impl Session {
                 }
             })
             .collect();
-        Ok(Buffers {
+        Ok(Lane {
             stores,
             skips,
-            arenas,
             scratch: Vec::new(),
-            threads: 0,
         })
     }
 
@@ -216,39 +300,130 @@ impl Session {
     /// # Errors
     /// Inputs of other types or lengths than planned; buffers of another session.
     pub fn run(&self, inputs: &[View], buffers: &mut Buffers) -> Result<()> {
-        self.run_with(inputs, buffers, |_| {})
+        self.check(inputs, buffers)?;
+        in_pool(|| {
+            self.size(buffers)?;
+            let lanes = buffers.lanes.as_mut_slice();
+            let [lane] = lanes else {
+                let outputs = buffers.joined.iter_mut().map(Tensor::view_mut).collect();
+                return self.divide(inputs, lanes, outputs, 0..self.parts);
+            };
+            if self.parts == 1 {
+                return self.run_part(inputs, lane, |_| {});
+            }
+            let outputs = buffers.joined.iter_mut().map(Tensor::view_mut).collect();
+            self.run_parts(inputs, lane, outputs, 0..self.parts, |_| {})
+        })
     }
 
-    /// [`run`](Self::run), and how long each of the [layers](Self::layers) took.
+    /// [`run`](Self::run), and how long each of the [layers](Self::layers) took: for all parts together, each of them on
+    /// all threads.
     ///
     /// # Errors
     /// Those of `run`.
     pub fn profile(&self, inputs: &[View], buffers: &mut Buffers) -> Result<Vec<Duration>> {
-        let mut times = Vec::with_capacity(self.planned.len());
+        self.check(inputs, buffers)?;
+        let mut times = vec![Duration::ZERO; self.planned.len()];
         let mut last = Instant::now();
-        self.run_with(inputs, buffers, |step| {
+        let at = |step: usize| {
             let now = Instant::now();
-            if step > 0 {
-                times.push(now - last);
+            if let Some(step) = step.checked_sub(1) {
+                times[step] += now - last;
             }
             last = now;
+        };
+        in_pool(|| {
+            // A lane of its own has scratch for all threads.
+            let mut lane = self.lane()?;
+            lane.scratch = filled(self.steps_scratch(), 0.0)?;
+            if self.parts > 1 {
+                let outputs = buffers.joined.iter_mut().map(Tensor::view_mut).collect();
+                return self.run_parts(inputs, &mut lane, outputs, 0..self.parts, at);
+            }
+            self.run_part(inputs, &mut lane, at)?;
+            // The outputs are those of the last run.
+            std::mem::swap(&mut buffers.lanes[0].stores, &mut lane.stores);
+            std::mem::swap(&mut buffers.lanes[0].skips, &mut lane.skips);
+            Ok(())
         })?;
         Ok(times)
     }
 
-    /// Calls `at` with 0 before the first step, and with its number, counted from 1, after each.
-    fn run_with(
+    /// Lanes and scratch for the threads of the pool in force.
+    fn size(&self, buffers: &mut Buffers) -> Result<()> {
+        if buffers.threads == threads() {
+            return Ok(());
+        }
+        buffers.threads = 0;
+        buffers.lanes.truncate(self.lanes());
+        while buffers.lanes.len() < self.lanes() {
+            buffers.lanes.push(self.lane()?);
+        }
+        for lane in &mut buffers.lanes {
+            lane.scratch = filled(self.scratch_len(), 0.0)?;
+        }
+        buffers.threads = threads();
+        Ok(())
+    }
+
+    /// The parts `parts` on several lanes at once; `outputs` are theirs.
+    fn divide(
         &self,
         inputs: &[View],
-        buffers: &mut Buffers,
-        at: impl FnMut(usize) + Send,
+        lanes: &mut [Lane],
+        outputs: Joined,
+        parts: Range<usize>,
     ) -> Result<()> {
-        self.check(inputs, buffers)?;
-        if rayon::current_thread_index().is_none() && rayon::current_num_threads() > 1 {
-            rayon::scope(|_| self.run_here(inputs, buffers, at))
-        } else {
-            self.run_here(inputs, buffers, at)
+        if let [lane] = lanes {
+            let run = || self.run_parts(inputs, lane, outputs, parts, |_| {});
+            return within(self.share(), run);
         }
+        let half = lanes.len() / 2;
+        let count = parts.len() * half / lanes.len();
+        let middle = parts.start + count;
+        let (left, right) = lanes.split_at_mut(half);
+        let (mut before, mut after) = (Joined::new(), Joined::new());
+        for (output, (_, shape)) in outputs.into_iter().zip(&self.outputs) {
+            let (first, second) = output.split_at(shape.iter().product::<usize>() * count);
+            before.push(first);
+            after.push(second);
+        }
+        let (first, second) = rayon::join(
+            || self.divide(inputs, left, before, parts.start..middle),
+            || self.divide(inputs, right, after, middle..parts.end),
+        );
+        first.and(second)
+    }
+
+    /// The parts `parts`, one after another; `outputs` are theirs.
+    fn run_parts(
+        &self,
+        inputs: &[View],
+        lane: &mut Lane,
+        mut outputs: Joined,
+        parts: Range<usize>,
+        mut at: impl FnMut(usize),
+    ) -> Result<()> {
+        for part in parts {
+            let mut given = SmallVec::<[View; LISTED]>::new();
+            for (&value, input) in self.draft.inputs.iter().zip(inputs) {
+                let fact = self.draft.fact(value)?;
+                let len = fact.shape.iter().product::<usize>();
+                given.push(match fact.value {
+                    Some(_) => *input,
+                    None => input.part(part * len, len),
+                });
+            }
+            self.run_part(&given, lane, &mut at)?;
+            let made = &lane.stores[self.arenas.len()..];
+            for (output, made) in outputs.iter_mut().zip(made) {
+                let all = std::mem::replace(output, ViewMut::F32(&mut []));
+                let (mut place, rest) = all.split_at(made.len());
+                place.copy_from(made.view())?;
+                *output = rest;
+            }
+        }
+        Ok(())
     }
 
     fn check(&self, inputs: &[View], buffers: &Buffers) -> Result<()> {
@@ -262,22 +437,35 @@ impl Session {
                     got: view.dtype().name(),
                 });
             }
-            check_len("input", fact.shape.iter().product(), view.len())?;
+            let parts = if fact.value.is_some() { 1 } else { self.parts };
+            let len = fact.shape.iter().product::<usize>() * parts;
+            check_len("input", len, view.len())?;
         }
         check_len("buffers", self.arenas.len(), buffers.arenas)?;
-        check_len(
-            "buffers",
-            self.arenas.len() + self.outputs.len(),
-            buffers.stores.len(),
-        )?;
-        let stores = self.arenas.iter().zip(&buffers.stores).zip(&buffers.skips);
+        let outputs = buffers.outputs();
+        check_len("buffers", self.outputs.len(), outputs.len())?;
+        for ((dtype, shape), output) in self.output_facts().zip(outputs) {
+            if output.dtype() != dtype || output.shape() != shape {
+                return Err(other_buffers());
+            }
+        }
+        for lane in &buffers.lanes {
+            self.check_lane(lane)?;
+        }
+        Ok(())
+    }
+
+    fn check_lane(&self, lane: &Lane) -> Result<()> {
+        let stores = self.arenas.len() + self.outputs.len();
+        check_len("buffers", stores, lane.stores.len())?;
+        let stores = self.arenas.iter().zip(&lane.stores).zip(&lane.skips);
         for ((&(dtype, len), store), skip) in stores {
             if store.dtype() != dtype || store.len() < len + skip {
                 return Err(other_buffers());
             }
         }
-        let outputs = self.outputs.iter().zip(buffers.outputs());
-        for ((dtype, shape), output) in outputs {
+        let outputs = &lane.stores[self.arenas.len()..];
+        for ((dtype, shape), output) in self.outputs.iter().zip(outputs) {
             if output.dtype() != *dtype || output.shape() != shape {
                 return Err(other_buffers());
             }
@@ -285,27 +473,28 @@ impl Session {
         Ok(())
     }
 
-    fn run_here(
-        &self,
-        inputs: &[View],
-        buffers: &mut Buffers,
-        mut at: impl FnMut(usize),
-    ) -> Result<()> {
-        let threads = rayon::current_num_threads();
-        if buffers.threads != threads {
-            buffers.scratch = filled(self.scratch_len(), 0.0)?;
-            buffers.threads = threads;
-        }
+    /// All steps, on a part of the batch. Calls `at` with 0 before the first one, and with its number, counted from 1,
+    /// after each.
+    fn run_part(&self, inputs: &[View], lane: &mut Lane, mut at: impl FnMut(usize)) -> Result<()> {
         at(0);
         for (step, planned) in self.planned.iter().enumerate() {
-            let done = planned.run(inputs, buffers);
+            let done = planned.run(inputs, lane);
             done.map_err(|source| self.draft.nodes[planned.node].fails(source))?;
             at(step + 1);
         }
         for (place, output) in &self.copies {
-            copy(place, *output + self.arenas.len(), inputs, buffers)?;
+            copy(place, *output + self.arenas.len(), inputs, lane)?;
         }
         Ok(())
+    }
+}
+
+/// Runs `work` inside the rayon pool in force, whose other threads stay awake.
+fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    match (threads(), rayon::current_thread_index()) {
+        (1, _) => work(),
+        (_, Some(_)) => awake(work),
+        (_, None) => rayon::scope(|_| awake(work)),
     }
 }
 
@@ -318,11 +507,11 @@ fn other_buffers() -> Error {
 }
 
 impl Planned {
-    fn run(&self, given: &[View], buffers: &mut Buffers) -> Result<()> {
+    fn run(&self, given: &[View], lane: &mut Lane) -> Result<()> {
         let mut reads = SmallVec::<[View; LISTED]>::new();
         let mut writes = SmallVec::<[(usize, ViewMut); 4]>::new();
         let mut cuts = self.cuts.iter().peekable();
-        let stores = buffers.stores.iter_mut().zip(&buffers.skips);
+        let stores = lane.stores.iter_mut().zip(&lane.skips);
         for (index, (store, &skip)) in stores.enumerate() {
             if cuts.peek().is_none_or(|cut| cut.store != index) {
                 continue;
@@ -352,7 +541,7 @@ impl Planned {
                 })
             })
             .collect();
-        self.step.run(&inputs, &mut outputs, &mut buffers.scratch)
+        self.step.run(&inputs, &mut outputs, &mut lane.scratch)
     }
 }
 
@@ -425,14 +614,14 @@ fn copies(draft: &Draft, stores: &Stores) -> Vec<(Place, usize)> {
 }
 
 /// Copies what is at `place` to a store.
-fn copy(place: &Place, to: usize, given: &[View], buffers: &mut Buffers) -> Result<()> {
+fn copy(place: &Place, to: usize, given: &[View], lane: &mut Lane) -> Result<()> {
     match *place {
-        Place::Constant(ref tensor) => buffers.stores[to].view_mut().copy_from(tensor.view()),
-        Place::Given(input) => buffers.stores[to].view_mut().copy_from(given[input]),
+        Place::Constant(ref tensor) => lane.stores[to].view_mut().copy_from(tensor.view()),
+        Place::Given(input) => lane.stores[to].view_mut().copy_from(given[input]),
         Place::Store { store, offset, len } => {
-            let skip = buffers.skips.get(store).copied().unwrap_or(0);
+            let skip = lane.skips.get(store).copied().unwrap_or(0);
             let [from, to] =
-                (buffers.stores.get_disjoint_mut([store, to])).map_err(|_| other_buffers())?;
+                (lane.stores.get_disjoint_mut([store, to])).map_err(|_| other_buffers())?;
             let (_, from) = from.view_mut().split_at(skip + offset);
             to.view_mut().copy_from(from.split_at(len).0.into_view())
         }

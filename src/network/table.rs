@@ -65,29 +65,34 @@ impl Session {
                     .filter(|value| constant(value).is_none())
                     .map(|value| value.name.as_str())
                     .collect(),
-                outputs: node.outputs.iter().map(value).filter_map(output).collect(),
+                outputs: node
+                    .outputs
+                    .iter()
+                    .map(value)
+                    .filter_map(|value| self.output(value))
+                    .collect(),
                 parameters: parameters.map(|fact| elements(&fact)).sum(),
-                multiply_adds: planned.step.multiply_adds(),
+                multiply_adds: planned.step.multiply_adds() * self.parts as u64,
                 recipe: planned.step.recipe(),
                 scratch_bytes: planned.step.scratch_len() * size_of::<f32>(),
                 window: facts.and_then(|facts| node.operator.window(&facts)),
             }
         })
     }
-}
 
-fn output(value: &Value) -> Option<LayerOutput<'_>> {
-    let fact = value.fact.as_ref()?;
-    let mut shape = fact.shape.clone();
-    if value.turned {
-        shape[1..].rotate_right(1);
+    fn output<'s>(&self, value: &'s Value) -> Option<LayerOutput<'s>> {
+        let fact = value.fact.as_ref()?;
+        let mut shape = self.whole(&fact.shape);
+        if value.turned {
+            shape[1..].rotate_right(1);
+        }
+        Some(LayerOutput {
+            name: &value.name,
+            dtype: fact.dtype,
+            shape,
+            channels_last: value.turned,
+        })
     }
-    Some(LayerOutput {
-        name: &value.name,
-        dtype: fact.dtype,
-        shape,
-        channels_last: value.turned,
-    })
 }
 
 fn elements(fact: &Fact) -> u64 {

@@ -114,7 +114,17 @@ macro_rules! scalars {
             $(#[doc = $doc] $variant(&'a [$type]),)*
         }
 
-        impl View<'_> {
+        impl<'a> View<'a> {
+            /// `len` elements from `begin` on; as many as there are.
+            pub(crate) fn part(self, begin: usize, len: usize) -> View<'a> {
+                match self {
+                    $(Self::$variant(slice) => {
+                        let rest = slice.get(begin..).unwrap_or(&[]);
+                        View::$variant(rest.get(..len).unwrap_or(rest))
+                    })*
+                }
+            }
+
             /// The type of the elements.
             pub fn dtype(&self) -> DType {
                 match self { $(Self::$variant(_) => DType::$variant,)* }

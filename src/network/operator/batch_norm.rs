@@ -18,6 +18,7 @@ use super::{Fact, Facts, Operator, Step};
 use crate::element::{Element, reserved};
 use crate::error::{Result, product};
 use crate::geometry::Axis;
+use crate::network::operator::by_image::first_alone;
 use crate::network::tensor::{DType, Scalar, View, ViewMut};
 use crate::parallel::for_each_piece;
 use crate::plan::PlanOptions;
@@ -130,6 +131,10 @@ impl Operator for BatchNormalization {
             outputs.resize(1 + self.outputs, Fact::new(x.dtype, shape));
         }
         Ok(outputs)
+    }
+
+    fn by_image(&self, _inputs: &Facts, batched: &[bool]) -> bool {
+        self.training.is_none() && first_alone(batched)
     }
 
     fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {

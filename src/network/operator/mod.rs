@@ -13,6 +13,7 @@
 
 mod align;
 mod batch_norm;
+mod by_image;
 mod check;
 mod col2im;
 mod convolution;
@@ -115,6 +116,12 @@ pub trait Operator: Any + Debug + Send + Sync {
     /// where it reads them one by one. `None` where that has no meaning.
     fn window(&self, _inputs: &Facts) -> Option<Vec<Axis>> {
         None
+    }
+
+    /// Whether every image is computed by itself: what comes out at a place of the first axis depends on what the
+    /// `batched` inputs have at that place of theirs, and on the others, which are the same for all images.
+    fn by_image(&self, _inputs: &Facts, _batched: &[bool]) -> bool {
+        false
     }
 
     /// The inputs whose elements, not only their shape, decide the shapes that come out.

@@ -18,6 +18,7 @@ use super::check::{
 use super::{Fact, Facts, Operator, Step};
 use crate::element::reserved;
 use crate::error::{Error, Result, product};
+use crate::network::operator::by_image::first_alone;
 use crate::network::tensor::{Scalar, View, ViewMut, with_type};
 use crate::parallel::for_each_piece;
 use crate::plan::PlanOptions;
@@ -166,6 +167,11 @@ impl Operator for Pad {
         }
         product("padded data", &shape)?;
         Ok(vec![Fact::new(data.dtype, shape)])
+    }
+
+    fn by_image(&self, inputs: &Facts, batched: &[bool]) -> bool {
+        let pads = self.pads(inputs);
+        first_alone(batched) && pads.is_ok_and(|pads| pads.first() == Some(&(0, 0)))
     }
 
     fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {

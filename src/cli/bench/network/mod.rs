@@ -121,7 +121,7 @@ fn planned(
                 sizes.first() != Some(&fixed),
                 "output {:?} has the shape {} for a batch of {} too, so the images are not kept apart",
                 network.graph().name(output),
-                shape(sizes),
+                shape(&sizes),
                 inputs.batch
             );
         }

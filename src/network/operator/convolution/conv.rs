@@ -132,6 +132,11 @@ impl Operator for Conv {
         Ok(vec![Fact::new(dtype, shape)])
     }
 
+    fn by_image(&self, _inputs: &Facts, batched: &[bool]) -> bool {
+        // The weights and the bias are not; a residual is.
+        batched.first() == Some(&true) && batched.iter().skip(1).take(2).all(|&batched| !batched)
+    }
+
     fn step(&self, inputs: &Facts, options: &PlanOptions) -> Result<Box<dyn Step>> {
         let geometry = self.geometry(inputs)?;
         let (target, ..) = self.target(&geometry);

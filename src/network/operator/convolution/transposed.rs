@@ -19,6 +19,7 @@ use crate::conv::{Activation, Epilogue, PreparedWeights, TransposedPlan};
 use crate::element::Element;
 use crate::error::{Error, Result, product, sum};
 use crate::geometry::{Layout, Padding, PerAxis, TransposedGeometry, TransposedOptions};
+use crate::network::operator::by_image::first_alone;
 use crate::network::operator::check::required;
 use crate::network::operator::{Fact, Facts, Operator, Step};
 use crate::network::tensor::DType;
@@ -127,6 +128,10 @@ impl Operator for ConvTranspose {
         let shape = geometry.output_shape();
         let dtype = check_inputs(inputs, geometry.output_channels(), &shape)?;
         Ok(vec![Fact::new(dtype, shape)])
+    }
+
+    fn by_image(&self, _inputs: &Facts, batched: &[bool]) -> bool {
+        first_alone(batched)
     }
 
     fn step(&self, inputs: &Facts, options: &PlanOptions) -> Result<Box<dyn Step>> {

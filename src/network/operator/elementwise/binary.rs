@@ -15,6 +15,7 @@ use super::power::PowerStep;
 use crate::error::{Error, Result};
 use crate::geometry::Axis;
 use crate::kernel::Isa;
+use crate::network::operator::by_image::elementwise as by_element;
 use crate::network::operator::check::{
     FLOATS, INTEGERS, at_most, fits, has_type, read, read_or_place, required, write, wrong,
 };
@@ -202,6 +203,10 @@ impl Operator for Binary {
             a.dtype
         };
         Ok(vec![Fact::new(dtype, shape)])
+    }
+
+    fn by_image(&self, inputs: &Facts, batched: &[bool]) -> bool {
+        by_element(inputs, batched)
     }
 
     fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {

@@ -6,6 +6,7 @@ use super::convert::Convert;
 use super::in_pieces;
 use crate::error::Result;
 use crate::geometry::Axis;
+use crate::network::operator::by_image::first_alone;
 use crate::network::operator::check::{FLOATS, at_most, has_type, read, required, write};
 use crate::network::operator::{Fact, Facts, Operator, Step};
 use crate::network::tensor::{DType, View, ViewMut, with_type};
@@ -41,6 +42,10 @@ impl Operator for Cast {
             }
         };
         Ok(vec![Fact::new(dtype, x.shape.clone())])
+    }
+
+    fn by_image(&self, _inputs: &Facts, batched: &[bool]) -> bool {
+        first_alone(batched)
     }
 
     fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {

@@ -11,6 +11,7 @@ use super::number::{Number, with_number};
 use crate::error::Result;
 use crate::geometry::Axis;
 use crate::kernel::{Isa, functions, map, map_in_place};
+use crate::network::operator::by_image::first_alone;
 use crate::network::operator::check::{
     FLOATS, at_most, fits, has_type, optional, read, read_or_place, required, write, wrong,
 };
@@ -64,6 +65,10 @@ impl Operator for Clip {
             }
         }
         Ok(vec![Fact::new(x.dtype, x.shape.clone())])
+    }
+
+    fn by_image(&self, _inputs: &Facts, batched: &[bool]) -> bool {
+        first_alone(batched)
     }
 
     fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {

@@ -11,6 +11,7 @@ use super::broadcast::{Broadcast, broadcast_shape};
 use super::in_pieces;
 use crate::error::Result;
 use crate::geometry::Axis;
+use crate::network::operator::by_image::elementwise as by_element;
 use crate::network::operator::check::{at_most, has_type, read, required, write};
 use crate::network::operator::{Fact, Facts, Operator, Step};
 use crate::network::tensor::{DType, Scalar, View, ViewMut, with_type};
@@ -47,6 +48,10 @@ impl Operator for Where {
         has_type(z, "Y", &[x.dtype])?;
         let shape = broadcast_shape(&[&condition.shape, &x.shape, &z.shape])?;
         Ok(vec![Fact::new(x.dtype, shape)])
+    }
+
+    fn by_image(&self, inputs: &Facts, batched: &[bool]) -> bool {
+        by_element(inputs, batched)
     }
 
     fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {

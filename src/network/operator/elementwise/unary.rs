@@ -12,6 +12,7 @@ use super::number::with_integer;
 use crate::error::Result;
 use crate::geometry::Axis;
 use crate::kernel::Isa;
+use crate::network::operator::by_image::first_alone;
 use crate::network::operator::check::{
     FLOATS, INTEGERS, at_most, fits, read_or_place, required, write, wrong,
 };
@@ -238,6 +239,10 @@ impl Operator for Unary {
         let domain = self.domain();
         fits(x, "X", domain.name(), |dtype| domain.has(dtype))?;
         Ok(vec![Fact::new(x.dtype, x.shape.clone())])
+    }
+
+    fn by_image(&self, _inputs: &Facts, batched: &[bool]) -> bool {
+        first_alone(batched)
     }
 
     fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {

@@ -13,6 +13,7 @@ use super::number::{Number, Ordered, with_number};
 use crate::error::Result;
 use crate::geometry::Axis;
 use crate::kernel::Isa;
+use crate::network::operator::by_image::elementwise as by_element;
 use crate::network::operator::check::{
     FLOATS, fits, has_type, read, read_or_place, required, write, wrong,
 };
@@ -58,6 +59,10 @@ impl Operator for Variadic {
             shapes.push(&input.shape[..]);
         }
         Ok(vec![Fact::new(first.dtype, broadcast_shape(&shapes)?)])
+    }
+
+    fn by_image(&self, inputs: &Facts, batched: &[bool]) -> bool {
+        by_element(inputs, batched)
     }
 
     fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {

@@ -11,6 +11,7 @@ use super::product::{Native, Sizes, by_engine, by_loops};
 use crate::error::{Error, Result, product};
 use crate::gemm::EngineKind;
 use crate::kernel::Isa;
+use crate::network::operator::by_image::first_alone;
 use crate::network::operator::check::{
     at_most, fits, has_type, optional, read, required, write, wrong,
 };
@@ -119,6 +120,13 @@ impl Operator for Gemm {
             }
         }
         Ok(vec![Fact::new(a.dtype, shape)])
+    }
+
+    fn by_image(&self, inputs: &Facts, batched: &[bool]) -> bool {
+        // C is spread over the rows.
+        let row = |c: &Fact| c.shape.len() < 2 || c.shape[0] == 1;
+        let c = inputs.get(2).copied().flatten();
+        first_alone(batched) && !self.transpose_a && c.is_none_or(row)
     }
 
     fn step(&self, inputs: &Facts, options: &PlanOptions) -> Result<Box<dyn Step>> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::product::{Native, Sizes, by_engine, by_loops};
 use crate::error::{Error, Result, product};
 use crate::gemm::EngineKind;
+use crate::network::operator::by_image::first_alone;
 use crate::network::operator::check::{at_most, fits, has_type, read, required, write};
 use crate::network::operator::convolution::Prepared;
 use crate::network::operator::elementwise::{broadcast_shape, with_number};
@@ -81,6 +82,17 @@ impl Operator for MatMul {
         has_type(b, "B", &[a.dtype])?;
         let (_, shape) = sizes(&a.shape, &b.shape)?;
         Ok(vec![Fact::new(a.dtype, shape)])
+    }
+
+    fn by_image(&self, inputs: &Facts, batched: &[bool]) -> bool {
+        let rank = |index: usize| {
+            inputs
+                .get(index)
+                .copied()
+                .flatten()
+                .map_or(0, |fact| fact.shape.len())
+        };
+        first_alone(batched) && rank(0) >= 2 && (rank(1) < rank(0) || rank(1) == 2)
     }
 
     fn step(&self, inputs: &Facts, options: &PlanOptions) -> Result<Box<dyn Step>> {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use ndarray::{ArrayViewMut3, Axis, s};
 
+use super::super::by_image::first_alone;
 use super::super::check::{
     at_most, has_axes, has_shape, has_type, read, required, write, wrong_attribute,
 };
@@ -115,6 +116,10 @@ macro_rules! operator {
             fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {
                 let plan = plan(inputs, self.layout, self.epsilon, $groups(self))?;
                 Ok(Box::new(plan))
+            }
+
+            fn by_image(&self, _inputs: &Facts, batched: &[bool]) -> bool {
+                first_alone(batched)
             }
 
             fn channels_last(&self, _inputs: &Facts) -> Option<Arc<dyn Operator>> {

@@ -19,6 +19,7 @@ use crate::element::Element;
 use crate::error::{Error, Result, check_len, product};
 use crate::geometry::Layout;
 use crate::kernel::{Arithmetic, Isa, Loop, compiled};
+use crate::network::operator::by_image::first_alone;
 use crate::network::tensor::{DType, Scalar, View, ViewMut};
 use crate::parallel::{for_each_piece, for_each_tile, threads_for};
 use crate::plan::PlanOptions;
@@ -63,6 +64,10 @@ impl Operator for Lrn {
             return Err(wrong_attribute("size", "1 or more", 0));
         }
         Ok(vec![Fact::new(x.dtype, x.shape.clone())])
+    }
+
+    fn by_image(&self, _inputs: &Facts, batched: &[bool]) -> bool {
+        first_alone(batched)
     }
 
     fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {

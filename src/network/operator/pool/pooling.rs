@@ -8,6 +8,7 @@ use super::extremes::{Extremes, Order};
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::geometry::{Axis, Layout, PoolGeometry, PoolOptions};
+use crate::network::operator::by_image::first_alone;
 use crate::network::tensor::{DType, Scalar, View, ViewMut};
 use crate::plan::PlanOptions;
 use crate::pool::{avg_pool_into, lp_pool_into, max_pool_into};
@@ -124,6 +125,11 @@ impl Operator for Pool {
             facts.push(Fact::new(DType::I64, shape));
         }
         Ok(facts)
+    }
+
+    fn by_image(&self, _inputs: &Facts, batched: &[bool]) -> bool {
+        // Indices are counted over the whole batch.
+        first_alone(batched) && !matches!(self.kind, Kind::Max(Some(_)))
     }
 
     fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {

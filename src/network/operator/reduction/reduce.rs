@@ -12,6 +12,7 @@ use super::axes::{reduced_shape, reduces_turned, turned_axes};
 use super::sweep::{Fold, Sweep};
 use crate::error::{Result, product};
 use crate::kernel::Isa;
+use crate::network::operator::by_image::first_alone;
 use crate::network::operator::check::{
     FLOATS, at_most, axes, integers, optional, read, required, write, wrong,
 };
@@ -145,6 +146,11 @@ impl Operator for Reduce {
             ));
         }
         Ok(vec![Fact::new(x.dtype, shape)])
+    }
+
+    fn by_image(&self, inputs: &Facts, batched: &[bool]) -> bool {
+        let spared = |axes: Option<Vec<usize>>| axes.is_none_or(|axes| !axes.contains(&0));
+        first_alone(batched) && self.logical(inputs).is_ok_and(spared)
     }
 
     fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {

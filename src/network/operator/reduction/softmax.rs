@@ -16,6 +16,7 @@ use ndarray::{ArrayViewMut3, Axis, s};
 use crate::error::{Error, Result};
 use crate::kernel::functions::exp;
 use crate::kernel::{Arithmetic, Isa, Loop, compiled};
+use crate::network::operator::by_image::{first_alone, spares_first};
 use crate::network::operator::check::{
     FLOATS, at_most, axis, has_type, read_or_place, required, span, turned_axis, write,
 };
@@ -92,6 +93,11 @@ impl Operator for Softmax {
         has_type(x, "input", FLOATS)?;
         self.sizes(&x.shape)?;
         Ok(vec![Fact::new(x.dtype, x.shape.clone())])
+    }
+
+    fn by_image(&self, inputs: &Facts, batched: &[bool]) -> bool {
+        let first = inputs.first().copied().flatten();
+        first_alone(batched) && spares_first(first, &[self.axis])
     }
 
     fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {

@@ -21,6 +21,7 @@ use super::shape::Reshape;
 use super::{Fact, Facts, Operator, Step};
 use crate::error::{Result, product};
 use crate::geometry::Layout;
+use crate::network::operator::by_image::first_alone;
 use crate::network::tensor::{DType, Tensor};
 use crate::plan::PlanOptions;
 use taps::Sampling;
@@ -234,6 +235,12 @@ impl Operator for Resize {
             return Err(wrong("X", "numbers with this mode", dtype.name()));
         }
         Ok(vec![Fact::new(dtype, shape)])
+    }
+
+    fn by_image(&self, inputs: &Facts, batched: &[bool]) -> bool {
+        let samplings = self.samplings(inputs);
+        let first = samplings.is_ok_and(|all| all.first().is_some_and(Sampling::is_whole));
+        first_alone(batched) && first
     }
 
     fn step(&self, inputs: &Facts, options: &PlanOptions) -> Result<Box<dyn Step>> {

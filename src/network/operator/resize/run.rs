@@ -55,7 +55,7 @@ pub(super) fn step(
     Ok(match dtype {
         DType::F32 => {
             let weighted = Weighted::<f32>::new(&axes, inner, extrapolation)?;
-            let lanes = rayon::current_num_threads().min(8);
+            let lanes = crate::parallel::threads().min(8);
             let scratch = product("scratch", &[weighted.line, lanes])?;
             Box::new(Singles {
                 weighted,

@@ -9,7 +9,7 @@ use crate::element::{Element, filled};
 use crate::error::{Result, check_len};
 use crate::kernel::{Arithmetic, Isa, Loop, compiled};
 use crate::network::tensor::{DType, View, ViewMut};
-use crate::parallel::{Lanes, for_each_piece};
+use crate::parallel::{Lanes, for_each_piece, threads};
 
 /// The taps of an axis with weights of type T.
 struct WeightedAxis<T> {
@@ -230,7 +230,7 @@ impl Step for Singles {
     ) -> Result<()> {
         let (x, y) = (read(inputs, 0)?, write(outputs, 0)?);
         check_len("output", self.output, y.len())?;
-        let threads = rayon::current_num_threads();
+        let most = threads();
         let given = scratch.len();
         let scratch = scratch.get_mut(..self.scratch);
         let scratch = scratch.ok_or(crate::error::Error::BufferLength {
@@ -238,7 +238,7 @@ impl Step for Singles {
             expected: self.scratch,
             got: given,
         })?;
-        self.weighted.resize(x, y, scratch, threads)
+        self.weighted.resize(x, y, scratch, most)
     }
 
     fn scratch_len(&self) -> usize {

@@ -17,6 +17,7 @@ use super::super::{Fact, Facts, Operator, Step};
 use super::transpose::Moved;
 use crate::error::{Result, product};
 use crate::geometry::Layout;
+use crate::network::operator::by_image::first_alone;
 use crate::network::tensor::{DType, Scalar, View, ViewMut, with_type};
 use crate::plan::PlanOptions;
 
@@ -148,6 +149,10 @@ impl Operator for DepthToSpace {
         Ok(vec![Fact::new(input.dtype, shape)])
     }
 
+    fn by_image(&self, _inputs: &Facts, batched: &[bool]) -> bool {
+        first_alone(batched)
+    }
+
     fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {
         let [n, c, h, w] = image(required(inputs, 0, "input")?, self.layout)?;
         let image = [n, c / area(self.block)?, h, w];
@@ -185,6 +190,10 @@ impl Operator for SpaceToDepth {
         let shape = in_layout([n, deep, h / self.block, w / self.block], self.layout);
         product("output", &shape)?;
         Ok(vec![Fact::new(input.dtype, shape)])
+    }
+
+    fn by_image(&self, _inputs: &Facts, batched: &[bool]) -> bool {
+        first_alone(batched)
     }
 
     fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {

@@ -16,6 +16,7 @@ use super::super::{Fact, Facts, Operator, Step};
 use crate::error::{Result, product, sum};
 use crate::geometry::Axis;
 use crate::kernel::{Isa, copy_pixels};
+use crate::network::operator::by_image::{first_alone, spares_first};
 use crate::network::tensor::{DType, Scalar, View, ViewMut, with_type};
 use crate::parallel::{for_each_piece, try_for_each_piece};
 use crate::plan::PlanOptions;
@@ -68,6 +69,11 @@ impl Operator for Concat {
             }
         }
         Ok(vec![Fact::new(first.dtype, shape)])
+    }
+
+    fn by_image(&self, inputs: &Facts, batched: &[bool]) -> bool {
+        let first = inputs.first().copied().flatten();
+        !batched.contains(&false) && spares_first(first, &[self.axis])
     }
 
     fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {
@@ -285,6 +291,11 @@ impl Operator for Split {
             Fact::new(input.dtype, shape)
         };
         Ok(parts.into_iter().map(part).collect())
+    }
+
+    fn by_image(&self, inputs: &Facts, batched: &[bool]) -> bool {
+        let first = inputs.first().copied().flatten();
+        first_alone(batched) && spares_first(first, &[self.axis])
     }
 
     fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {

@@ -15,6 +15,7 @@ use super::super::{Fact, Facts, Operator, Step};
 use super::reshape::Same;
 use crate::error::{Result, check_len, product};
 use crate::geometry::Axis;
+use crate::network::operator::by_image::first_alone;
 use crate::network::tensor::{DType, View, ViewMut};
 use crate::plan::PlanOptions;
 
@@ -103,6 +104,10 @@ impl Operator for Dropout {
             facts.push(Fact::new(DType::Bool, data.shape.clone()));
         }
         Ok(facts)
+    }
+
+    fn by_image(&self, inputs: &Facts, batched: &[bool]) -> bool {
+        Self::mode(inputs) == Ok(Mode::Inference) && first_alone(batched)
     }
 
     fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {

@@ -10,6 +10,7 @@ use super::super::check::{
 use super::super::strided::Strided;
 use super::super::{Fact, Facts, Operator, Step};
 use crate::error::{Result, product};
+use crate::network::operator::by_image::first_alone;
 use crate::network::tensor::{View, ViewMut};
 use crate::plan::PlanOptions;
 
@@ -199,6 +200,11 @@ impl Operator for Reshape {
     fn infer(&self, inputs: &Facts) -> Result<Vec<Fact>> {
         let shape = self.shape(inputs)?;
         Ok(vec![Fact::new(required(inputs, 0, "data")?.dtype, shape)])
+    }
+
+    fn by_image(&self, _inputs: &Facts, batched: &[bool]) -> bool {
+        // Elements keep their order, and the caller sees that the first axis keeps its length.
+        first_alone(batched)
     }
 
     fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {

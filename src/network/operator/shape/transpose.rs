@@ -9,6 +9,7 @@ use super::super::strided::Strided;
 use super::super::{Fact, Facts, Operator, Step};
 use super::reshape::Same;
 use crate::error::{Result, product};
+use crate::network::operator::by_image::first_alone;
 use crate::network::tensor::{View, ViewMut};
 use crate::plan::PlanOptions;
 
@@ -99,6 +100,18 @@ impl Operator for Transpose {
         let order = self.order(data.shape.len())?;
         let shape = Vec::from_iter(order.into_iter().map(|axis| data.shape[axis]));
         Ok(vec![Fact::new(data.dtype, shape)])
+    }
+
+    fn by_image(&self, inputs: &Facts, batched: &[bool]) -> bool {
+        let rank = inputs
+            .first()
+            .copied()
+            .flatten()
+            .map_or(0, |data| data.shape.len());
+        first_alone(batched)
+            && self
+                .order(rank)
+                .is_ok_and(|order| order.first() == Some(&0))
     }
 
     fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {

@@ -15,7 +15,7 @@ use plane::{Plane, plainly};
 use crate::error::{Error, Result, product};
 use crate::kernel::{AS_THEY_ARE, Isa, Lie, MOST_LANES, copy_pixels, to_lanes};
 use crate::network::tensor::{Scalar, View, ViewMut, with_type};
-use crate::parallel::for_each_piece;
+use crate::parallel::{for_each_piece, threads};
 
 /// Elements of a piece of work; less is not worth waking a thread.
 pub(super) const GRAIN: usize = 1 << 15;
@@ -148,7 +148,7 @@ impl Strided {
         if target.is_empty() {
             return Ok(());
         }
-        if target.len() < 2 * GRAIN || rayon::current_num_threads() == 1 {
+        if target.len() < 2 * GRAIN || threads() == 1 {
             let count = self.axes[0].length;
             self.part(0, count, self.first, source, target, move_plane);
         } else {
