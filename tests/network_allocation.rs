@@ -86,7 +86,7 @@ fn runs_after_the_first_allocate_nothing() {
     for threads in [1, 3] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
         pool.build().unwrap().install(|| {
-            for batch in [1, 5] {
+            for batch in [1, 5, 8] {
                 let x = [("x", tensor(&[batch, 3, 40, 40]))];
                 let session = network.session(&x).unwrap();
                 let mut buffers = session.buffers().unwrap();

@@ -444,8 +444,13 @@ impl Session {
         check_len("buffers", self.arenas.len(), buffers.arenas)?;
         let outputs = buffers.outputs();
         check_len("buffers", self.outputs.len(), outputs.len())?;
-        for ((dtype, shape), output) in self.output_facts().zip(outputs) {
-            if output.dtype() != dtype || output.shape() != shape {
+        for ((dtype, part), output) in self.outputs.iter().zip(outputs) {
+            let lengths = part.iter().enumerate();
+            let whole = lengths.map(|(axis, &length)| match axis {
+                0 => length * self.parts,
+                _ => length,
+            });
+            if output.dtype() != *dtype || !output.shape().iter().copied().eq(whole) {
                 return Err(other_buffers());
             }
         }

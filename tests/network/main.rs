@@ -2,6 +2,7 @@
 #![cfg(feature = "network")]
 
 mod operators;
+mod parts;
 mod passes;
 mod sessions;
 
