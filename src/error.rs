@@ -363,7 +363,7 @@ pub enum Error {
 
 impl Error {
     /// This error at a place.
-    #[cfg(feature = "network")]
+    #[cfg(any(feature = "infer", feature = "onnx"))]
     pub(crate) fn at(self, place: impl Into<String>) -> Self {
         Self::At {
             place: place.into(),
