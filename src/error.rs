@@ -351,6 +351,12 @@ pub enum Error {
         /// Each operator with the nodes that it stands in.
         list: Vec<String>,
     },
+    /// A graph with operators that have no form in a file.
+    #[error("operators that cannot be written: {}", list.join(", "))]
+    UnwritableOperators {
+        /// Each operator with its node, and why where it is not the operator as such.
+        list: Vec<String>,
+    },
     /// A forced recipe or option cannot do what is asked.
     #[error("{what} is not possible: {wanted}")]
     Unsupported {

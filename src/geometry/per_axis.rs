@@ -38,6 +38,16 @@ impl<V: Copy> PerAxis<V> {
         }
     }
 
+    /// How many were listed; `None` for one value that serves every axis.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn listed(&self) -> Option<usize> {
+        match self.listed {
+            0 => None,
+            usize::MAX => Some(0),
+            listed => Some(listed),
+        }
+    }
+
     /// The value of one axis out of `rank`.
     ///
     /// # Errors

@@ -84,6 +84,27 @@ pub(crate) struct Bounds {
     pub rewrite: bool,
 }
 
+impl Graph {
+    /// What is known of every value where `inputs` is known of the graph's inputs; nothing is rewritten.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn facts(&self, inputs: &[Fact], limit: usize) -> Result<Vec<Option<Fact>>> {
+        let bounds = Bounds {
+            plan: PlanOptions::default(),
+            limit,
+            rewrite: false,
+        };
+        match Draft::new(self, |_| true).infer(inputs, &bounds)? {
+            Inferred::Draft(draft) => {
+                let values = draft.values.into_iter().take(self.names.len());
+                Ok(values.map(|value| value.fact).collect())
+            }
+            Inferred::Wanted(_) => Err(Error::Model {
+                what: "elements of inputs decide shapes".to_owned(),
+            }),
+        }
+    }
+}
+
 impl Draft {
     /// The nodes of `graph`. An input with a default is a constant unless it is `given`.
     pub fn new(graph: &Graph, given: impl Fn(usize) -> bool) -> Self {

@@ -73,7 +73,7 @@ pub(super) fn dtype(number: i64) -> Result<DType> {
 }
 
 /// The number of an element type in ONNX.
-fn number(dtype: DType) -> i32 {
+pub(super) fn number(dtype: DType) -> i32 {
     let known = TYPES.iter().find(|&&(_, known)| known == dtype);
     known.expect("every type has its number").0
 }
@@ -94,15 +94,24 @@ pub fn read_tensor(bytes: &[u8]) -> Result<(String, Tensor)> {
 /// # Errors
 /// No memory.
 pub fn write_tensor(name: &str, tensor: &Tensor) -> Result<Vec<u8>> {
-    let proto = TensorProto {
+    encoded(&message(name, tensor)?)
+}
+
+/// The message of `tensor` under `name`.
+pub(super) fn message(name: &str, tensor: &Tensor) -> Result<TensorProto> {
+    Ok(TensorProto {
         dims: tensor.shape().iter().map(|&size| size as i64).collect(),
         data_type: number(tensor.dtype()),
         name: name.to_owned(),
         raw_data: Some(little_endian(tensor.view())?.into()),
         ..TensorProto::default()
-    };
-    let mut bytes = reserved(proto.encoded_len())?;
-    proto.encode(&mut bytes).map_err(|error| Error::Model {
+    })
+}
+
+/// The bytes of a message.
+pub(super) fn encoded(message: &impl Message) -> Result<Vec<u8>> {
+    let mut bytes = reserved(message.encoded_len())?;
+    message.encode(&mut bytes).map_err(|error| Error::Model {
         what: error.to_string(),
     })?;
     Ok(bytes)

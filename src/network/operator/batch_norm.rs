@@ -32,13 +32,13 @@ const OPERANDS: [&str; 4] = ["scale", "B", "mean", "variance"];
 /// Normalisation of every channel; f32 or f64.
 #[derive(Clone, Debug)]
 pub struct BatchNormalization {
-    epsilon: f64,
+    pub(crate) epsilon: f64,
     /// The momentum, where mean and variance are taken from the batch.
-    training: Option<f64>,
+    pub(crate) training: Option<f64>,
     /// Outputs beyond Y in training: 2, or 4 with the mean and variance of the batch.
-    outputs: usize,
-    spatial: bool,
-    last: bool,
+    pub(crate) outputs: usize,
+    pub(crate) spatial: bool,
+    pub(crate) last: bool,
 }
 
 impl BatchNormalization {

@@ -43,7 +43,7 @@ pub enum PadMode {
 #[derive(Clone, Debug)]
 pub struct Pad {
     pub(crate) mode: PadMode,
-    last: bool,
+    pub(crate) last: bool,
 }
 
 impl Pad {

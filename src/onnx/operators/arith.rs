@@ -8,6 +8,8 @@ use crate::network::{
     Align, Binary, Cast, Clip, Operator, Special, Tensor, Unary, Variadic, Where,
 };
 use crate::onnx::reader::NodeReader;
+use crate::onnx::tensor::number;
+use crate::onnx::writer::{NodeWriter, Write, Written};
 
 /// The operators of this family.
 pub(super) const TABLE: &[(&str, Build)] = &[
@@ -211,5 +213,106 @@ fn wrong(name: &str, expected: &str, got: &str) -> Error {
         name: name.to_owned(),
         expected: expected.to_owned(),
         got: got.to_owned(),
+    }
+}
+
+impl Write for Unary {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        match *self {
+            Self::Celu { alpha }
+            | Self::Elu { alpha }
+            | Self::LeakyRelu { alpha }
+            | Self::ThresholdedRelu { alpha } => node.float("alpha", alpha),
+            Self::Gelu { tanh } => {
+                node.since(20);
+                node.string("approximate", if tanh { "tanh" } else { "none" });
+            }
+            Self::HardSigmoid { alpha, beta } => {
+                node.float("alpha", alpha);
+                node.float("beta", beta);
+            }
+            Self::Selu { alpha, gamma } => {
+                node.float("alpha", alpha);
+                node.float("gamma", gamma);
+            }
+            Self::Shrink { bias, lambd } => {
+                node.float("bias", bias);
+                node.float("lambd", lambd);
+            }
+            Self::Swish { alpha } => {
+                node.since(24);
+                node.float("alpha", alpha);
+            }
+            Self::BitwiseNot | Self::Mish => node.since(18),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Write for Binary {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        match *self {
+            Self::BitShift { left } => {
+                node.string("direction", if left { "LEFT" } else { "RIGHT" });
+            }
+            Self::BitwiseAnd | Self::BitwiseOr | Self::BitwiseXor => node.since(18),
+            Self::Mod { fmod } => node.flag("fmod", fmod),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Write for Variadic {
+    fn write(&self, _node: &mut NodeWriter) -> Written {
+        Ok(())
+    }
+}
+
+impl Write for Cast {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        if let Self::To(dtype) = *self {
+            node.int("to", number(dtype).into());
+        }
+        Ok(())
+    }
+}
+
+impl Write for Special {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        if let Self::IsInf { negative, positive } = *self {
+            node.int("detect_negative", negative.into());
+            node.int("detect_positive", positive.into());
+        }
+        Ok(())
+    }
+}
+
+impl Write for Where {
+    fn write(&self, _node: &mut NodeWriter) -> Written {
+        Ok(())
+    }
+}
+
+impl Write for Clip {
+    /// Bounds that were attributes are f32 here, whatever the elements; in a file they have the type of the elements.
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        let Some(dtype) = node.fact(0).map(|fact| fact.dtype) else {
+            return Ok(());
+        };
+        let bounds = [1, 2].map(|index| node.fact(index));
+        match bounds
+            .into_iter()
+            .flatten()
+            .find(|bound| bound.dtype != dtype)
+        {
+            None => Ok(()),
+            Some(bound) => Err(format!(
+                "bounds of {} for elements of {}",
+                bound.dtype.name(),
+                dtype.name()
+            )),
+        }
     }
 }

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use ndarray::arr0;
 
 use super::super::reader::NodeReader;
+use super::super::writer::{Extra, NodeWriter, Write, Written, float};
 use super::Build;
-use super::window::{padding, per_axis};
+use super::window::{padding, per_axis, rank, write_padding, write_per_axis};
+use crate::conv::Activation;
 use crate::error::Result;
-use crate::geometry::{ConvOptions, TransposedOptions};
-use crate::network::{BatchNormalization, Conv, ConvTranspose, DeformConv, Operator, Pad, PadMode};
+use crate::geometry::{ConvOptions, Layout, PaddingMode, TransposedOptions};
+use crate::network::{
+    BatchNormalization, Conv, ConvTranspose, DType, DeformConv, Operator, Pad, PadMode, Tensor,
+};
 
 /// The operators of this family.
 pub(super) const TABLE: &[(&str, Build)] = &[
@@ -96,17 +100,19 @@ fn batch_normalization(reader: &NodeReader) -> Result<Arc<dyn Operator>> {
     Ok(Arc::new(operator))
 }
 
+/// The contents of a padding; the last one since version 19.
+const PAD_MODES: [(&str, PadMode); 4] = [
+    ("constant", PadMode::Constant),
+    ("reflect", PadMode::Reflect),
+    ("edge", PadMode::Edge),
+    ("wrap", PadMode::Wrap),
+];
+
 /// Before version 11 pads and value were attributes.
 fn pad(reader: &NodeReader) -> Result<Arc<dyn Operator>> {
     reader.expect_outputs(1)?;
-    let modes = [
-        ("constant", PadMode::Constant),
-        ("reflect", PadMode::Reflect),
-        ("edge", PadMode::Edge),
-        ("wrap", PadMode::Wrap),
-    ];
     let known = if reader.opset() < 19 { 3 } else { 4 };
-    let mode = reader.choice("mode", &modes[..known])?;
+    let mode = reader.choice("mode", &PAD_MODES[..known])?;
     if reader.opset() < 11 {
         reader.expect_inputs(1, 1)?;
         reader.set_integers(1, reader.required_ints("pads")?)?;
@@ -115,4 +121,124 @@ fn pad(reader: &NodeReader) -> Result<Arc<dyn Operator>> {
         reader.expect_inputs(2, if reader.opset() < 18 { 3 } else { 4 })?;
     }
     Ok(Arc::new(Pad::new(mode)))
+}
+
+impl Write for Conv {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        let options = &self.options;
+        if options.layout != Layout::ChannelsFirst || self.output.is_some() {
+            return Err("channels last".to_owned());
+        }
+        if self.slot.is_some() {
+            return Err("some channels of a larger result".to_owned());
+        }
+        if options.flip_kernel {
+            return Err("a flipped kernel".to_owned());
+        }
+        if options.padding_mode != PaddingMode::Zeros {
+            return Err(format!("{} padding", options.padding_mode.name()));
+        }
+        write_kernel(node, self.kernel.as_deref())?;
+        let rank = rank(node, None);
+        write_per_axis(node, "strides", &options.stride, 1, rank)?;
+        write_per_axis(node, "dilations", &options.dilation, 1, rank)?;
+        write_padding(node, &options.padding, rank)?;
+        node.size("group", options.groups, 1)?;
+        write_epilogue(node, self.activation);
+        Ok(())
+    }
+}
+
+impl Write for ConvTranspose {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        let options = &self.options;
+        if options.layout != Layout::ChannelsFirst {
+            return Err("channels last".to_owned());
+        }
+        if options.output_size.is_some() {
+            return Err("an output size beside its padding".to_owned());
+        }
+        write_kernel(node, self.kernel.as_deref())?;
+        let rank = rank(node, None);
+        write_per_axis(node, "strides", &options.stride, 1, rank)?;
+        write_per_axis(node, "dilations", &options.dilation, 1, rank)?;
+        write_per_axis(node, "output_padding", &options.output_padding, 0, rank)?;
+        if let Some(shape) = &self.wished {
+            node.sizes("output_shape", shape)?;
+        }
+        write_padding(node, &options.padding, rank)?;
+        node.size("group", options.groups, 1)?;
+        write_epilogue(node, self.activation);
+        Ok(())
+    }
+}
+
+fn write_kernel(node: &mut NodeWriter, kernel: Option<&[usize]>) -> Written {
+    match kernel {
+        Some(kernel) => node.sizes("kernel_shape", kernel),
+        None => Ok(()),
+    }
+}
+
+/// The residual of a convolution, its fourth input, and its activation are operators of their own.
+fn write_epilogue(node: &mut NodeWriter, activation: Activation<f32>) {
+    if node.fact(3).is_some() {
+        node.then("Add", Vec::new(), vec![Extra::Moved(3)]);
+    }
+    let double = node.fact(0).is_some_and(|fact| fact.dtype == DType::F64);
+    let constant = |value: f32| -> Tensor {
+        match double {
+            true => arr0(f64::from(value)).into_dyn().into(),
+            false => arr0(value).into_dyn().into(),
+        }
+    };
+    match activation {
+        Activation::Identity => {}
+        Activation::Relu => node.then("Relu", Vec::new(), Vec::new()),
+        Activation::Clamp { low, high } => {
+            let bounds = [low, high].map(|bound| Extra::Constant(constant(bound)));
+            node.then("Clip", Vec::new(), bounds.into());
+        }
+        Activation::LeakyRelu { slope } => {
+            node.then("LeakyRelu", vec![float("alpha", slope)], Vec::new());
+        }
+    }
+}
+
+impl Write for BatchNormalization {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        if self.last {
+            return Err("channels last".to_owned());
+        }
+        if !self.spatial {
+            return Err("every element for itself".to_owned());
+        }
+        // Both came as f32.
+        node.float("epsilon", self.epsilon as f32);
+        if let Some(momentum) = self.training {
+            if self.outputs > 2 {
+                return Err("mean and variance of the batch as outputs".to_owned());
+            }
+            node.float("momentum", momentum as f32);
+            node.int("training_mode", 1);
+        }
+        Ok(())
+    }
+}
+
+impl Write for Pad {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        if self.last {
+            return Err("channels last".to_owned());
+        }
+        if node.fact(3).is_some() {
+            node.since(18);
+        }
+        if self.mode == PadMode::Wrap {
+            node.since(19);
+        }
+        let name = PAD_MODES.iter().find(|&&(_, mode)| mode == self.mode);
+        node.string("mode", name.expect("every mode has its name").0);
+        Ok(())
+    }
 }

@@ -6,6 +6,7 @@ use super::Build;
 use crate::error::Result;
 use crate::network::{Gemm, MatMul, Operator};
 use crate::onnx::reader::NodeReader;
+use crate::onnx::writer::{NodeWriter, Write, Written};
 
 /// The operators of this family.
 pub(super) const TABLE: &[(&str, Build)] = &[("Gemm", gemm), ("MatMul", matmul)];
@@ -29,4 +30,20 @@ fn matmul(node: &NodeReader) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(2, 2)?;
     node.expect_outputs(1)?;
     Ok(Arc::new(MatMul::new()))
+}
+
+impl Write for Gemm {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.float("alpha", self.alpha);
+        node.float("beta", self.beta);
+        node.flag("transA", self.transpose_a);
+        node.flag("transB", self.transpose_b);
+        Ok(())
+    }
+}
+
+impl Write for MatMul {
+    fn write(&self, _node: &mut NodeWriter) -> Written {
+        Ok(())
+    }
 }

@@ -1,13 +1,18 @@
-//! How each operator of ONNX becomes one of a network: a family a file, a table in each.
+//! How each operator of ONNX becomes one of a network, and back: a family a file, a table in each.
 //!
 //! A function of a table reads the attributes of a node in any version of the operator set and gives the
-//! operator in its modern form.
+//! operator in its modern form. `Write` beside it does the opposite; [`write`] has a line for each type.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use super::reader::NodeReader;
+use super::writer::{NodeWriter, Write, Written};
 use crate::error::Result;
-use crate::network::Operator;
+use crate::network::{
+    BatchNormalization, Binary, Cast, Clip, Concat, Conv, ConvTranspose, Dropout, Gemm, MatMul,
+    Operator, Pad, Pool, Reshape, Softmax, Special, Transpose, Unary, Variadic, Where,
+};
 
 mod arith;
 mod constant;
@@ -51,6 +56,41 @@ pub(super) fn find(name: &str) -> Option<Build> {
 pub(super) fn is_known(name: &str) -> bool {
     name == "Constant" || find(name).is_some()
 }
+
+macro_rules! writable {
+    ($($operator:ty),* $(,)?) => {
+        /// Writes an operator; `None` where its type has no form in a file.
+        pub(super) fn write(operator: &dyn Operator, node: &mut NodeWriter) -> Option<Written> {
+            let operator: &dyn Any = operator;
+            $(if let Some(operator) = operator.downcast_ref::<$operator>() {
+                return Some(operator.write(node));
+            })*
+            None
+        }
+    };
+}
+
+writable![
+    BatchNormalization,
+    Binary,
+    Cast,
+    Clip,
+    Concat,
+    Conv,
+    ConvTranspose,
+    Dropout,
+    Gemm,
+    MatMul,
+    Pad,
+    Pool,
+    Reshape,
+    Softmax,
+    Special,
+    Transpose,
+    Unary,
+    Variadic,
+    Where,
+];
 
 #[cfg(test)]
 mod tests {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::super::reader::NodeReader;
+use super::super::writer::{NodeWriter, Write, Written};
 use super::Build;
-use super::window::{padding, per_axis};
+use super::window::{padding, per_axis, rank, write_padding, write_per_axis};
 use crate::error::{Error, Result};
-use crate::geometry::{PerAxis, PoolOptions};
+use crate::geometry::{Layout, PerAxis, PoolOptions};
 use crate::network::{MaxUnpool, Operator, Pool};
 
 /// The operators of this family.
@@ -103,4 +104,45 @@ fn max_unpool(reader: &NodeReader) -> Result<Arc<dyn Operator>> {
         None => vec![(0, 0); rank],
     };
     Ok(Arc::new(MaxUnpool::new(kernel, strides, pads)))
+}
+
+impl Write for Pool {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        if self.layout != Layout::ChannelsFirst {
+            return Err("channels last".to_owned());
+        }
+        if let Some(p) = self.exponent() {
+            // `as` saturates, and what is no integer does not come back.
+            let integer = p as i64;
+            if integer as f64 != p {
+                return Err(format!("the exponent {p}, which is no integer"));
+            }
+            node.int("p", integer);
+            node.since(18);
+        }
+        let Some(windows) = &self.windows else {
+            return Ok(());
+        };
+        if windows.layout != Layout::ChannelsFirst {
+            return Err("channels last".to_owned());
+        }
+        if let Some(divisor) = windows.divisor_override {
+            return Err(format!("the divisor {divisor}"));
+        }
+        let average = self.name() == "AveragePool";
+        let rank = rank(node, windows.kernel_size.listed());
+        // The kernel has no default; no window is 0 long.
+        write_per_axis(node, "kernel_shape", &windows.kernel_size, 0, rank)?;
+        let stride = windows.stride.unwrap_or(windows.kernel_size);
+        write_per_axis(node, "strides", &stride, 1, rank)?;
+        if average && windows.dilation != PerAxis::all(1) {
+            node.since(19);
+        }
+        write_per_axis(node, "dilations", &windows.dilation, 1, rank)?;
+        write_padding(node, &windows.padding, rank)?;
+        node.flag("ceil_mode", windows.ceil_mode);
+        node.flag("count_include_pad", average && windows.count_include_pad);
+        node.flag("storage_order", self.column_major());
+        Ok(())
+    }
 }

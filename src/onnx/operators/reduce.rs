@@ -8,6 +8,7 @@ use crate::network::{
     ArgExtreme, CumSum, Operator, Reduce, ReduceKind, Softmax, SoftmaxKind, TopK,
 };
 use crate::onnx::reader::NodeReader;
+use crate::onnx::writer::{NodeWriter, Write, Written};
 
 /// The operators of this family.
 pub(super) const TABLE: &[(&str, Build)] = &[
@@ -90,4 +91,27 @@ fn top_k(node: &NodeReader) -> Result<Arc<dyn Operator>> {
     node.flag("sorted", true)?;
     let largest = node.flag("largest", true)?;
     Ok(Arc::new(TopK::new(node.int("axis", -1)?, largest)))
+}
+
+impl Write for Softmax {
+    /// Since operator set 13 lanes run along one axis: the same where nothing lies behind it.
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        if self.flatten {
+            let shape = node.fact(0).map(|fact| &fact.shape[..]);
+            let behind = shape.and_then(|shape| {
+                let rank = i64::try_from(shape.len()).ok()?;
+                let axis = if self.axis < 0 {
+                    self.axis + rank
+                } else {
+                    self.axis
+                };
+                shape.get(usize::try_from(axis).ok()?.checked_add(1)?..)
+            });
+            if behind.is_none_or(|sizes| sizes.iter().any(|&size| size != 1)) {
+                return Err(format!("lanes over all axes from {} on", self.axis));
+            }
+        }
+        node.int("axis", self.axis);
+        Ok(())
+    }
 }

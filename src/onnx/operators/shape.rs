@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ndarray::arr1;
 
 use super::super::reader::NodeReader;
+use super::super::writer::{NodeWriter, Write, Written};
 use super::Build;
 use crate::error::{Error, Result};
 use crate::network::{
@@ -260,4 +261,49 @@ fn transpose(reader: &NodeReader) -> Result<Arc<dyn Operator>> {
         None => Transpose::reversed(),
     };
     simple(reader, 1, transpose)
+}
+
+impl Write for Concat {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.int("axis", self.axis());
+        Ok(())
+    }
+}
+
+impl Write for Dropout {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        if let Some(seed) = self.seed {
+            node.int("seed", seed.into());
+        }
+        Ok(())
+    }
+}
+
+/// Reshape, Flatten, Squeeze, Unsqueeze, Identity.
+impl Write for Reshape {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.flag("allowzero", self.allows_zero());
+        if let Some(axis) = self.flatten_axis() {
+            node.int("axis", axis);
+        }
+        if let Some(shape) = self.target() {
+            let sizes = shape.iter().map(|&size| i64::try_from(size));
+            let sizes: Vec<i64> = sizes
+                .collect::<std::result::Result<_, _>>()
+                .map_err(|_| format!("the shape {shape:?}"))?;
+            // No size is taken for a copy of another one.
+            node.flag("allowzero", sizes.contains(&0));
+            node.set_input(1, ndarray::Array1::from(sizes).into_dyn());
+        }
+        Ok(())
+    }
+}
+
+impl Write for Transpose {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        match &self.permutation {
+            Some(permutation) => node.sizes("perm", permutation),
+            None => Ok(()),
+        }
+    }
 }

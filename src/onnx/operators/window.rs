@@ -1,6 +1,7 @@
 //! Attributes of everything that slides a window: strides, dilations, padding.
 
 use super::super::reader::NodeReader;
+use super::super::writer::{NodeWriter, Written};
 use crate::error::{Error, Result};
 use crate::geometry::{Padding, PerAxis};
 
@@ -42,4 +43,62 @@ pub(super) fn padding(reader: &NodeReader) -> Result<Padding> {
         }
         (None, Some(pads)) => Err(wrong("two for each axis", &pads)),
     }
+}
+
+/// The number of spatial axes, where anything says it.
+pub(super) fn rank(node: &NodeWriter, kernel: Option<usize>) -> Option<usize> {
+    let of = |input: usize| Some(node.fact(input)?.shape.len().saturating_sub(2));
+    kernel.or_else(|| of(1)).or_else(|| of(0))
+}
+
+fn listed<V: Copy>(
+    name: &'static str,
+    values: &PerAxis<V>,
+    rank: Option<usize>,
+) -> std::result::Result<Vec<V>, String> {
+    let rank = rank.ok_or_else(|| format!("{name}, of unknown many axes"))?;
+    let values = (0..rank).map(|axis| values.get(name, rank, axis));
+    values
+        .collect::<Result<_>>()
+        .map_err(|error| error.to_string())
+}
+
+/// A value for each axis, where any is not the default.
+pub(super) fn write_per_axis(
+    node: &mut NodeWriter,
+    name: &'static str,
+    values: &PerAxis,
+    default: usize,
+    rank: Option<usize>,
+) -> Written {
+    if *values == PerAxis::all(default) {
+        return Ok(());
+    }
+    let values = listed(name, values, rank)?;
+    match values.iter().all(|&value| value == default) {
+        true => Ok(()),
+        false => node.sizes(name, &values),
+    }
+}
+
+/// `auto_pad` or `pads`, `[before…, after…]`; neither for no padding.
+pub(super) fn write_padding(
+    node: &mut NodeWriter,
+    padding: &Padding,
+    rank: Option<usize>,
+) -> Written {
+    match padding {
+        Padding::Valid => {}
+        Padding::SameUpper => node.string("auto_pad", "SAME_UPPER"),
+        Padding::SameLower => node.string("auto_pad", "SAME_LOWER"),
+        Padding::Explicit(pads) => {
+            if *pads == PerAxis::all((0, 0)) {
+                return Ok(());
+            }
+            let pads = listed("pads", pads, rank)?;
+            let (before, after): (Vec<_>, Vec<_>) = pads.into_iter().unzip();
+            node.sizes("pads", &[before, after].concat())?;
+        }
+    }
+    Ok(())
 }

@@ -27,12 +27,12 @@ use crate::plan::{Pass, PlanOptions};
 #[derive(Clone, Debug)]
 pub struct Conv {
     pub(crate) options: ConvOptions,
-    kernel: Option<Vec<usize>>,
+    pub(crate) kernel: Option<Vec<usize>>,
     pub(crate) activation: Activation<f32>,
     /// The layout of Y, where it is not that of X.
-    output: Option<Layout>,
+    pub(crate) output: Option<Layout>,
     /// The first channel of Y in P, and the channels of P.
-    slot: Option<(usize, usize)>,
+    pub(crate) slot: Option<(usize, usize)>,
     shared: Shared,
 }
 

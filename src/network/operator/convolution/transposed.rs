@@ -29,8 +29,8 @@ use crate::plan::{Pass, PlanOptions};
 #[derive(Clone, Debug)]
 pub struct ConvTranspose {
     pub(crate) options: TransposedOptions,
-    kernel: Option<Vec<usize>>,
-    wished: Option<Vec<usize>>,
+    pub(crate) kernel: Option<Vec<usize>>,
+    pub(crate) wished: Option<Vec<usize>>,
     pub(crate) activation: Activation<f32>,
     shared: Shared,
 }

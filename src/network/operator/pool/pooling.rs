@@ -18,8 +18,8 @@ use crate::pool::{avg_pool_into, lp_pool_into, max_pool_into};
 pub struct Pool {
     kind: Kind,
     /// `None` for one window, the whole image.
-    windows: Option<PoolOptions>,
-    layout: Layout,
+    pub(crate) windows: Option<PoolOptions>,
+    pub(crate) layout: Layout,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,6 +102,23 @@ impl Pool {
             Some(windows) => PoolGeometry::new(&input.shape, &windows.clone().layout(self.layout)),
             None => PoolGeometry::global(&input.shape, self.layout),
         }
+    }
+}
+
+/// What a file says of it.
+#[cfg(feature = "onnx")]
+impl Pool {
+    /// The exponent of an Lp norm.
+    pub(crate) fn exponent(&self) -> Option<f64> {
+        match self.kind {
+            Kind::Lp(p) => Some(p),
+            _ => None,
+        }
+    }
+
+    /// Whether there are indices, counted with the spatial axes of a plane in column-major order.
+    pub(crate) fn column_major(&self) -> bool {
+        self.kind == Kind::Max(Some(Order::ColumnMajor))
     }
 }
 

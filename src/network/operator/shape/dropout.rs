@@ -22,7 +22,7 @@ use crate::plan::PlanOptions;
 /// Its input, or in training a random part of it; and which part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropout {
-    seed: Option<u32>,
+    pub(crate) seed: Option<u32>,
     mask: bool,
 }
 

@@ -186,6 +186,31 @@ fn lies_the_same(shape: &[usize]) -> bool {
     shape.len() < 3 || shape[1] == 1 || shape[2..].iter().all(|&size| size == 1)
 }
 
+/// What a file says of it.
+#[cfg(feature = "onnx")]
+impl Reshape {
+    /// Whether 0 in the shape of a Reshape stands for itself.
+    pub(crate) fn allows_zero(&self) -> bool {
+        self.kind == Kind::Reshape { allow_zero: true }
+    }
+
+    /// The axis of a Flatten.
+    pub(crate) fn flatten_axis(&self) -> Option<i64> {
+        match self.kind {
+            Kind::Flatten { axis } => Some(axis),
+            _ => None,
+        }
+    }
+
+    /// The shape, where it is decided.
+    pub(crate) fn target(&self) -> Option<&[usize]> {
+        match &self.kind {
+            Kind::To(shape) => Some(shape),
+            _ => None,
+        }
+    }
+}
+
 impl Operator for Reshape {
     fn name(&self) -> &'static str {
         match self.kind {

@@ -18,7 +18,7 @@ use crate::plan::PlanOptions;
 /// It has no form for channels that are last: where values are turned around it, the turns and it are one Transpose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transpose {
-    permutation: Option<Vec<usize>>,
+    pub(crate) permutation: Option<Vec<usize>>,
 }
 
 impl Transpose {
