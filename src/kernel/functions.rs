@@ -375,11 +375,10 @@ mod tests {
             assert!(worst <= limit, "{name} {isa}: {worst:.2} units at {at:e}");
             let mut again = x.clone();
             map_in_place(isa, f, &mut again);
-            let same = again
-                .iter()
-                .zip(&y)
-                .all(|(a, b)| a.to_bits() == b.to_bits());
-            assert!(same, "{name} {isa} in place");
+            // Which of two NaN a product passes on is the compiler's choice.
+            let same =
+                |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+            assert!(again.iter().zip(&y).all(same), "{name} {isa} in place");
         }
     }
 
