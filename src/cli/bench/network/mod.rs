@@ -21,7 +21,6 @@ use super::args::BenchArgs;
 use super::measure::{Limits, Timing, time};
 use super::output::OutputFiles;
 use super::{measured_peak, print};
-use crate::PlanOptions;
 use crate::cli::model::{shape, thread_pool};
 use crate::cli::{printable, refuse};
 use crate::kernel::Isa;
@@ -58,8 +57,8 @@ pub(super) fn run(model: &Path, arguments: &BenchArgs) -> Result<ExitCode> {
     progress.set_message("planning");
     let threads = usize::from(arguments.threads);
     let pool = thread_pool(threads)?;
-    let plan = PlanOptions::default().accuracy(arguments.accuracy);
-    let options = NetworkOptions::new().memory_limit(limit).plan(plan);
+    let mut options = NetworkOptions::new().memory_limit(limit);
+    options.plan.accuracy = arguments.accuracy;
     let begin = Instant::now();
     let (network, session) = pool
         .install(|| planned(graph, options, &inputs))
