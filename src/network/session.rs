@@ -317,7 +317,7 @@ impl Session {
     }
 
     /// [`run`](Self::run), and how long each of the [layers](Self::layers) took: for all parts together, each of them on
-    /// all threads.
+    /// all threads. Takes arenas and scratch of its own while it lasts.
     ///
     /// # Errors
     /// Those of `run`.

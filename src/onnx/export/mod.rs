@@ -173,7 +173,9 @@ impl Writer<'_> {
             ..NodeProto::default()
         }];
         for behind in behind {
-            let before = chain.last_mut().expect("it begins with the node");
+            let Some(before) = chain.last_mut() else {
+                break;
+            };
             let next = self.behind(node, behind, &mut inputs, before)?;
             chain.push(next);
         }
