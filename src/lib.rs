@@ -82,6 +82,10 @@ pub mod onnx;
 #[cfg(feature = "infer")]
 pub mod data;
 
+/// LEARNING: losses down their gradients, step by step.
+#[cfg(feature = "train")]
+pub mod train;
+
 /// BATCHES: pictures through networks.
 #[cfg(feature = "infer")]
 pub mod infer;
