@@ -232,6 +232,25 @@ impl Draft {
         Ok(())
     }
 
+    /// Adds a node; what it makes.
+    pub fn append(
+        &mut self,
+        name: String,
+        operator: Arc<dyn Operator>,
+        inputs: Vec<Option<usize>>,
+        bounds: &Bounds,
+    ) -> Result<Vec<usize>> {
+        let first = self.values.len();
+        let node = Node {
+            name,
+            operator,
+            inputs,
+            outputs: Vec::new(),
+        };
+        self.infer_node(node, bounds)?;
+        Ok((first..self.values.len()).collect())
+    }
+
     /// Many small constants may be too much together.
     fn count_folded(&mut self, node: &Node, bounds: &Bounds) -> Result<()> {
         for &value in &node.outputs {

@@ -7,6 +7,7 @@
 //! ```
 
 mod draft;
+mod gradient;
 mod graph;
 mod layout;
 mod memory;
@@ -20,6 +21,7 @@ mod table;
 mod tensor;
 
 pub use draft::Change;
+pub use gradient::Backward;
 pub use graph::{Dim, Graph, Input, Node, ValueId};
 pub use model::{DEFAULT_MEMORY_LIMIT, Network, NetworkOptions};
 pub use operator::*;

@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use smallvec::SmallVec;
 
 use super::draft::{Bounds, Draft, Inferred, bytes};
-use super::graph::{Dim, Graph, Input};
+use super::gradient;
+use super::graph::{Dim, Graph, Input, ValueId};
 use super::operator::Fact;
 use super::parts;
 use super::passes;
@@ -100,6 +101,8 @@ pub struct Network {
     bounds: Bounds,
     /// The graph without its sizes, all defaults in place.
     common: Draft,
+    /// A loss, and the values whose gradients are outputs behind those of the graph.
+    gradients: Option<(usize, Vec<usize>)>,
     /// The inputs whose elements decide shapes, as far as planning has met them.
     by_value: Vec<AtomicBool>,
     /// The last one used first.
@@ -173,8 +176,39 @@ impl Network {
             graph,
             bounds,
             common,
+            gradients: None,
             sessions: Mutex::new(Vec::new()),
         })
+    }
+
+    /// A network that computes, behind the outputs of `graph`, the gradients of `loss` in the values `of`, in their
+    /// order; each has the shape of its value and the name `d NAME`. `loss`, of one element, is an output of the
+    /// graph; `of` are inputs of it, or values that are computed.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new); a loss that is no output. An operator without a gradient, and a value that the
+    /// loss does not depend on, are found when the first run is planned.
+    pub fn with_gradients(
+        graph: Graph,
+        loss: ValueId,
+        of: &[ValueId],
+        options: NetworkOptions,
+    ) -> Result<Self> {
+        if !graph.outputs.contains(&loss) {
+            return Err(Error::Model {
+                what: format!("the loss {:?} is no output of the graph", graph.name(loss)),
+            });
+        }
+        let mut graph = graph;
+        for node in &mut graph.nodes {
+            if let Some(keeping) = node.operator.keeping() {
+                node.operator = keeping;
+            }
+        }
+        let of = of.iter().map(|value| value.0).collect();
+        let mut network = Self::with_options(graph, options)?;
+        network.gradients = Some((loss.0, of));
+        Ok(network)
     }
 
     /// What all sessions share where the inputs for which `given` is true replace their defaults.
@@ -209,14 +243,19 @@ impl Network {
             None => planned.session.buffers()?,
         };
         planned.session.run(&self.views(&given)?, &mut buffers)?;
-        let names = self
-            .graph
-            .outputs
-            .iter()
-            .map(|&output| self.graph.name(output).to_owned());
+        let names = self.output_names();
         let outputs = names.zip(buffers.outputs().iter().cloned()).collect();
         locked(&planned.free).push(buffers);
         Ok(outputs)
+    }
+
+    /// The names of what comes out, gradients behind the outputs of the graph.
+    pub fn output_names(&self) -> impl Iterator<Item = String> {
+        let outputs = self.graph.outputs.iter();
+        let outputs = outputs.map(|&output| self.graph.name(output).to_owned());
+        let gradients = self.gradients.iter().flat_map(|(_, of)| of);
+        let gradient = |&value: &usize| format!("d {}", self.graph.name(ValueId(value)));
+        outputs.chain(gradients.map(gradient))
     }
 
     /// The session for inputs like these: planned now, or before.
@@ -336,6 +375,10 @@ impl Network {
                         }
                         None => 1,
                     };
+                    if let Some((loss, of)) = &self.gradients {
+                        let more = gradient::differentiate(&mut draft, *loss, of, &self.bounds)?;
+                        draft.outputs.extend(more);
+                    }
                     passes::with_sizes(&mut draft, &self.bounds)?;
                     let session = Session::new(draft, parts, &self.bounds)?;
                     let inputs = facts.into_iter().zip(given);
@@ -367,7 +410,8 @@ impl Network {
         facts: &[Fact],
         whole: &Draft,
     ) -> Result<Option<(Draft, usize)>> {
-        if !self.bounds.rewrite {
+        // Gradients of weights are sums over the batch.
+        if !self.bounds.rewrite || self.gradients.is_some() {
             return Ok(None);
         }
         let Some(images) = parts::images(whole)? else {

@@ -35,6 +35,7 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use super::gradient::Backward;
 use super::tensor::{DType, Tensor, View, ViewMut};
 use crate::error::Result;
 use crate::geometry::Axis;
@@ -43,7 +44,7 @@ use crate::plan::PlanOptions;
 pub use align::Align;
 pub use batch_norm::BatchNormalization;
 pub use col2im::Col2Im;
-pub use convolution::{Conv, ConvTranspose, DeformConv};
+pub use convolution::{Conv, ConvBackwardInput, ConvBackwardWeight, ConvTranspose, DeformConv};
 pub use elementwise::{Binary, Cast, Clip, Special, Unary, Variadic, Where};
 pub use grid_sample::{GridPadding, GridSample};
 pub use matrix::{Gemm, MatMul};
@@ -122,6 +123,22 @@ pub trait Operator: Any + Debug + Send + Sync {
     /// `batched` inputs have at that place of theirs, and on the others, which are the same for all images.
     fn by_image(&self, _inputs: &Facts, _batched: &[bool]) -> bool {
         false
+    }
+
+    /// Adds nodes that make the gradients of the inputs from those of the outputs, as far as they are
+    /// [asked for](Backward::wants). An operator that has none is an error where one is.
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        Err(backward.unsupported())
+    }
+
+    /// What stands for this operator in a network with gradients: it may have more outputs, kept for its gradient.
+    fn keeping(&self) -> Option<Arc<dyn Operator>> {
+        None
+    }
+
+    /// The outputs that are no images and keep the order of their axes when the rest is turned: gradients of weights.
+    fn weight_gradients(&self) -> &'static [usize] {
+        &[]
     }
 
     /// The inputs whose elements, not only their shape, decide the shapes that come out.

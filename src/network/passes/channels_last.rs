@@ -18,7 +18,9 @@ use crate::error::Result;
 use crate::geometry::Layout as Memory;
 use crate::geometry::Layout::{ChannelsFirst, ChannelsLast};
 use crate::network::draft::{Bounds, Draft, Node, bytes, fold, infer};
-use crate::network::operator::{Conv, ConvTranspose, Fact, Operator, Transpose};
+use crate::network::operator::{
+    Conv, ConvBackwardInput, ConvBackwardWeight, ConvTranspose, Fact, Operator, Transpose,
+};
 
 pub(super) fn run(draft: &mut Draft, bounds: &Bounds) -> Result<()> {
     let mut layout = Layout::new(draft, bounds)?;
@@ -63,7 +65,21 @@ impl Layout {
             let moved = fact.filter(|fact| has_pixels(fact) && fact.value.is_none());
             moved.map_or(Ok(0), bytes)
         };
-        let bytes = (0..draft.values.len()).map(size).collect::<Result<_>>()?;
+        let mut bytes = (0..draft.values.len())
+            .map(size)
+            .collect::<Result<Vec<_>>>()?;
+        for node in &draft.nodes {
+            for &index in node.operator.weights() {
+                if let Some(weight) = node.inputs.get(index).copied().flatten() {
+                    bytes[weight] = 0;
+                }
+            }
+            for &index in node.operator.weight_gradients() {
+                if let Some(&gradient) = node.outputs.get(index) {
+                    bytes[gradient] = 0;
+                }
+            }
+        }
         Ok(Self { turned, bytes })
     }
 
@@ -148,7 +164,10 @@ impl Layout {
 }
 
 fn is_conv(node: &Node) -> bool {
-    operator::<Conv>(node).is_some() || operator::<ConvTranspose>(node).is_some()
+    operator::<Conv>(node).is_some()
+        || operator::<ConvTranspose>(node).is_some()
+        || operator::<ConvBackwardInput>(node).is_some()
+        || operator::<ConvBackwardWeight>(node).is_some()
 }
 
 /// The operator of `node` with the channels last, if it then makes the same values turned.
@@ -183,9 +202,18 @@ fn last(draft: &Draft, node: &Node, bounds: &Bounds) -> Result<Option<Arc<dyn Op
     let made = infer(operator.as_ref(), &turned, bounds.limit);
     let fits = made.is_ok_and(|made| {
         made.len() == outputs.len()
-            && made.iter().zip(&outputs).all(|(made, output)| {
-                made.dtype == output.dtype && made.shape == turned_shape(&output.shape)
-            })
+            && made
+                .iter()
+                .zip(&outputs)
+                .enumerate()
+                .all(|(index, (made, output))| {
+                    let still = node.operator.weight_gradients().contains(&index);
+                    made.dtype == output.dtype
+                        && match still {
+                            true => made.shape == output.shape,
+                            false => made.shape == turned_shape(&output.shape),
+                        }
+                })
     });
     Ok(fits.then_some(operator))
 }
@@ -266,8 +294,11 @@ impl<'d> Rewrite<'d> {
                 }
             }
             if writes == ChannelsLast {
-                for output in &mut node.outputs {
-                    *output = self.turned_value(*output, bounds)?;
+                let still = node.operator.weight_gradients();
+                for (index, output) in node.outputs.iter_mut().enumerate() {
+                    if !still.contains(&index) {
+                        *output = self.turned_value(*output, bounds)?;
+                    }
                 }
             }
             node.operator = match edit::operator::<Conv>(&node) {

@@ -12,12 +12,14 @@ use std::sync::Arc;
 
 use ndarray::{ArrayRef, IxDyn};
 
+use super::backward::{ConvBackwardInput, ConvBackwardWeight};
 use super::step::{PARTIAL, Plan, Shared, check_inputs, step};
 use super::weights::Prepares;
 use crate::conv::{Activation, ConvPlan, Epilogue, PreparedWeights, Target};
 use crate::element::Element;
 use crate::error::{Result, check_shape};
 use crate::geometry::{Axis, ConvGeometry, ConvOptions, Layout};
+use crate::network::gradient::Backward;
 use crate::network::operator::check::{has_shape, has_type, optional, required};
 use crate::network::operator::{Fact, Facts, Operator, Step};
 use crate::network::tensor::DType;
@@ -146,6 +148,34 @@ impl Operator for Conv {
         }
         let plan = ConvPlan::<f32>::for_passes(&geometry, options, &[Pass::Forward])?;
         step(plan, inputs, &self.shared, self.activation, target)
+    }
+
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        if self.activation != Activation::Identity || self.output.is_some() || self.slot.is_some() {
+            // Passes make such ones, after the gradients are there.
+            return Err(backward.unsupported());
+        }
+        let dy = backward.d_output()?;
+        let (x, weight) = (backward.input(0)?, backward.input(1)?);
+        if backward.wants(1) || backward.wants(2) {
+            let shape = backward.fact(weight)?.shape.clone();
+            let operator = ConvBackwardWeight::new(self.options.clone(), shape, backward.wants(2));
+            let made = backward.nodes(operator, &[x, dy])?;
+            for (input, gradient) in [1, 2].into_iter().zip(made) {
+                backward.give(input, gradient)?;
+            }
+        }
+        if backward.wants(0) {
+            let shape = &backward.fact(x)?.shape;
+            let spatial = self.options.layout.parts(shape).2.to_vec();
+            let operator = ConvBackwardInput::new(self.options.clone(), spatial);
+            let gradient = backward.node(operator, &[dy, weight])?;
+            backward.give(0, gradient)?;
+        }
+        if backward.wants(3) {
+            backward.give(3, dy)?;
+        }
+        Ok(())
     }
 
     fn window(&self, inputs: &Facts) -> Option<Vec<Axis>> {

@@ -3,15 +3,18 @@
 //! ```text
 //! conv.rs, transposed.rs    sizes ──► a plan
 //! step.rs                   the plan as a step: weights prepared, epilogue, run
+//! backward.rs               the gradients of conv.rs, as operators
 //! deform.rs                 shifted taps, by itself
 //! ```
 
+mod backward;
 mod conv;
 mod deform;
 mod step;
 mod transposed;
 mod weights;
 
+pub use backward::{ConvBackwardInput, ConvBackwardWeight};
 pub use conv::Conv;
 pub use deform::DeformConv;
 pub use transposed::ConvTranspose;
