@@ -12,9 +12,11 @@
 
 use std::sync::Arc;
 
+use ndarray::Array1;
+
 use super::draft::{Bounds, Draft, Node};
 use super::graph::ValueId;
-use super::operator::{Fact, Operator, Variadic};
+use super::operator::{Fact, Operator, Reduce, ReduceKind, Reshape, Variadic};
 use super::tensor::{DType, Tensor};
 use crate::error::{Error, Result};
 
@@ -116,6 +118,37 @@ impl Backward<'_> {
             .draft
             .append(name, Arc::new(operator), inputs, self.bounds)?;
         Ok(outputs.into_iter().map(ValueId).collect())
+    }
+
+    /// `value` summed over the axes along which `shape` was broadcast to its own; `value` itself where there are none.
+    ///
+    /// # Errors
+    /// Shapes that do not broadcast.
+    pub fn sum_to(&mut self, value: ValueId, shape: &[usize]) -> Result<ValueId> {
+        let from = self.fact(value)?.shape.clone();
+        if from == shape {
+            return Ok(value);
+        }
+        let more = from.len().saturating_sub(shape.len());
+        let spread = |&axis: &usize| axis < more || shape[axis - more] != from[axis];
+        let axes: Array1<i64> = (0..from.len())
+            .filter(spread)
+            .filter_map(|axis| i64::try_from(axis).ok())
+            .collect();
+        let axes = self.constant(Tensor::from(axes.into_dyn()));
+        let sum = self.node(Reduce::new(ReduceKind::Sum, true), &[value, axes])?;
+        self.reshape(sum, shape)
+    }
+
+    /// `value` with another shape of as many elements; itself where it has that shape.
+    ///
+    /// # Errors
+    /// Another number of elements.
+    pub fn reshape(&mut self, value: ValueId, shape: &[usize]) -> Result<ValueId> {
+        match self.fact(value)?.shape == shape {
+            true => Ok(value),
+            false => self.node(Reshape::to(shape), &[value]),
+        }
     }
 
     /// Says that `gradient` is (a summand of) the gradient of input `index`. Dropped where nobody asked.

@@ -107,6 +107,28 @@ impl Graph {
         id
     }
 
+    /// Replaces the value of a constant.
+    #[cfg(feature = "train")]
+    pub(crate) fn set_constant(&mut self, value: ValueId, tensor: impl Into<Arc<Tensor>>) {
+        self.constants[value.0] = Some(tensor.into());
+    }
+
+    /// Makes an input of a value.
+    #[cfg(feature = "train")]
+    pub(crate) fn give(&mut self, value: ValueId, dtype: DType, dims: Option<Vec<Dim>>) {
+        self.inputs.push(Input { value, dtype, dims });
+    }
+
+    /// Leaves out the inputs for which `keep` is false.
+    #[cfg(feature = "train")]
+    pub(crate) fn keep_inputs(&mut self, keep: impl Fn(usize) -> bool) {
+        let mut index = 0;
+        self.inputs.retain(|_| {
+            index += 1;
+            keep(index - 1)
+        });
+    }
+
     /// An operator of one output, which gets the name of the node.
     pub fn node(
         &mut self,

@@ -9,6 +9,7 @@
 mod draft;
 mod gradient;
 mod graph;
+mod lane;
 mod layout;
 mod memory;
 mod model;

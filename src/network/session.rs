@@ -22,15 +22,13 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::draft::{Bounds, Change, Draft, bytes};
+use super::lane::{LISTED, Lane, Planned, copies, copy, other_buffers, plan_step};
 use super::layout::{Place, Stores};
-use super::operator::{Fact, Step};
+use super::operator::Fact;
 use super::tensor::{DType, Tensor, View, ViewMut};
 use crate::element::filled;
 use crate::error::{Error, Result, check_len, product, sum};
 use crate::parallel::{awake, threads, within};
-
-/// Inputs or outputs of a step that need no allocation to be listed.
-const LISTED: usize = 32;
 
 /// What a run writes: arenas, outputs and scratch.
 #[derive(Debug)]
@@ -54,44 +52,19 @@ impl Buffers {
     }
 }
 
-/// What the parts of one thread are computed in, one after another.
-#[derive(Debug)]
-struct Lane {
-    /// The arenas, then the outputs.
-    stores: Vec<Tensor>,
-    /// Elements before the first cache line of each store.
-    skips: Vec<usize>,
-    scratch: Vec<f32>,
+#[cfg(feature = "train")]
+impl Buffers {
+    /// [`outputs`](Self::outputs), to be changed until the next run.
+    pub(crate) fn outputs_mut(&mut self) -> &mut [Tensor] {
+        match (self.joined.is_empty(), self.lanes.first_mut()) {
+            (true, Some(lane)) => &mut lane.stores[self.arenas..],
+            _ => &mut self.joined,
+        }
+    }
 }
 
 /// The outputs of some parts.
 type Joined<'b> = SmallVec<[ViewMut<'b>; 4]>;
-
-/// A part of a store that a step reads, or writes as the output of this number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Cut {
-    store: usize,
-    offset: usize,
-    len: usize,
-    written: Option<usize>,
-}
-
-/// Where a step reads.
-#[derive(Debug)]
-enum Source {
-    Constant(std::sync::Arc<Tensor>),
-    Given(usize),
-    /// A cut, counted among those that are read.
-    Read(usize),
-}
-
-/// A step and its places.
-pub(super) struct Planned {
-    pub node: usize,
-    pub step: Box<dyn Step>,
-    inputs: Vec<Option<Source>>,
-    cuts: Vec<Cut>,
-}
 
 /// See the file head.
 pub struct Session {
@@ -264,31 +237,7 @@ impl Session {
 
     /// A lane, as yet without scratch.
     fn lane(&self) -> Result<Lane> {
-        let mut stores = Vec::with_capacity(self.arenas.len() + self.outputs.len());
-        for &(dtype, len) in &self.arenas {
-            let line = super::tensor::LINE / dtype.bytes();
-            stores.push(Tensor::zeros(dtype, &[sum("arena", &[len, line])?])?);
-        }
-        for (dtype, shape) in &self.outputs {
-            stores.push(Tensor::zeros(*dtype, shape)?);
-        }
-        let arenas = self.arenas.len();
-        let skips = stores
-            .iter()
-            .enumerate()
-            .map(|(index, store)| {
-                if index < arenas {
-                    store.skip_to_line()
-                } else {
-                    0
-                }
-            })
-            .collect();
-        Ok(Lane {
-            stores,
-            skips,
-            scratch: Vec::new(),
-        })
+        Lane::new(&self.arenas, &self.outputs)
     }
 
     /// Runs on `inputs`, in the order of the network's inputs; the outputs are then in `buffers`. An input that is
@@ -347,6 +296,30 @@ impl Session {
             Ok(())
         })?;
         Ok(times)
+    }
+
+    /// Runs again, and names the first node that makes a number that is not finite, with its operator; `None` where
+    /// none does. For a session of one part.
+    #[cfg(feature = "train")]
+    pub(crate) fn find_not_finite(
+        &self,
+        inputs: &[View],
+        buffers: &mut Buffers,
+    ) -> Result<Option<String>> {
+        self.check(inputs, buffers)?;
+        in_pool(|| {
+            self.size(buffers)?;
+            let lane = &mut buffers.lanes[0];
+            for planned in &self.planned {
+                let node = &self.draft.nodes[planned.node];
+                let done = planned.run(inputs, lane);
+                done.map_err(|source| node.fails(source))?;
+                if planned.writes_not_finite(lane) {
+                    return Ok(Some(format!("{} ({})", node.name, node.operator.name())));
+                }
+            }
+            Ok(None)
+        })
     }
 
     /// Lanes and scratch for the threads of the pool in force.
@@ -455,25 +428,7 @@ impl Session {
             }
         }
         for lane in &buffers.lanes {
-            self.check_lane(lane)?;
-        }
-        Ok(())
-    }
-
-    fn check_lane(&self, lane: &Lane) -> Result<()> {
-        let stores = self.arenas.len() + self.outputs.len();
-        check_len("buffers", stores, lane.stores.len())?;
-        let stores = self.arenas.iter().zip(&lane.stores).zip(&lane.skips);
-        for ((&(dtype, len), store), skip) in stores {
-            if store.dtype() != dtype || store.len() < len + skip {
-                return Err(other_buffers());
-            }
-        }
-        let outputs = &lane.stores[self.arenas.len()..];
-        for ((dtype, shape), output) in self.outputs.iter().zip(outputs) {
-            if output.dtype() != *dtype || output.shape() != shape {
-                return Err(other_buffers());
-            }
+            lane.check(&self.arenas, &self.outputs)?;
         }
         Ok(())
     }
@@ -500,135 +455,5 @@ fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
         (1, _) => work(),
         (_, Some(_)) => awake(work),
         (_, None) => rayon::scope(|_| awake(work)),
-    }
-}
-
-fn other_buffers() -> Error {
-    Error::Operand {
-        operand: "buffers",
-        expected: "those of this session".to_owned(),
-        got: "those of another".to_owned(),
-    }
-}
-
-impl Planned {
-    fn run(&self, given: &[View], lane: &mut Lane) -> Result<()> {
-        let mut reads = SmallVec::<[View; LISTED]>::new();
-        let mut writes = SmallVec::<[(usize, ViewMut); 4]>::new();
-        let mut cuts = self.cuts.iter().peekable();
-        let stores = lane.stores.iter_mut().zip(&lane.skips);
-        for (index, (store, &skip)) in stores.enumerate() {
-            if cuts.peek().is_none_or(|cut| cut.store != index) {
-                continue;
-            }
-            let (_, mut rest) = store.view_mut().split_at(skip);
-            let mut at = 0;
-            while let Some(cut) = cuts.next_if(|cut| cut.store == index) {
-                let (piece, after) = rest.split_at(cut.offset - at).1.split_at(cut.len);
-                (rest, at) = (after, cut.offset + cut.len);
-                match cut.written {
-                    Some(output) => writes.push((output, piece)),
-                    None => reads.push(piece.into_view()),
-                }
-            }
-        }
-        writes.sort_unstable_by_key(|&(output, _)| output);
-        let mut outputs: SmallVec<[ViewMut; 4]> =
-            writes.into_iter().map(|(_, view)| view).collect();
-        let inputs: SmallVec<[Option<View>; LISTED]> = self
-            .inputs
-            .iter()
-            .map(|source| {
-                source.as_ref().map(|source| match source {
-                    Source::Constant(tensor) => tensor.view(),
-                    Source::Given(input) => given[*input],
-                    Source::Read(read) => reads[*read],
-                })
-            })
-            .collect();
-        self.step.run(&inputs, &mut outputs, &mut lane.scratch)
-    }
-}
-
-/// A step with the pieces that it reads and writes, in the order of the stores.
-fn plan_step(draft: &Draft, stores: &Stores, index: usize, step: Box<dyn Step>) -> Planned {
-    let node = &draft.nodes[index];
-    let mut cuts: Vec<Cut> = Vec::new();
-    let cut = |place: &Place, written| match *place {
-        Place::Store { store, offset, len } => Some(Cut {
-            store,
-            offset,
-            len,
-            written,
-        }),
-        _ => None,
-    };
-    for (number, &value) in node.outputs.iter().enumerate() {
-        cuts.extend(
-            stores.places[value]
-                .as_ref()
-                .and_then(|place| cut(place, Some(number))),
-        );
-    }
-    let read = |number: usize| match node.inputs[number] {
-        Some(value) if stores.taken[index] != Some(number) => stores.places[value].as_ref(),
-        _ => None,
-    };
-    for number in 0..node.inputs.len() {
-        let new = read(number).and_then(|place| cut(place, None));
-        cuts.extend(new.filter(|new| !cuts.contains(new)));
-    }
-    // Empty ones first where several begin at one place.
-    cuts.sort_unstable();
-    let reads: Vec<Cut> = cuts
-        .iter()
-        .filter(|cut| cut.written.is_none())
-        .copied()
-        .collect();
-    let source = |number| {
-        read(number).map(|place| match place {
-            Place::Constant(tensor) => Source::Constant(tensor.clone()),
-            Place::Given(input) => Source::Given(*input),
-            Place::Store { .. } => {
-                let at = reads
-                    .iter()
-                    .position(|&held| Some(held) == cut(place, None));
-                Source::Read(at.unwrap_or(usize::MAX))
-            }
-        })
-    };
-    Planned {
-        node: index,
-        inputs: (0..node.inputs.len()).map(source).collect(),
-        step,
-        cuts,
-    }
-}
-
-/// The outputs that must be copied to their stores after the last step.
-fn copies(draft: &Draft, stores: &Stores) -> Vec<(Place, usize)> {
-    let place = |output: usize| stores.places[draft.outputs[output]].clone();
-    let at_home = |place: &Place, output: usize| match place {
-        Place::Store { store, .. } => *store == stores.arenas.len() + output,
-        _ => false,
-    };
-    (0..draft.outputs.len())
-        .filter_map(|output| Some((place(output)?, output)))
-        .filter(|(place, output)| !at_home(place, *output))
-        .collect()
-}
-
-/// Copies what is at `place` to a store.
-fn copy(place: &Place, to: usize, given: &[View], lane: &mut Lane) -> Result<()> {
-    match *place {
-        Place::Constant(ref tensor) => lane.stores[to].view_mut().copy_from(tensor.view()),
-        Place::Given(input) => lane.stores[to].view_mut().copy_from(given[input]),
-        Place::Store { store, offset, len } => {
-            let skip = lane.skips.get(store).copied().unwrap_or(0);
-            let [from, to] =
-                (lane.stores.get_disjoint_mut([store, to])).map_err(|_| other_buffers())?;
-            let (_, from) = from.view_mut().split_at(skip + offset);
-            to.view_mut().copy_from(from.split_at(len).0.into_view())
-        }
     }
 }

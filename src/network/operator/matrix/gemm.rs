@@ -7,10 +7,13 @@
 
 use std::sync::Arc;
 
+use ndarray::{ArrayD, IxDyn};
+
 use super::product::{Native, Sizes, by_engine, by_loops};
 use crate::error::{Error, Result, product};
 use crate::gemm::EngineKind;
 use crate::kernel::Isa;
+use crate::network::gradient::Backward;
 use crate::network::operator::by_image::first_alone;
 use crate::network::operator::check::{
     at_most, fits, has_type, optional, read, required, write, wrong,
@@ -19,8 +22,8 @@ use crate::network::operator::convolution::Prepared;
 use crate::network::operator::elementwise::{
     Broadcast, Number, broadcast_shape, with_number, zip_in_place,
 };
-use crate::network::operator::{Fact, Facts, Operator, Step};
-use crate::network::tensor::{DType, Scalar, View, ViewMut};
+use crate::network::operator::{Binary, Fact, Facts, Operator, Step};
+use crate::network::tensor::{DType, Scalar, Tensor, View, ViewMut};
 use crate::plan::PlanOptions;
 
 /// Gemm: inputs A and B, matrices of one type of numbers, and C, which may be left out.
@@ -156,6 +159,44 @@ impl Operator for Gemm {
             engine: options.engine,
             isa: Isa::selected(),
         }))
+    }
+
+    /// ```text
+    /// dA = alpha · dY · Bᵀ     dB = alpha · Aᵀ · dY     dC = beta · dY, summed to its shape
+    /// ```
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        let dy = backward.d_output()?;
+        let (a, b) = (backward.input(0)?, backward.input(1)?);
+        let (ta, tb) = (self.transpose_a, self.transpose_b);
+        let times = |turned: [bool; 2]| Self::new(self.alpha, 0.0, turned[0], turned[1]);
+        if backward.wants(0) {
+            let gradient = match ta {
+                false => backward.node(times([false, !tb]), &[dy, b])?,
+                true => backward.node(times([tb, true]), &[b, dy])?,
+            };
+            backward.give(0, gradient)?;
+        }
+        if backward.wants(1) {
+            let gradient = match tb {
+                false => backward.node(times([!ta, false]), &[a, dy])?,
+                true => backward.node(times([true, ta]), &[dy, a])?,
+            };
+            backward.give(1, gradient)?;
+        }
+        if backward.wants(2) {
+            let shape = backward.fact(backward.input(2)?)?.shape.clone();
+            let mut gradient = backward.sum_to(dy, &shape)?;
+            if self.beta != 1.0 {
+                let beta = match backward.fact(dy)?.dtype {
+                    DType::F64 => Tensor::from(ArrayD::from_elem(IxDyn(&[]), f64::from(self.beta))),
+                    _ => Tensor::from(ArrayD::from_elem(IxDyn(&[]), self.beta)),
+                };
+                let beta = backward.constant(beta);
+                gradient = backward.node(Binary::Mul, &[gradient, beta])?;
+            }
+            backward.give(2, gradient)?;
+        }
+        Ok(())
     }
 
     fn channels_last(&self, _inputs: &Facts) -> Option<Arc<dyn Operator>> {
@@ -386,5 +427,23 @@ mod tests {
         assert!(infer(&gemm, &[&square, &square, &fact(&[3])]).is_err());
         assert!(infer(&gemm, &[&square, &square, &fact(&[1, 2, 2])]).is_err());
         assert!(infer(&gemm, &[&square, &Fact::new(DType::F64, [2, 2])]).is_err());
+    }
+
+    #[test]
+    fn central_differences() {
+        use crate::network::operator::testing::{check_gradient, doubles};
+        for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {
+            let shape = |turned: bool, [rows, columns]: [usize; 2]| match turned {
+                true => [columns, rows],
+                false => [rows, columns],
+            };
+            let a = doubles(&shape(ta, [3, 4]), 1, -1.0, 1.0);
+            let b = doubles(&shape(tb, [4, 5]), 2, -1.0, 1.0);
+            for c in [&[5][..], &[3, 1], &[1], &[3, 5]] {
+                let c = doubles(c, 3, -1.0, 1.0);
+                let gemm = Gemm::new(0.5, -2.0, ta, tb);
+                check_gradient(gemm, &[a.clone(), b.clone(), c], &[0, 1, 2]);
+            }
+        }
     }
 }

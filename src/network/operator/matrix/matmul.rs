@@ -10,11 +10,12 @@ use std::sync::Arc;
 use super::product::{Native, Sizes, by_engine, by_loops};
 use crate::error::{Error, Result, product};
 use crate::gemm::EngineKind;
+use crate::network::gradient::Backward;
 use crate::network::operator::by_image::first_alone;
 use crate::network::operator::check::{at_most, fits, has_type, read, required, write};
 use crate::network::operator::convolution::Prepared;
 use crate::network::operator::elementwise::{broadcast_shape, with_number};
-use crate::network::operator::{Fact, Facts, Operator, Step};
+use crate::network::operator::{Fact, Facts, Gemm, Operator, Step, Transpose};
 use crate::network::tensor::{DType, View, ViewMut};
 use crate::plan::PlanOptions;
 
@@ -29,6 +30,15 @@ impl MatMul {
     pub fn new() -> Self {
         Self::default()
     }
+}
+
+/// Every matrix of an array of so many axes transposed.
+fn last_two_swapped(rank: usize) -> Transpose {
+    let mut order: Vec<usize> = (0..rank).collect();
+    if let [.., rows, columns] = &mut order[..] {
+        std::mem::swap(rows, columns);
+    }
+    Transpose::new(order)
 }
 
 fn operands<'a>(inputs: &Facts<'a>) -> Result<[&'a Fact; 2]> {
@@ -110,6 +120,65 @@ impl Operator for MatMul {
             native,
             engine: options.engine,
         }))
+    }
+
+    /// ```text
+    /// dA = dC · Bᵀ     dB = Aᵀ · dC     summed over the batches that were broadcast
+    /// ```
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        let (a, b) = (backward.input(0)?, backward.input(1)?);
+        let shapes = [a, b].map(|value| backward.fact(value).map(|fact| fact.shape.clone()));
+        let [Ok(a_shape), Ok(b_shape)] = shapes else {
+            return Err(backward.unsupported());
+        };
+        // Vectors as matrices of one row and one column.
+        let mut dy_shape = backward.fact(backward.d_output()?)?.shape.clone();
+        let (mut a_matrix, mut b_matrix) = (a_shape.clone(), b_shape.clone());
+        if b_shape.len() == 1 {
+            b_matrix.push(1);
+            dy_shape.push(1);
+        }
+        if a_shape.len() == 1 {
+            a_matrix.insert(0, 1);
+            dy_shape.insert(dy_shape.len() - 1, 1);
+        }
+        let dy = backward.d_output()?;
+        let dy = backward.reshape(dy, &dy_shape)?;
+        let a = backward.reshape(a, &a_matrix)?;
+        let b = backward.reshape(b, &b_matrix)?;
+        if let [_, n] = b_matrix[..] {
+            // One matrix for all rows of A: two products of matrices.
+            let k = b_matrix[0];
+            let rows = product("rows of A", &a_matrix[..a_matrix.len() - 1])?;
+            let dy = backward.reshape(dy, &[rows, n])?;
+            if backward.wants(0) {
+                let gradient = backward.node(Gemm::new(1.0, 0.0, false, true), &[dy, b])?;
+                let gradient = backward.reshape(gradient, &a_shape)?;
+                backward.give(0, gradient)?;
+            }
+            if backward.wants(1) {
+                let a = backward.reshape(a, &[rows, k])?;
+                let gradient = backward.node(Gemm::new(1.0, 0.0, true, false), &[a, dy])?;
+                let gradient = backward.reshape(gradient, &b_shape)?;
+                backward.give(1, gradient)?;
+            }
+            return Ok(());
+        }
+        if backward.wants(0) {
+            let turned = backward.node(last_two_swapped(b_matrix.len()), &[b])?;
+            let gradient = backward.node(Self::new(), &[dy, turned])?;
+            let gradient = backward.sum_to(gradient, &a_matrix)?;
+            let gradient = backward.reshape(gradient, &a_shape)?;
+            backward.give(0, gradient)?;
+        }
+        if backward.wants(1) {
+            let turned = backward.node(last_two_swapped(a_matrix.len()), &[a])?;
+            let gradient = backward.node(Self::new(), &[turned, dy])?;
+            let gradient = backward.sum_to(gradient, &b_matrix)?;
+            let gradient = backward.reshape(gradient, &b_shape)?;
+            backward.give(1, gradient)?;
+        }
+        Ok(())
     }
 
     fn channels_last(&self, inputs: &Facts) -> Option<Arc<dyn Operator>> {
@@ -323,5 +392,24 @@ mod tests {
         assert!(infer(&operator, &[&fact(&[2, 2]), &other]).is_err());
         let truth = Fact::new(DType::Bool, [2, 2]);
         assert!(infer(&operator, &[&truth, &truth]).is_err());
+    }
+
+    #[test]
+    fn central_differences() {
+        use crate::network::operator::testing::{check_gradient, doubles};
+        let shapes: [(&[usize], &[usize]); 8] = [
+            (&[3, 4], &[4, 2]),
+            (&[2, 3, 4], &[4, 2]),
+            (&[2, 3, 4], &[2, 4, 2]),
+            (&[2, 1, 3, 4], &[5, 4, 2]),
+            (&[4], &[4, 2]),
+            (&[3, 4], &[4]),
+            (&[4], &[4]),
+            (&[4], &[3, 4, 2]),
+        ];
+        for (a, b) in shapes {
+            let inputs = [doubles(a, 1, -1.0, 1.0), doubles(b, 2, -1.0, 1.0)];
+            check_gradient(MatMul::new(), &inputs, &[0, 1]);
+        }
     }
 }
