@@ -315,6 +315,18 @@ pub enum Error {
         /// What the system says.
         what: String,
     },
+    /// A line of text with a part that means nothing.
+    #[error("{what} {text:?}: {part:?} is not understood, expected {expected}")]
+    Text {
+        /// What the line stands for.
+        what: &'static str,
+        /// The line.
+        text: String,
+        /// The part.
+        part: String,
+        /// Lines that are understood.
+        expected: &'static str,
+    },
     /// Bytes that are not the picture, the array or the list that they should be.
     #[error("{what}")]
     Data {

@@ -71,7 +71,7 @@ pub(crate) fn exp<A: Arithmetic>(x: f32) -> f32 {
 
 /// eˣ − 1 for x ≤ 0
 #[inline(always)]
-fn exp_m1_below_zero<A: Arithmetic>(x: f32) -> f32 {
+pub(super) fn exp_m1_below_zero<A: Arithmetic>(x: f32) -> f32 {
     // Below, the result is −1.
     let x = if x < -20.0 { -20.0 } else { x };
     let (n, q) = reduce::<A>(x);
@@ -80,7 +80,7 @@ fn exp_m1_below_zero<A: Arithmetic>(x: f32) -> f32 {
 }
 
 #[inline(always)]
-fn sigmoid<A: Arithmetic>(x: f32) -> f32 {
+pub(super) fn sigmoid<A: Arithmetic>(x: f32) -> f32 {
     let e = exp::<A>(-x.abs());
     let numerator = if x < 0.0 { e } else { 1.0 };
     numerator / (1.0 + e)
@@ -178,7 +178,7 @@ fn erf<A: Arithmetic>(x: f32) -> f32 {
 
 /// 1 − erf, accurate where it is small.
 #[inline(always)]
-fn erfc<A: Arithmetic>(x: f32) -> f32 {
+pub(super) fn erfc<A: Arithmetic>(x: f32) -> f32 {
     // Beyond, the result is 0 (or 2).
     let a = if x.abs() > 10.1 { 10.1 } else { x.abs() };
     // q = (a − 2) / (a + 2) with its rounding error made good.

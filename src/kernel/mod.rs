@@ -8,7 +8,8 @@
 //! and panics where that fails. Behind them everything is `unsafe` and works on pointers: functions
 //! with `#[target_feature]`, which a token leads to, and the loops over `Simd` inlined into them.
 //!
-//! `loops.rs` compiles loops of plain Rust for each set; `functions.rs` has what such loops compute with.
+//! `loops.rs` compiles loops of plain Rust for each set; `functions.rs` has what such loops compute with, and
+//! `derivatives.rs` the gradients of that.
 //!
 //! Products and moves know slices and offsets. `slide.rs`, `slide_weight.rs` and `pool.rs` know the
 //! rows, columns and channels of one image. Nothing here knows a recipe, a thread or a file.
@@ -17,6 +18,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(feature = "network")]
+pub(crate) mod derivatives;
 #[cfg(feature = "network")]
 pub(crate) mod functions;
 mod isa;

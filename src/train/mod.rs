@@ -5,3 +5,10 @@
 //!              by the seed        bounded   one session, one arena                clipped       parameters
 //!                                 queue                                                         checkpoint
 //! ```
+
+pub mod clip;
+pub mod initialise;
+pub mod optimizer;
+pub mod schedule;
+
+mod text;

@@ -10,6 +10,7 @@ mod number;
 mod power;
 mod select;
 mod unary;
+mod unary_backward;
 mod values;
 mod variadic;
 
@@ -20,6 +21,7 @@ pub use clip::Clip;
 pub(super) use number::{Integer, Number, Ordered, with_integer, with_number};
 pub use select::Where;
 pub use unary::Unary;
+pub use unary_backward::UnaryBackward;
 pub use variadic::Variadic;
 
 use crate::parallel::for_each_piece;

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use super::convert::Convert;
 use super::in_pieces;
 use super::number::with_integer;
+use super::unary_backward;
 use crate::error::Result;
 use crate::geometry::Axis;
 use crate::kernel::Isa;
+use crate::network::gradient::Backward;
 use crate::network::operator::by_image::first_alone;
 use crate::network::operator::check::{
     FLOATS, INTEGERS, at_most, fits, read_or_place, required, write, wrong,
@@ -259,6 +261,10 @@ impl Operator for Unary {
 
     fn channels_last(&self, _inputs: &Facts) -> Option<Arc<dyn Operator>> {
         Some(Arc::new(*self))
+    }
+
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        unary_backward::gradient(*self, backward)
     }
 }
 
