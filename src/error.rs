@@ -321,6 +321,24 @@ pub enum Error {
         /// What is wrong, with the numbers.
         what: String,
     },
+    /// An example of a class that there is not.
+    #[error("example {example} has the label {label}, expected 0 to {}", classes.saturating_sub(1))]
+    Label {
+        /// Which example, counted from 0.
+        example: usize,
+        /// Its label.
+        label: i128,
+        /// How many classes there are.
+        classes: usize,
+    },
+    /// A class without examples.
+    #[error("class {class:?} has no example among {examples}")]
+    EmptyClass {
+        /// Its name.
+        class: String,
+        /// How many examples the other classes have.
+        examples: usize,
+    },
     /// Something is wrong at a place of a file.
     #[error("{place}: {source}")]
     At {
