@@ -11,6 +11,8 @@ use fastrand::Rng;
 /// What numbers are for: those for different ends are unrelated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum End {
+    /// The order of the examples of an epoch.
+    Order = 1,
     /// The augmentation of an example.
     Augment = 2,
     /// The examples of a class that are held back for testing.
@@ -49,7 +51,7 @@ mod tests {
         );
         let mut seen = BTreeSet::new();
         for seed in [0, 1, u64::MAX] {
-            for end in [End::Augment, End::Split] {
+            for end in [End::Order, End::Augment, End::Split] {
                 seen.insert(first(seed, end, &[]));
                 for epoch in 0..10 {
                     seen.insert(first(seed, end, &[epoch]));
@@ -59,6 +61,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(seen.len(), 3 * 2 * (1 + 10 + 1000));
+        assert_eq!(seen.len(), 3 * 3 * (1 + 10 + 1000));
     }
 }

@@ -5,3 +5,5 @@
 //!              by the seed        bounded   one session, one arena                clipped       parameters
 //!                                 queue                                                         checkpoint
 //! ```
+
+pub mod loader;
