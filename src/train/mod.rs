@@ -7,3 +7,4 @@
 //! ```
 
 pub mod loader;
+pub mod metrics;
