@@ -125,8 +125,8 @@ derivatives! {
     GeluTanhGradient, A, x, dy => {
         // Beyond, s is 0 or 1.
         let t = clamp(x, -15.0, 15.0);
-        let s = sigmoid::<A>(1.595_769_1 * t * A::fma(0.044_715 * t, t, 1.0));
-        let slope = 1.595_769_1 * A::fma(0.134_145 * t, t, 1.0);
+        let s = sigmoid::<A>(1.595_769 * t * A::fma(0.044_715 * t, t, 1.0));
+        let slope = 1.595_769 * A::fma(0.134_145 * t, t, 1.0);
         dy * A::fma(t * s * (1.0 - s), slope, s)
     };
     /// With w = eˣ (eˣ + 2): tanh(softplus) is w / (w + 2), and 1 − tanh² is 4 (w + 1) / (w + 2)².
@@ -141,6 +141,8 @@ derivatives! {
     /// From x, as it is 1 beyond lambd on both sides.
     ShrinkGradient(lambd: f32), A, x, dy => if (x >= -lambd) & (x <= lambd) { 0.0 } else { dy };
     ThresholdGradient(alpha: f32), A, x, dy => if x <= alpha { 0.0 } else { dy };
+    /// From x: 1 from the lower to the upper bound.
+    ClampGradient(low: f32, high: f32), A, x, dy => if (x < low) | (x > high) { 0.0 } else { dy };
 }
 
 /// A derivative that the compiler need not make vectors of.

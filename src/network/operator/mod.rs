@@ -46,7 +46,9 @@ pub use align::Align;
 pub use batch_norm::BatchNormalization;
 pub use col2im::Col2Im;
 pub use convolution::{Conv, ConvBackwardInput, ConvBackwardWeight, ConvTranspose, DeformConv};
-pub use elementwise::{Binary, Cast, Clip, Special, Unary, UnaryBackward, Variadic, Where};
+pub use elementwise::{
+    Binary, Cast, Clip, ClipBackward, Special, Unary, UnaryBackward, Variadic, Where,
+};
 pub use grid_sample::{GridPadding, GridSample};
 pub use loss::{CrossEntropy, SquaredError};
 pub use matrix::{Gemm, MatMul};

@@ -18,7 +18,9 @@ use super::check::{
 use super::{Fact, Facts, Operator, Step};
 use crate::element::reserved;
 use crate::error::{Error, Result, product};
+use crate::network::gradient::Backward;
 use crate::network::operator::by_image::first_alone;
+use crate::network::operator::elementwise::integers as as_list;
 use crate::network::tensor::{Scalar, View, ViewMut, with_type};
 use crate::parallel::for_each_piece;
 use crate::plan::PlanOptions;
@@ -218,6 +220,21 @@ impl Operator for Pad {
         })
     }
 
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        if self.mode != PadMode::Constant || backward.wants(2) {
+            return Err(backward.unsupported());
+        }
+        // What was added is taken away; what was taken away gets zeros.
+        let dy = backward.d_output()?;
+        let facts: [Option<&Fact>; 4] = std::array::from_fn(|index| backward.input_fact(index));
+        let pads = self.pads(&facts)?;
+        let (before, after): (Vec<i64>, Vec<i64>) = pads.into_iter().unzip();
+        let back = before.iter().chain(&after).map(|pad| pad.saturating_neg());
+        let back = backward.constant(as_list(back.collect()));
+        let gradient = backward.node(Self::new(PadMode::Constant), &[dy, back])?;
+        backward.give(0, gradient)
+    }
+
     fn shape_inputs(&self) -> &'static [usize] {
         &[1, 3]
     }
@@ -318,7 +335,9 @@ impl<T: Scalar> Step for PadStep<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::operator::testing::{constant, fact, floats, infer, integers as list, run};
+    use crate::network::operator::testing::{
+        check_gradient, constant, doubles, fact, floats, infer, integers as list, run,
+    };
 
     fn padded(mode: PadMode, values: &[f32], before: i64, after: i64) -> Vec<f32> {
         let data = floats(&[values.len()], values.iter().copied());
@@ -451,5 +470,18 @@ mod tests {
         assert!(infer(&pad, &[&data, &constant(&[0; 4]), &value]).is_err());
         let twice = [&data, &constant(&[0; 4]), &fact(&[]), &constant(&[0, -2])];
         assert!(infer(&pad, &twice).is_err());
+    }
+
+    #[test]
+    fn gradients_by_central_differences() {
+        let x = doubles(&[2, 3, 4, 5], 1, -1.0, 1.0);
+        let cases: [&[i64]; 3] = [
+            &[0, 0, 1, 2, 0, 0, 3, 0],
+            &[0, 0, -1, 2, 0, 0, 1, -2],
+            &[0, 1, 0, 0, 0, 2, 0, 0],
+        ];
+        for pads in cases {
+            check_gradient(Pad::new(PadMode::Constant), &[x.clone(), list(pads)], &[0]);
+        }
     }
 }

@@ -9,12 +9,14 @@
 use std::sync::Arc;
 
 use super::aligned::channels_last;
+use super::binary_gradient;
 use super::broadcast::{Broadcast, broadcast_shape, place, zip, zip_in_place};
 use super::number::{Integer, Number, with_integer, with_number};
 use super::power::PowerStep;
 use crate::error::{Error, Result};
 use crate::geometry::Axis;
 use crate::kernel::Isa;
+use crate::network::gradient::Backward;
 use crate::network::operator::by_image::elementwise as by_element;
 use crate::network::operator::check::{
     FLOATS, INTEGERS, at_most, fits, has_type, read, read_or_place, required, write, wrong,
@@ -235,6 +237,10 @@ impl Operator for Binary {
 
     fn channels_last(&self, inputs: &Facts) -> Option<Arc<dyn Operator>> {
         channels_last(Arc::new(*self), inputs)
+    }
+
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        binary_gradient::gradient(*self, backward)
     }
 }
 

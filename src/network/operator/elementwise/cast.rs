@@ -6,6 +6,7 @@ use super::convert::Convert;
 use super::in_pieces;
 use crate::error::Result;
 use crate::geometry::Axis;
+use crate::network::gradient::Backward;
 use crate::network::operator::by_image::first_alone;
 use crate::network::operator::check::{FLOATS, at_most, has_type, read, required, write};
 use crate::network::operator::{Fact, Facts, Operator, Step};
@@ -60,6 +61,15 @@ impl Operator for Cast {
 
     fn channels_last(&self, _inputs: &Facts) -> Option<Arc<dyn Operator>> {
         Some(Arc::new(*self))
+    }
+
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        let (x, mut gradient) = (backward.input(0)?, backward.d_output()?);
+        let dtype = backward.fact(x)?.dtype;
+        if backward.fact(gradient)?.dtype != dtype {
+            gradient = backward.node(Self::To(dtype), &[gradient])?;
+        }
+        backward.give(0, gradient)
     }
 }
 
@@ -238,6 +248,19 @@ mod tests {
         assert_eq!(y, [integers(&[2])]);
         assert!(infer(&Cast::Like, &[&fact(&[1])]).is_err());
         assert!(infer(&Cast::To(DType::I8), &[&fact(&[1]), &fact(&[1])]).is_err());
+    }
+
+    #[test]
+    fn gradients_have_the_type_of_the_input() {
+        use crate::network::{Graph, Network, NetworkOptions};
+        let mut graph = Graph::new();
+        let x = graph.input("x", DType::F32, None);
+        let double = graph.node("double", Cast::To(DType::F64), &[x]);
+        let y = graph.node("y", crate::network::Unary::Exp, &[double]);
+        graph.output(y);
+        let network = Network::with_gradients(graph, y, &[x], NetworkOptions::new()).unwrap();
+        let made = network.run(&[("x", floats(&[1], [1.0]))]).unwrap();
+        assert_eq!(made[1].1, floats(&[1], [1f64.exp() as f32]));
     }
 
     #[test]

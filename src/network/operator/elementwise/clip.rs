@@ -6,11 +6,13 @@
 
 use std::sync::Arc;
 
+use super::clip_backward;
 use super::in_pieces;
 use super::number::{Number, with_number};
 use crate::error::Result;
 use crate::geometry::Axis;
 use crate::kernel::{Isa, functions, map, map_in_place};
+use crate::network::gradient::Backward;
 use crate::network::operator::by_image::first_alone;
 use crate::network::operator::check::{
     FLOATS, at_most, fits, has_type, optional, read, read_or_place, required, write, wrong,
@@ -86,6 +88,10 @@ impl Operator for Clip {
     fn channels_last(&self, _inputs: &Facts) -> Option<Arc<dyn Operator>> {
         Some(Arc::new(*self))
     }
+
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        clip_backward::gradient(backward)
+    }
 }
 
 struct ClipStep {
@@ -98,17 +104,8 @@ struct ClipStep {
 impl ClipStep {
     /// The bounds of this run.
     fn bounds<T: Number>(&self, inputs: &[Option<View>]) -> Result<(T, T)> {
-        let bound = |index: usize, none: T| {
-            if !self.bounded[index - 1] {
-                return Ok(none);
-            }
-            let first = match inputs.get(index) {
-                Some(Some(View::F32(values))) => values.first().map(|&value| T::from_f32(value)),
-                _ => read::<T>(inputs, index)?.first().copied(),
-            };
-            first.ok_or_else(|| wrong("a bound", "a scalar", "empty"))
-        };
-        Ok((bound(1, T::LOWEST)?, bound(2, T::HIGHEST)?))
+        let [low, high] = self.bounded;
+        bounds(inputs, [low.then_some(1), high.then_some(2)])
     }
 
     fn clip<T: Number>(&self, inputs: &[Option<View>], outputs: &mut [ViewMut]) -> Result<()> {
@@ -125,6 +122,24 @@ impl ClipStep {
         });
         Ok(())
     }
+}
+
+/// The bounds that stand in the inputs of these numbers, or none.
+pub(super) fn bounds<T: Number>(
+    inputs: &[Option<View>],
+    [low, high]: [Option<usize>; 2],
+) -> Result<(T, T)> {
+    let bound = |index: Option<usize>, none: T| {
+        let Some(index) = index else {
+            return Ok(none);
+        };
+        let first = match inputs.get(index) {
+            Some(Some(View::F32(values))) => values.first().map(|&value| T::from_f32(value)),
+            _ => read::<T>(inputs, index)?.first().copied(),
+        };
+        first.ok_or_else(|| wrong("a bound", "a scalar", "empty"))
+    };
+    Ok((bound(low, T::LOWEST)?, bound(high, T::HIGHEST)?))
 }
 
 impl Step for ClipStep {

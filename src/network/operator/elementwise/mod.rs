@@ -2,15 +2,18 @@
 
 mod aligned;
 mod binary;
+mod binary_gradient;
 mod broadcast;
 mod cast;
 mod clip;
+mod clip_backward;
 mod convert;
 mod number;
 mod power;
 mod select;
 mod unary;
 mod unary_backward;
+mod unbroadcast;
 mod values;
 mod variadic;
 
@@ -18,10 +21,12 @@ pub use binary::Binary;
 pub(super) use broadcast::{Broadcast, broadcast_shape, zip_in_place};
 pub use cast::{Cast, Special};
 pub use clip::Clip;
+pub use clip_backward::ClipBackward;
 pub(super) use number::{Integer, Number, Ordered, with_integer, with_number};
 pub use select::Where;
 pub use unary::Unary;
 pub use unary_backward::UnaryBackward;
+pub(super) use unbroadcast::{give_sum, integers};
 pub use variadic::Variadic;
 
 use crate::parallel::for_each_piece;

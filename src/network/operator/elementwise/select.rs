@@ -9,8 +9,10 @@ use std::sync::Arc;
 use super::aligned::channels_last;
 use super::broadcast::{Broadcast, broadcast_shape};
 use super::in_pieces;
+use super::unbroadcast::{give_sum, number};
 use crate::error::Result;
 use crate::geometry::Axis;
+use crate::network::gradient::Backward;
 use crate::network::operator::by_image::elementwise as by_element;
 use crate::network::operator::check::{at_most, has_type, read, required, write};
 use crate::network::operator::{Fact, Facts, Operator, Step};
@@ -71,6 +73,18 @@ impl Operator for Where {
     fn channels_last(&self, inputs: &Facts) -> Option<Arc<dyn Operator>> {
         channels_last(Arc::new(*self), inputs)
     }
+
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        let (condition, dy) = (backward.input(0)?, backward.d_output()?);
+        let zero = number(backward, dy, 0.0)?;
+        for (index, chosen) in [(1, [condition, dy, zero]), (2, [condition, zero, dy])] {
+            if backward.wants(index) {
+                let gradient = backward.node(Self, &chosen)?;
+                give_sum(backward, index, gradient)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 struct WhereStep {
@@ -114,7 +128,7 @@ impl Step for WhereStep {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::operator::testing::{fact, floats, infer, run};
+    use crate::network::operator::testing::{check_gradient, doubles, fact, floats, infer, run};
     use crate::network::tensor::Tensor;
 
     #[test]
@@ -123,6 +137,15 @@ mod tests {
         let inputs = [condition, floats(&[3], [1.0, 2.0, 3.0]), floats(&[], [9.0])];
         let y = run(&Where, &inputs).unwrap();
         assert_eq!(y, [floats(&[2, 3], [1.0, 2.0, 3.0, 9.0, 9.0, 9.0])]);
+    }
+
+    #[test]
+    fn gradients_by_central_differences() {
+        let condition = ndarray::arr2(&[[true], [false]]).into_dyn();
+        for [x, z] in [[&[2, 3][..], &[2, 3]], [&[3], &[]], [&[2, 1], &[4, 2, 3]]] {
+            let (x, z) = (doubles(x, 1, -1.0, 1.0), doubles(z, 2, -1.0, 1.0));
+            check_gradient(Where, &[condition.clone().into(), x, z], &[1, 2]);
+        }
     }
 
     #[test]

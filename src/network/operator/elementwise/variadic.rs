@@ -10,9 +10,13 @@ use super::aligned::channels_last;
 use super::broadcast::{Broadcast, broadcast_shape, place, zip_in_place};
 use super::in_pieces;
 use super::number::{Number, Ordered, with_number};
+use super::unbroadcast::{give_sum, number};
+use super::{Binary, Cast, Where};
 use crate::error::Result;
 use crate::geometry::Axis;
 use crate::kernel::Isa;
+use crate::network::gradient::Backward;
+use crate::network::graph::ValueId;
 use crate::network::operator::by_image::elementwise as by_element;
 use crate::network::operator::check::{
     FLOATS, fits, has_type, read, read_or_place, required, write, wrong,
@@ -91,6 +95,47 @@ impl Operator for Variadic {
     fn channels_last(&self, inputs: &Facts) -> Option<Arc<dyn Operator>> {
         channels_last(Arc::new(*self), inputs)
     }
+
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        let dy = backward.d_output()?;
+        let given = |&index: &usize| backward.input_fact(index).is_some();
+        let count = (0..).take_while(given).count();
+        match self {
+            Self::Sum => (0..count).try_for_each(|index| give_sum(backward, index, dy)),
+            Self::Mean => {
+                let count_number = number(backward, dy, count as f64)?;
+                let share = backward.node(Binary::Div, &[dy, count_number])?;
+                (0..count).try_for_each(|index| give_sum(backward, index, share))
+            }
+            Self::Max | Self::Min => shared(backward, dy, count),
+        }
+    }
+}
+
+/// The gradient of an extreme: inputs that have it share dY equally, as two do in PyTorch.
+fn shared(backward: &mut Backward, dy: ValueId, count: usize) -> Result<()> {
+    let y = backward.output(0)?;
+    let dtype = backward.fact(y)?.dtype;
+    let mut equal = Vec::with_capacity(count);
+    let mut ones = Vec::with_capacity(count);
+    for index in 0..count {
+        let x = backward.input(index)?;
+        let same = backward.node(Binary::Equal, &[x, y])?;
+        equal.push(same);
+        ones.push(backward.node(Cast::To(dtype), &[same])?);
+    }
+    let number_equal = backward.node(Variadic::Sum, &ones)?;
+    let (share, zero) = (
+        backward.node(Binary::Div, &[dy, number_equal])?,
+        number(backward, dy, 0.0)?,
+    );
+    for (index, same) in equal.into_iter().enumerate() {
+        if backward.wants(index) {
+            let gradient = backward.node(Where, &[same, share, zero])?;
+            give_sum(backward, index, gradient)?;
+        }
+    }
+    Ok(())
 }
 
 struct VariadicStep {
@@ -173,7 +218,9 @@ impl Step for VariadicStep {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::operator::testing::{fact, floats, infer, integers, run};
+    use crate::network::operator::testing::{
+        check_gradient, doubles, fact, floats, infer, integers, run,
+    };
 
     #[test]
     fn inputs_of_many_shapes() {
@@ -216,6 +263,38 @@ mod tests {
             let y = run(&operator, &inputs).unwrap();
             assert!(y[0].array::<f32>().unwrap().iter().all(|y| y.is_nan()));
         }
+    }
+
+    #[test]
+    fn gradients_by_central_differences() {
+        for operator in [Variadic::Sum, Variadic::Mean, Variadic::Max, Variadic::Min] {
+            let x = [[2, 3, 4].as_slice(), &[4], &[3, 1]];
+            let x: Vec<_> = (0..3)
+                .map(|i| doubles(x[i], 7 + i as u64, -1.0, 1.0))
+                .collect();
+            check_gradient(operator, &x, &[0, 1, 2]);
+            check_gradient(operator, &x[..1], &[0]);
+        }
+    }
+
+    /// Two of three inputs have the maximum.
+    #[test]
+    fn ties_share_the_gradient() {
+        use crate::network::{Graph, Network, NetworkOptions};
+        let mut graph = Graph::new();
+        let names = ["a", "b", "c"];
+        let x = names.map(|name| graph.input(name, DType::F32, None));
+        let y = graph.node("y", Variadic::Max, &x);
+        graph.output(y);
+        let network = Network::with_gradients(graph, y, &x, NetworkOptions::new()).unwrap();
+        let given = [3.0, 1.0, 3.0].map(|value| floats(&[1], [value]));
+        let given: Vec<_> = names.into_iter().zip(given).collect();
+        let made = network.run(&given).unwrap();
+        let made: Vec<_> = made.into_iter().map(|(_, tensor)| tensor).collect();
+        assert_eq!(
+            made,
+            [3.0, 0.5, 0.0, 0.5].map(|value| floats(&[1], [value]))
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::super::{Fact, Facts, Operator, Step};
 use super::transpose::Moved;
 use crate::error::{Result, product};
 use crate::geometry::Layout;
+use crate::network::gradient::Backward;
 use crate::network::operator::by_image::first_alone;
 use crate::network::tensor::{DType, Scalar, View, ViewMut, with_type};
 use crate::plan::PlanOptions;
@@ -171,6 +172,17 @@ impl Operator for DepthToSpace {
             ..self.clone()
         }))
     }
+
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        let dy = backward.d_output()?;
+        let back = SpaceToDepth {
+            block: self.block,
+            blocks_first: self.blocks_first,
+            layout: self.layout,
+        };
+        let gradient = backward.node(back, &[dy])?;
+        backward.give(0, gradient)
+    }
 }
 
 impl Operator for SpaceToDepth {
@@ -213,6 +225,17 @@ impl Operator for SpaceToDepth {
             layout: Layout::ChannelsLast,
             ..self.clone()
         }))
+    }
+
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        let dy = backward.d_output()?;
+        let back = DepthToSpace {
+            block: self.block,
+            blocks_first: self.blocks_first,
+            layout: self.layout,
+        };
+        let gradient = backward.node(back, &[dy])?;
+        backward.give(0, gradient)
     }
 }
 
@@ -344,7 +367,9 @@ fn fill<T: Scalar>(axes: &[Framed], source: &[T], target: &mut [T]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{constant, fact, floats, infer, integers, run};
+    use super::super::super::testing::{
+        check_gradient, constant, doubles, fact, floats, infer, integers, run,
+    };
     use super::*;
     use crate::network::Tensor;
     use crate::network::operator::Transpose;
@@ -445,5 +470,15 @@ mod tests {
             turned.downcast_ref(),
             Some(&CenterCropPad::new(Some(vec![3])))
         );
+    }
+
+    #[test]
+    fn gradients_go_back() {
+        let deep = doubles(&[2, 8, 2, 3], 1, -1.0, 1.0);
+        for blocks_first in [true, false] {
+            check_gradient(DepthToSpace::new(2, blocks_first), &[deep.clone()], &[0]);
+        }
+        let wide = doubles(&[2, 3, 4, 6], 2, -1.0, 1.0);
+        check_gradient(SpaceToDepth::new(2), &[wide], &[0]);
     }
 }

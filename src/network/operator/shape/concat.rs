@@ -13,11 +13,14 @@ use super::super::check::{
 };
 use super::super::strided::{GRAIN, Strided};
 use super::super::{Fact, Facts, Operator, Step};
+use super::slice::Slice;
 use crate::error::{Result, product, sum};
 use crate::geometry::Axis;
 use crate::kernel::{Isa, copy_pixels};
+use crate::network::gradient::Backward;
 use crate::network::operator::by_image::{first_alone, spares_first};
-use crate::network::tensor::{DType, Scalar, View, ViewMut, with_type};
+use crate::network::operator::elementwise::integers as list;
+use crate::network::tensor::{DType, Scalar, Tensor, View, ViewMut, with_type};
 use crate::parallel::{for_each_piece, try_for_each_piece};
 use crate::plan::PlanOptions;
 
@@ -111,6 +114,26 @@ impl Operator for Concat {
         let rank = optional(inputs, 0)?.shape.len();
         let at = turned_axis(axis("axis", self.axis, rank).ok()?, rank);
         Some(Arc::new(Self::new(at as i64)))
+    }
+
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        let dy = backward.d_output()?;
+        let rank = backward.fact(dy)?.shape.len();
+        let at = axis("axis", self.axis, rank)?;
+        let (mut index, mut begin) = (0, 0);
+        while let Some(fact) = backward.input_fact(index) {
+            let end = begin + fact.shape[at];
+            if backward.wants(index) {
+                let mut inputs = vec![dy];
+                for number in [begin, end, at] {
+                    inputs.push(backward.constant(list(vec![number as i64])));
+                }
+                let gradient = backward.node(Slice::new(), &inputs)?;
+                backward.give(index, gradient)?;
+            }
+            (index, begin) = (index + 1, end);
+        }
+        Ok(())
     }
 }
 
@@ -330,6 +353,24 @@ impl Operator for Split {
         }))
     }
 
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        let mut parts = Vec::with_capacity(self.outputs);
+        for index in 0..self.outputs {
+            parts.push(match backward.d_output_of(index) {
+                Some(part) => part,
+                None => {
+                    // Nothing comes back from a part that the loss does not depend on.
+                    let part = backward.output(index)?;
+                    let fact = backward.fact(part)?;
+                    let zeros = Tensor::zeros(fact.dtype, &fact.shape)?;
+                    backward.constant(zeros)
+                }
+            });
+        }
+        let gradient = backward.node(Concat::new(self.axis), &parts)?;
+        backward.give(0, gradient)
+    }
+
     fn shape_inputs(&self) -> &'static [usize] {
         &[1]
     }
@@ -357,9 +398,10 @@ impl Step for Cut {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{constant, fact, floats, infer, integers, run};
+    use super::super::super::testing::{
+        check_gradient, constant, doubles, fact, floats, infer, integers, run,
+    };
     use super::*;
-    use crate::network::Tensor;
 
     fn counted(shape: &[usize], from: usize) -> Tensor {
         let len: usize = shape.iter().product();
@@ -457,5 +499,22 @@ mod tests {
             let turned: &dyn std::any::Any = &*turned;
             assert_eq!(turned.downcast_ref(), Some(&Concat::new(expected)));
         }
+    }
+
+    #[test]
+    fn gradients_by_central_differences() {
+        for (shapes, axis) in [
+            ([[2, 3, 2, 2], [2, 1, 2, 2], [2, 2, 2, 2]], 1),
+            ([[2, 1, 2, 2], [2, 1, 2, 3], [2, 1, 2, 1]], -1),
+            ([[2, 0, 2, 2], [2, 1, 2, 2], [2, 3, 2, 2]], 1),
+        ] {
+            let x = [0, 1, 2].map(|i| doubles(&shapes[i], i as u64, -1.0, 1.0));
+            check_gradient(Concat::new(axis), &x, &[0, 1, 2]);
+            check_gradient(Concat::new(axis), &x, &[1]);
+        }
+        // The loss reads the first part alone.
+        let x = doubles(&[2, 5, 3], 4, -1.0, 1.0);
+        check_gradient(Split::new(1, 2, false), &[x.clone()], &[0]);
+        check_gradient(Split::new(1, 2, false), &[x, integers(&[1, 4])], &[0]);
     }
 }

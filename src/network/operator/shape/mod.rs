@@ -10,6 +10,7 @@ mod make;
 mod reshape;
 mod scatter;
 mod slice;
+mod slice_backward;
 mod transpose;
 
 pub use blocks::{CenterCropPad, DepthToSpace, SpaceToDepth};
@@ -22,4 +23,5 @@ pub use make::{ConstantOfShape, Range, Shape, Size};
 pub use reshape::Reshape;
 pub use scatter::{Reduction, ScatterElements, ScatterND};
 pub use slice::{Expand, Slice, Tile};
+pub use slice_backward::SliceBackward;
 pub use transpose::Transpose;

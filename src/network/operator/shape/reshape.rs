@@ -10,6 +10,7 @@ use super::super::check::{
 use super::super::strided::Strided;
 use super::super::{Fact, Facts, Operator, Step};
 use crate::error::{Result, product};
+use crate::network::gradient::Backward;
 use crate::network::operator::by_image::first_alone;
 use crate::network::tensor::{View, ViewMut};
 use crate::plan::PlanOptions;
@@ -246,6 +247,13 @@ impl Operator for Reshape {
         same.then(|| Arc::new(Self::to(turned(&to))) as Arc<dyn Operator>)
     }
 
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        let (x, dy) = (backward.input(0)?, backward.d_output()?);
+        let shape = backward.fact(x)?.shape.clone();
+        let gradient = backward.reshape(dy, &shape)?;
+        backward.give(0, gradient)
+    }
+
     fn shape_inputs(&self) -> &'static [usize] {
         match self.kind {
             Kind::Reshape { .. } | Kind::Squeeze | Kind::Unsqueeze => &[1],
@@ -288,7 +296,9 @@ impl Step for Same {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{constant, fact, infer, run};
+    use super::super::super::testing::{
+        check_gradient, constant, doubles, fact, infer, integers as int, run,
+    };
     use super::*;
     use crate::network::DType;
 
@@ -356,6 +366,16 @@ mod tests {
         );
         assert!(shape(Reshape::unsqueeze(), &[&y, &constant(&[1, 1])]).is_err());
         assert!(shape(Reshape::unsqueeze(), &[&y, &constant(&[3])]).is_err());
+    }
+
+    #[test]
+    fn gradients_by_central_differences() {
+        let x = doubles(&[2, 1, 3, 1], 1, -1.0, 1.0);
+        check_gradient(Reshape::flatten(1), &[x.clone()], &[0]);
+        check_gradient(Reshape::identity(), &[x.clone()], &[0]);
+        check_gradient(Reshape::squeeze(), &[x.clone()], &[0]);
+        check_gradient(Reshape::unsqueeze(), &[x.clone(), int(&[0])], &[0]);
+        check_gradient(Reshape::new(false), &[x, int(&[3, -1])], &[0]);
     }
 
     #[test]

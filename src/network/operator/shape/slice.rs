@@ -8,12 +8,17 @@
 
 use std::sync::Arc;
 
-use super::super::check::{at_most, axes, integers, optional, required, sizes, turned, wrong};
+use super::super::check::{
+    at_most, axes, check_rank, integers, optional, required, sizes, turned, wrong,
+};
 use super::super::strided::{Strided, strides};
 use super::super::{Fact, Facts, Operator, Step};
+use super::slice_backward::SliceBackward;
 use super::transpose::Moved;
 use crate::error::{Error, Result, product};
 use crate::geometry::Layout;
+use crate::network::gradient::Backward;
+use crate::network::operator::elementwise::give_sum;
 use crate::plan::PlanOptions;
 
 /// Every `step`-th element between a start and an end.
@@ -24,10 +29,10 @@ pub struct Slice {
 
 /// The part of an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Span {
-    start: usize,
-    step: isize,
-    length: usize,
+pub(super) struct Span {
+    pub(super) start: usize,
+    pub(super) step: isize,
+    pub(super) length: usize,
 }
 
 impl Slice {
@@ -156,6 +161,15 @@ impl Operator for Slice {
         }))
     }
 
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        let dy = backward.d_output()?;
+        let facts: [Option<&Fact>; 5] = std::array::from_fn(|index| backward.input_fact(index));
+        let spans = self.spans(&facts)?;
+        let shape = required(&facts, 0, "data")?.shape.clone();
+        let gradient = backward.node(SliceBackward::new(shape, spans), &[dy])?;
+        backward.give(0, gradient)
+    }
+
     fn shape_inputs(&self) -> &'static [usize] {
         &[1, 2, 3, 4]
     }
@@ -244,6 +258,11 @@ impl Operator for Expand {
         })
     }
 
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        let dy = backward.d_output()?;
+        give_sum(backward, 0, dy)
+    }
+
     fn shape_inputs(&self) -> &'static [usize] {
         &[1]
     }
@@ -310,6 +329,29 @@ impl Operator for Tile {
         }))
     }
 
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        let (x, dy) = (backward.input(0)?, backward.d_output()?);
+        let own = backward.fact(x)?.shape.clone();
+        let shape = backward.fact(dy)?.shape.clone();
+        // Repetitions and elements apart; repetitions are summed.
+        let apart = own.iter().zip(&shape).flat_map(|(&own, &all)| match own {
+            0 => [all, 1],
+            own => [all / own, own],
+        });
+        let apart: Vec<usize> = apart.collect();
+        check_rank("repeats", apart.len())?;
+        let once = apart.iter().enumerate();
+        let once = once.map(|(axis, &length)| if axis % 2 == 0 { 1 } else { length });
+        let once: Vec<usize> = match own.contains(&0) {
+            true => return backward.give(0, dy),
+            false => once.collect(),
+        };
+        let apart = backward.reshape(dy, &apart)?;
+        let sum = backward.sum_to(apart, &once)?;
+        let gradient = backward.reshape(sum, &own)?;
+        backward.give(0, gradient)
+    }
+
     fn shape_inputs(&self) -> &'static [usize] {
         &[1]
     }
@@ -318,7 +360,7 @@ impl Operator for Tile {
 #[cfg(test)]
 mod tests {
     use super::super::super::testing::{
-        constant as list, fact, floats, infer, integers as int, run,
+        check_gradient, constant as list, doubles, fact, floats, infer, integers as int, run,
     };
     use super::*;
     use crate::network::Tensor;
@@ -418,5 +460,14 @@ mod tests {
         for repeats in [&[1][..], &[1, -1], &[i64::MAX, 2], &[1 << 40, 1 << 40]] {
             assert!(infer(&Tile::new(), &[&shape, &list(repeats)]).is_err());
         }
+    }
+
+    #[test]
+    fn gradients_sum_over_repetitions() {
+        let x = doubles(&[2, 1, 3], 1, -1.0, 1.0);
+        check_gradient(Expand::new(), &[x.clone(), int(&[2, 4, 3])], &[0]);
+        check_gradient(Expand::new(), &[x.clone(), int(&[5, 1, 1, 3])], &[0]);
+        check_gradient(Tile::new(), &[x.clone(), int(&[1, 2, 3])], &[0]);
+        check_gradient(Tile::new(), &[x, int(&[1, 1, 1])], &[0]);
     }
 }

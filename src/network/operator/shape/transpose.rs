@@ -9,6 +9,7 @@ use super::super::strided::Strided;
 use super::super::{Fact, Facts, Operator, Step};
 use super::reshape::Same;
 use crate::error::{Result, product};
+use crate::network::gradient::Backward;
 use crate::network::operator::by_image::first_alone;
 use crate::network::tensor::{View, ViewMut};
 use crate::plan::PlanOptions;
@@ -121,6 +122,17 @@ impl Operator for Transpose {
         }
         Moved::step(Strided::permuted(shape, &self.order(shape.len())?)?)
     }
+
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        let (x, dy) = (backward.input(0)?, backward.d_output()?);
+        let order = self.order(backward.fact(x)?.shape.len())?;
+        let mut back = vec![0; order.len()];
+        for (axis, from) in order.into_iter().enumerate() {
+            back[from] = axis;
+        }
+        let gradient = backward.node(Self::new(back), &[dy])?;
+        backward.give(0, gradient)
+    }
 }
 
 /// The output is the first input, moved.
@@ -150,7 +162,7 @@ impl Step for Moved {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{fact, floats, infer, run};
+    use super::super::super::testing::{check_gradient, doubles, fact, floats, infer, run};
     use super::*;
     use crate::network::Tensor;
 
@@ -208,5 +220,12 @@ mod tests {
             .then(&Transpose::reversed(), 3)
             .unwrap();
         assert_eq!(both, Transpose::new([1, 0, 2]));
+    }
+
+    #[test]
+    fn gradients_go_back() {
+        let x = doubles(&[2, 3, 4], 1, -1.0, 1.0);
+        check_gradient(Transpose::reversed(), &[x.clone()], &[0]);
+        check_gradient(Transpose::new([1, 2, 0]), &[x], &[0]);
     }
 }
