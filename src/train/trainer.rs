@@ -360,6 +360,26 @@ impl Trainer {
         Ok(loss)
     }
 
+    /// Whether there are gradients that wait for those of more batches.
+    pub fn waits(&self) -> bool {
+        self.accumulated > 0
+    }
+
+    /// Changes the parameters by the gradients that wait, fewer batches than usual.
+    ///
+    /// # Errors
+    /// Those of [`step`](Self::step).
+    pub fn flush(&mut self, rate: f64) -> Result<()> {
+        let Some(mut accumulator) = self.accumulator.take_if(|_| self.accumulated > 0) else {
+            return Ok(());
+        };
+        let mut means = accumulator.means().to_vec();
+        accumulator.clear();
+        self.accumulator = Some(accumulator);
+        self.accumulated = 0;
+        self.change(means.iter_mut().map(Vec::as_mut_slice).collect(), rate)
+    }
+
     /// The parameters go down `gradients`.
     fn change(&mut self, mut gradients: Vec<&mut [f32]>, rate: f64) -> Result<()> {
         if let Some(limit) = self.options.clip_value {
