@@ -63,6 +63,19 @@ pub enum Error {
         /// The spatial axis, counted from 0.
         axis: usize,
     },
+    /// Training came to a loss that is no number.
+    #[cfg(feature = "train")]
+    #[error("the loss of step {step} is {loss}{}{}", NotFinite::first(.layer), NotFinite::saved(.checkpoint))]
+    NotFinite {
+        /// The step, counted from 1; it has changed nothing.
+        step: u64,
+        /// NaN or infinite.
+        loss: f32,
+        /// The layer whose values were the first not to be finite.
+        layer: Option<String>,
+        /// The newest checkpoint.
+        checkpoint: Option<std::path::PathBuf>,
+    },
     /// A count that must be at least one is zero.
     #[error("the number of {what} is zero")]
     ZeroCount {
@@ -315,11 +328,41 @@ pub enum Error {
         /// What the system says.
         what: String,
     },
+    /// A line of text with a part that means nothing.
+    #[error("{what} {text:?}: {part:?} is not understood, expected {expected}")]
+    Text {
+        /// What the line stands for.
+        what: &'static str,
+        /// The line.
+        text: String,
+        /// The part.
+        part: String,
+        /// Lines that are understood.
+        expected: &'static str,
+    },
     /// Bytes that are not the picture, the array or the list that they should be.
     #[error("{what}")]
     Data {
         /// What is wrong, with the numbers.
         what: String,
+    },
+    /// An example of a class that there is not.
+    #[error("example {example} has the label {label}, expected 0 to {}", classes.saturating_sub(1))]
+    Label {
+        /// Which example, counted from 0.
+        example: usize,
+        /// Its label.
+        label: i128,
+        /// How many classes there are.
+        classes: usize,
+    },
+    /// A class without examples.
+    #[error("class {class:?} has no example among {examples}")]
+    EmptyClass {
+        /// Its name.
+        class: String,
+        /// How many examples the other classes have.
+        examples: usize,
     },
     /// Something is wrong at a place of a file.
     #[error("{place}: {source}")]
@@ -428,4 +471,25 @@ pub(crate) fn check_len(what: &'static str, expected: usize, got: usize) -> Resu
         });
     }
     Ok(())
+}
+
+/// The words of [`Error::NotFinite`].
+#[cfg(feature = "train")]
+struct NotFinite;
+
+#[cfg(feature = "train")]
+impl NotFinite {
+    fn first(layer: &Option<String>) -> String {
+        let told = layer.as_ref();
+        told.map_or(String::new(), |layer| {
+            format!("; the first values that are not finite come out of {layer}")
+        })
+    }
+
+    fn saved(checkpoint: &Option<std::path::PathBuf>) -> String {
+        let told = checkpoint.as_ref();
+        told.map_or(String::new(), |path| {
+            format!("; the newest checkpoint is {}", path.display())
+        })
+    }
 }

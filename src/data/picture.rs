@@ -5,14 +5,13 @@
 //! decode  [H, W] grey or [H, W, 3] red, green, blue         opacity is dropped, 16 bits are rounded to 8
 //! ```
 
-use std::fs;
-use std::io::{BufRead, Cursor, Seek};
+use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
 
-use super::unreadable;
+use super::{failed, regular, unreadable, within};
 use crate::element::reserved;
 use crate::error::{Error, Result};
 
@@ -31,21 +30,12 @@ pub struct Opened<'a> {
 /// # Errors
 /// A file that cannot be read or is no regular one; more bytes than the limit.
 pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let failed = |error: std::io::Error| Error::Io {
-        path: path.display().to_string(),
-        kind: error.kind(),
-        what: error.to_string(),
-    };
-    let facts = fs::metadata(path).map_err(failed)?;
-    // Opening a pipe that nobody writes to would wait for ever.
-    if !facts.is_file() {
-        return Err(failed(std::io::Error::other("is not a regular file")));
-    }
-    within(facts.len(), limit, || "the file".to_owned())?;
-    let mut bytes = reserved(usize::try_from(facts.len()).unwrap_or(usize::MAX))?;
-    let file = fs::File::open(path).map_err(failed)?;
-    std::io::Read::read_to_end(&mut std::io::Read::take(file, facts.len()), &mut bytes)
-        .map_err(failed)?;
+    let (file, len) = regular(path)?;
+    within(len, limit, || "the file".to_owned())?;
+    let mut bytes = reserved(usize::try_from(len).unwrap_or(usize::MAX))?;
+    file.take(len)
+        .read_to_end(&mut bytes)
+        .map_err(|error| failed(path, &error))?;
     Ok(bytes)
 }
 
@@ -57,6 +47,17 @@ pub fn open(bytes: &[u8], limit: u64) -> Result<Opened<'_>> {
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
     let reader = reader.map_err(|error| unreadable(error.to_string()))?;
     opened(reader, bytes.len() as u64, limit)
+}
+
+/// Height and width of the picture in a file, upright, from its header alone.
+///
+/// # Errors
+/// A file that cannot be read, and as [`open`].
+pub fn file_size(path: &Path, limit: u64) -> Result<(u32, u32)> {
+    let (file, len) = regular(path)?;
+    let reader = ImageReader::new(BufReader::new(file)).with_guessed_format();
+    let reader = reader.map_err(|error| failed(path, &error))?;
+    Ok(opened(reader, len, limit)?.size())
 }
 
 fn opened<'a>(
@@ -95,18 +96,6 @@ fn opened<'a>(
     Ok(opened)
 }
 
-fn within(needed: u64, limit: u64, what: impl Fn() -> String) -> Result<()> {
-    if needed <= limit {
-        return Ok(());
-    }
-    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-    Err(Error::MemoryBudget {
-        needed: size(needed),
-        budget: size(limit),
-    }
-    .at(what()))
-}
-
 impl Opened<'_> {
     /// The most bytes that decoding takes: the file, the samples, and beside them first the decoder's own (a
     /// progressive JPEG's coefficients have 16 bits), then the pixels made of them and turned upright.
@@ -115,6 +104,18 @@ impl Opened<'_> {
             .total_bytes()
             .saturating_mul(3)
             .saturating_add(self.file_bytes)
+    }
+
+    /// Height and width, upright.
+    pub fn size(&self) -> (u32, u32) {
+        let (width, height) = self.decoder.dimensions();
+        match self.orientation {
+            Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH => (width, height),
+            _ => (height, width),
+        }
     }
 
     /// Decodes the picture: `ImageLuma8` or `ImageRgb8`.
@@ -174,6 +175,23 @@ mod tests {
         let faint = GrayAlphaImage::from_pixel(2, 2, LumaA([7, 0]));
         let image = decode(&encoded(faint, ImageFormat::Png)).unwrap();
         assert_eq!(image.as_luma8().unwrap().get_pixel(0, 0), &Luma([7]));
+    }
+
+    #[test]
+    fn sizes_are_upright() {
+        let wide = encoded(RgbImage::new(8, 5), ImageFormat::Jpeg);
+        // Exif's tag 0x0112: 6 is a quarter turn.
+        let exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        let mut turned = wide[..2].to_vec();
+        turned.extend([0xff, 0xe1, 0, exif.len() as u8 + 2]);
+        turned.extend(exif);
+        turned.extend(&wide[2..]);
+        for (bytes, size) in [(wide, (5, 8)), (turned, (8, 5))] {
+            let opened = open(&bytes, DEFAULT_PICTURE_LIMIT).unwrap();
+            assert_eq!(opened.size(), size);
+            let image = opened.decode().unwrap();
+            assert_eq!((image.height(), image.width()), size);
+        }
     }
 
     #[test]

@@ -7,9 +7,7 @@
 //!
 //! Workers are outside the pool that computes: one that waits for a disk holds nobody up.
 
-use std::any::Any;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,10 +15,10 @@ use std::time::{Duration, Instant};
 use fast_image_resize::Resizer;
 
 use super::gate::{Gate, lock};
-use crate::data::picture;
 use crate::data::prepare::Prepare;
+use crate::data::{guarded, picture};
 use crate::element::filled;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Where a picture is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,11 +159,7 @@ where
             Ok(out)
         };
         // A decoder that panics on a broken file costs that file, not the others.
-        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-            Err(Error::Data {
-                what: format!("the decoder failed: {}", message(&panic)),
-            })
-        })
+        guarded("the decoder", work)
     }
 
     /// The next picture in the order in which they came, when it is ready; `None` after the last one.
@@ -210,10 +204,4 @@ impl<F: Fn()> Drop for EndOnPanic<F> {
             (self.0)();
         }
     }
-}
-
-fn message(panic: &Box<dyn Any + Send>) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or(panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message")
 }

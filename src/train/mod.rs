@@ -5,3 +5,25 @@
 //!              by the seed        bounded   one session, one arena                clipped       parameters
 //!                                 queue                                                         checkpoint
 //! ```
+
+pub mod architectures;
+pub mod clip;
+pub mod initialise;
+pub mod layers;
+pub mod loader;
+pub mod metrics;
+pub mod optimizer;
+pub mod schedule;
+
+mod evaluate;
+mod graph;
+mod head;
+mod model;
+mod text;
+mod trainer;
+
+pub use evaluate::evaluate;
+pub use graph::scores;
+pub use head::replace_head;
+pub use model::{Model, Parameter, Statistic};
+pub use trainer::{StepReport, Trainer, TrainerOptions};
