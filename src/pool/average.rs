@@ -178,7 +178,7 @@ fn divided<'d, T: Element>(
 }
 
 /// The divisor of the window at `at`. A window without elements gets 1: its sum is 0.
-fn divisor(geometry: &PoolGeometry, at: [usize; 3]) -> f64 {
+pub(super) fn divisor(geometry: &PoolGeometry, at: [usize; 3]) -> f64 {
     if let Divisor::Fixed(divisor) = geometry.divisor {
         return divisor as f64;
     }
@@ -191,7 +191,7 @@ fn divisor(geometry: &PoolGeometry, at: [usize; 3]) -> f64 {
 }
 
 /// The divisor, where all windows have the same.
-fn uniform_divisor(geometry: &PoolGeometry) -> Option<f64> {
+pub(super) fn uniform_divisor(geometry: &PoolGeometry) -> Option<f64> {
     let fixed = matches!(geometry.divisor, Divisor::Fixed(_));
     let uniform = fixed
         || geometry

@@ -20,11 +20,17 @@
 mod adaptive;
 mod array;
 mod average;
+#[cfg(feature = "network")]
+mod average_backward;
 mod global;
 mod lines;
 mod lp;
 mod max;
+#[cfg(feature = "network")]
+mod rows;
 mod sum;
+#[cfg(feature = "network")]
+mod taps;
 mod tile;
 mod unpool;
 mod window;
@@ -33,6 +39,8 @@ pub use adaptive::{
     adaptive_avg_pool, adaptive_avg_pool_backward, adaptive_max_pool, adaptive_max_pool_backward,
 };
 pub use average::{avg_pool, avg_pool_backward, avg_pool_backward_into, avg_pool_into};
+#[cfg(feature = "network")]
+pub(crate) use average_backward::avg_pool_rows_backward_into;
 pub use global::{
     global_avg_pool, global_avg_pool_backward, global_lp_pool, global_lp_pool_backward,
     global_max_pool, global_max_pool_backward,
@@ -42,4 +50,6 @@ pub use max::{
     NO_ELEMENT, max_pool, max_pool_backward, max_pool_backward_into, max_pool_into,
     max_pool_with_indices, max_pool_with_indices_into,
 };
+#[cfg(feature = "network")]
+pub(crate) use taps::{max_pool_taps_backward_into, max_pool_taps_into, window_taps};
 pub use unpool::{max_unpool, max_unpool_backward};

@@ -54,7 +54,7 @@ pub use loss::{CrossEntropy, SquaredError};
 pub use matrix::{Gemm, MatMul};
 pub use normalization::*;
 pub use pad::{Pad, PadMode};
-pub use pool::{MaxUnpool, Pool};
+pub use pool::{MaxUnpool, Pool, PoolBackward};
 pub use quantize::{DequantizeLinear, QuantizeLinear};
 pub use reduction::{ArgExtreme, CumSum, Reduce, ReduceKind, Softmax, SoftmaxKind, TopK};
 pub use resize::{AspectRatio, Coordinates, Interpolation, NearestMode, Resize, ResizeOptions};

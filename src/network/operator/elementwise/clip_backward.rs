@@ -141,7 +141,7 @@ mod tests {
         let x = doubles(&[2, 3, 4], 1, -2.0, 8.0);
         let [low, high]: [Tensor; 2] =
             [0.0, 6.0].map(|bound| ndarray::arr0(bound).into_dyn().into());
-        check_gradient(Clip, &[x.clone()], &[0]);
+        check_gradient(Clip, std::slice::from_ref(&x), &[0]);
         check_gradient(Clip, &[x.clone(), low.clone()], &[0]);
         check_gradient(Clip, &[x, low, high], &[0]);
     }

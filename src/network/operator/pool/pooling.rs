@@ -4,28 +4,44 @@ use std::sync::Arc;
 
 use super::super::check::{at_most, has_axes, has_type, read, required, write};
 use super::super::{Fact, Facts, Operator, Step};
+use super::backward::PoolBackward;
 use super::extremes::{Extremes, Order};
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::geometry::{Axis, Layout, PoolGeometry, PoolOptions};
+use crate::network::gradient::Backward;
 use crate::network::operator::by_image::first_alone;
 use crate::network::tensor::{DType, Scalar, View, ViewMut};
 use crate::plan::PlanOptions;
-use crate::pool::{avg_pool_into, lp_pool_into, max_pool_into};
+use crate::pool::{avg_pool_into, lp_pool_into, max_pool_into, max_pool_taps_into, window_taps};
+
+/// The types of elements that are pooled by vectors.
+const FLOATS: [DType; 2] = [DType::F32, DType::F64];
+
+/// The type of a number of a tap.
+pub(super) fn tap_type(geometry: &PoolGeometry) -> DType {
+    match window_taps(geometry) {
+        0..=256 => DType::U8,
+        _ => DType::U32,
+    }
+}
 
 /// One number for each window of each channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
-    kind: Kind,
+    pub(super) kind: Kind,
     /// `None` for one window, the whole image.
     pub(crate) windows: Option<PoolOptions>,
     pub(crate) layout: Layout,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+pub(super) enum Kind {
     /// With a second output, the indices of the maxima, where an order is given.
     Max(Option<Order>),
+    /// With a second output, the number of the tap of each maximum: u8, or u32 where windows have more taps than that.
+    /// For f32 and f64; other types have none.
+    MaxWithTaps,
     Average,
     Lp(f64),
 }
@@ -83,12 +99,11 @@ impl Pool {
         at_most(inputs, 1)?;
         let input = required(inputs, 0, "X")?;
         has_axes(input, "X", 3)?;
-        let floats = [DType::F32, DType::F64];
         match self.kind {
-            Kind::Max(_) => has_type(input, "X", &Extremes::TYPES)?,
-            Kind::Average => has_type(input, "X", &floats)?,
+            Kind::Max(_) | Kind::MaxWithTaps => has_type(input, "X", &Extremes::TYPES)?,
+            Kind::Average => has_type(input, "X", &FLOATS)?,
             Kind::Lp(p) => {
-                has_type(input, "X", &floats)?;
+                has_type(input, "X", &FLOATS)?;
                 if !(p.is_finite() && p >= 1.0) {
                     return Err(Error::Attribute {
                         name: "p".to_owned(),
@@ -98,9 +113,14 @@ impl Pool {
                 }
             }
         }
+        self.sizes(&input.shape)
+    }
+
+    /// For an input of this shape.
+    pub(super) fn sizes(&self, shape: &[usize]) -> Result<PoolGeometry> {
         match &self.windows {
-            Some(windows) => PoolGeometry::new(&input.shape, &windows.clone().layout(self.layout)),
-            None => PoolGeometry::global(&input.shape, self.layout),
+            Some(windows) => PoolGeometry::new(shape, &windows.clone().layout(self.layout)),
+            None => PoolGeometry::global(shape, self.layout),
         }
     }
 }
@@ -125,21 +145,25 @@ impl Pool {
 impl Operator for Pool {
     fn name(&self) -> &'static str {
         match (self.kind, &self.windows) {
-            (Kind::Max(_), Some(_)) => "MaxPool",
+            (Kind::Max(_) | Kind::MaxWithTaps, Some(_)) => "MaxPool",
             (Kind::Average, Some(_)) => "AveragePool",
             (Kind::Lp(_), Some(_)) => "LpPool",
-            (Kind::Max(_), None) => "GlobalMaxPool",
+            (Kind::Max(_) | Kind::MaxWithTaps, None) => "GlobalMaxPool",
             (Kind::Average, None) => "GlobalAveragePool",
             (Kind::Lp(_), None) => "GlobalLpPool",
         }
     }
 
     fn infer(&self, inputs: &Facts) -> Result<Vec<Fact>> {
-        let shape = self.geometry(inputs)?.output_shape();
-        let input = required(inputs, 0, "X")?;
+        let geometry = self.geometry(inputs)?;
+        let (shape, input) = (geometry.output_shape(), required(inputs, 0, "X")?);
         let mut facts = vec![Fact::new(input.dtype, shape.clone())];
-        if let Kind::Max(Some(_)) = self.kind {
-            facts.push(Fact::new(DType::I64, shape));
+        match self.kind {
+            Kind::Max(Some(_)) => facts.push(Fact::new(DType::I64, shape)),
+            Kind::MaxWithTaps if FLOATS.contains(&input.dtype) => {
+                facts.push(Fact::new(tap_type(&geometry), shape));
+            }
+            _ => {}
         }
         Ok(facts)
     }
@@ -173,6 +197,27 @@ impl Operator for Pool {
             ..self.clone()
         }))
     }
+
+    fn keeping(&self) -> Option<Arc<dyn Operator>> {
+        let keeping = Self {
+            kind: Kind::MaxWithTaps,
+            ..self.clone()
+        };
+        (self.kind == Kind::Max(None)).then(|| Arc::new(keeping) as Arc<dyn Operator>)
+    }
+
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        let (x, dy) = (backward.input(0)?, backward.d_output()?);
+        let inputs = match self.kind {
+            Kind::Average => vec![dy],
+            Kind::MaxWithTaps => vec![backward.output(1)?, dy],
+            Kind::Lp(_) => vec![x, backward.output(0)?, dy],
+            Kind::Max(_) => return Err(backward.unsupported()),
+        };
+        let spatial = self.layout.parts(&backward.fact(x)?.shape).2.to_vec();
+        let gradient = backward.node(PoolBackward::new(self.clone(), spatial), &inputs)?;
+        backward.give(0, gradient)
+    }
 }
 
 struct Pooling {
@@ -187,11 +232,19 @@ impl Pooling {
         inputs: &[Option<View>],
         outputs: &mut [ViewMut],
     ) -> Result<()> {
-        let (x, y): (&[T], &mut [T]) = (read(inputs, 0)?, write(outputs, 0)?);
+        let x: &[T] = read(inputs, 0)?;
         match self.kind {
-            Kind::Max(_) => max_pool_into(&self.geometry, x, y),
-            Kind::Average => avg_pool_into(&self.geometry, x, y),
-            Kind::Lp(p) => lp_pool_into(&self.geometry, p, x, y),
+            Kind::MaxWithTaps => {
+                let (y, taps) = outputs.split_at_mut(1);
+                let y = write(y, 0)?;
+                match tap_type(&self.geometry) {
+                    DType::U8 => max_pool_taps_into::<T, u8>(&self.geometry, x, y, write(taps, 0)?),
+                    _ => max_pool_taps_into::<T, u32>(&self.geometry, x, y, write(taps, 0)?),
+                }
+            }
+            Kind::Max(_) => max_pool_into(&self.geometry, x, write(outputs, 0)?),
+            Kind::Average => avg_pool_into(&self.geometry, x, write(outputs, 0)?),
+            Kind::Lp(p) => lp_pool_into(&self.geometry, p, x, write(outputs, 0)?),
         }
     }
 }

@@ -476,7 +476,11 @@ mod tests {
     fn gradients_go_back() {
         let deep = doubles(&[2, 8, 2, 3], 1, -1.0, 1.0);
         for blocks_first in [true, false] {
-            check_gradient(DepthToSpace::new(2, blocks_first), &[deep.clone()], &[0]);
+            check_gradient(
+                DepthToSpace::new(2, blocks_first),
+                std::slice::from_ref(&deep),
+                &[0],
+            );
         }
         let wide = doubles(&[2, 3, 4, 6], 2, -1.0, 1.0);
         check_gradient(SpaceToDepth::new(2), &[wide], &[0]);

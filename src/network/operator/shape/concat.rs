@@ -514,7 +514,7 @@ mod tests {
         }
         // The loss reads the first part alone.
         let x = doubles(&[2, 5, 3], 4, -1.0, 1.0);
-        check_gradient(Split::new(1, 2, false), &[x.clone()], &[0]);
+        check_gradient(Split::new(1, 2, false), std::slice::from_ref(&x), &[0]);
         check_gradient(Split::new(1, 2, false), &[x, integers(&[1, 4])], &[0]);
     }
 }

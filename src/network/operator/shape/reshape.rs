@@ -371,9 +371,9 @@ mod tests {
     #[test]
     fn gradients_by_central_differences() {
         let x = doubles(&[2, 1, 3, 1], 1, -1.0, 1.0);
-        check_gradient(Reshape::flatten(1), &[x.clone()], &[0]);
-        check_gradient(Reshape::identity(), &[x.clone()], &[0]);
-        check_gradient(Reshape::squeeze(), &[x.clone()], &[0]);
+        check_gradient(Reshape::flatten(1), std::slice::from_ref(&x), &[0]);
+        check_gradient(Reshape::identity(), std::slice::from_ref(&x), &[0]);
+        check_gradient(Reshape::squeeze(), std::slice::from_ref(&x), &[0]);
         check_gradient(Reshape::unsqueeze(), &[x.clone(), int(&[0])], &[0]);
         check_gradient(Reshape::new(false), &[x, int(&[3, -1])], &[0]);
     }
