@@ -6,5 +6,6 @@
 //!                                 queue                                                         checkpoint
 //! ```
 
+pub mod epoch;
 pub mod loader;
 pub mod metrics;
