@@ -5,3 +5,7 @@
 //!              by the seed        bounded   one session, one arena                clipped       parameters
 //!                                 queue                                                         checkpoint
 //! ```
+
+mod record;
+
+pub use record::{EpochRecord, TrainingLog, read_log};
