@@ -14,6 +14,7 @@ mod part;
 pub mod problem;
 mod run;
 mod shape;
+pub mod train;
 mod verify;
 
 use std::io::{self, Write};
