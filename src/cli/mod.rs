@@ -6,6 +6,7 @@
 
 mod bench;
 mod difference;
+mod draw;
 mod filter;
 mod images;
 mod inspect;
