@@ -6,6 +6,7 @@
 
 mod bench;
 mod difference;
+mod draw;
 mod filter;
 mod images;
 mod inspect;
@@ -14,6 +15,7 @@ mod part;
 pub mod problem;
 mod run;
 mod shape;
+pub mod train;
 mod verify;
 
 use std::io::{self, Write};

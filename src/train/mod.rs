@@ -20,6 +20,7 @@ mod evaluate;
 mod graph;
 mod head;
 mod model;
+mod record;
 mod text;
 mod trainer;
 
@@ -27,4 +28,5 @@ pub use evaluate::evaluate;
 pub use graph::scores;
 pub use head::replace_head;
 pub use model::{Model, Parameter, Statistic};
+pub use record::{EpochRecord, TrainingLog, read_log};
 pub use trainer::{StepReport, Trainer, TrainerOptions};
