@@ -6,9 +6,11 @@
 //!                                 queue                                                         checkpoint
 //! ```
 
+pub mod checkpoint;
 pub mod clip;
 pub mod initialise;
 pub mod optimizer;
 pub mod schedule;
+pub mod weights;
 
 mod text;
