@@ -7,6 +7,7 @@
 //! ```
 
 pub mod architectures;
+pub mod checkpoint;
 pub mod clip;
 pub mod epoch;
 pub mod initialise;
@@ -15,6 +16,7 @@ pub mod loader;
 pub mod metrics;
 pub mod optimizer;
 pub mod schedule;
+pub mod weights;
 
 mod evaluate;
 mod graph;
