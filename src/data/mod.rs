@@ -21,6 +21,8 @@ pub mod folder;
 #[cfg(feature = "train")]
 pub mod idx;
 #[cfg(feature = "train")]
+pub mod listing;
+#[cfg(feature = "train")]
 pub mod normalise;
 pub mod npy;
 #[cfg(feature = "train")]

@@ -92,7 +92,8 @@ impl Normalise {
     /// No images; whatever reading one finds.
     pub fn of(data: &dyn Dataset) -> Result<Self> {
         let shape @ [channels, height, width] = data.shape();
-        let (len, plane) = (product("an image", &shape)?, height * width);
+        let len = product("an image", &shape)?;
+        let plane = product("a channel", &[height, width])?;
         if data.is_empty() || len == 0 {
             return Err(Error::ZeroCount { what: "examples" });
         }

@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 
 use super::cifar::Cifar;
 use super::dataset::{self, Dataset, InMemory, Split, counted, names_in, numbered};
-use super::folder::{Folder, FolderOptions, Listing, folders_in};
+use super::folder::{Folder, FolderOptions};
+use super::listing::{Listing, folders_in};
 use super::{idx, named, npy, picture, unreadable};
 use crate::error::{Error, Result};
 use crate::geometry::Layout;

@@ -8,6 +8,7 @@
 
 pub mod architectures;
 pub mod clip;
+pub mod epoch;
 pub mod initialise;
 pub mod layers;
 pub mod loader;

@@ -180,13 +180,34 @@ impl Model {
         parameters.chain(statistics.map(|held| (held.name.as_str(), &held.tensor)))
     }
 
-    /// [`tensors`](Self::tensors), to be replaced by others of their shape and type.
-    pub(super) fn tensors_mut(&mut self) -> impl Iterator<Item = (&str, &mut Tensor)> {
+    /// Replaces a parameter or a statistic.
+    ///
+    /// # Errors
+    /// No tensor has this name; another type or shape than it has.
+    pub fn set(&mut self, name: &str, tensor: Tensor) -> Result<()> {
         let parameters = self.parameters.iter_mut();
-        let parameters =
-            parameters.map(|parameter| (parameter.name.as_str(), &mut parameter.tensor));
+        let parameters = parameters.map(|parameter| (&parameter.name, &mut parameter.tensor));
         let statistics = self.statistics.iter_mut();
-        parameters.chain(statistics.map(|held| (held.name.as_str(), &mut held.tensor)))
+        let statistics = statistics.map(|held| (&held.name, &mut held.tensor));
+        let mut all = parameters.chain(statistics);
+        let Some((_, held)) = all.find(|(known, _)| *known == name) else {
+            return Err(Error::Model {
+                what: format!("nothing that is learned has the name {name:?}"),
+            });
+        };
+        if (held.dtype(), held.shape()) != (tensor.dtype(), tensor.shape()) {
+            return Err(Error::Model {
+                what: format!(
+                    "{name:?} is {} of shape {:?}, not {} of shape {:?}",
+                    held.dtype().name(),
+                    held.shape(),
+                    tensor.dtype().name(),
+                    tensor.shape()
+                ),
+            });
+        }
+        *held = tensor;
+        Ok(())
     }
 
     /// Keeps the parameters whose names begin with `prefix` as they are; how many there are.

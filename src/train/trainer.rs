@@ -10,6 +10,7 @@
 //! The network is planned once for a size of the batch. A step on it allocates nothing but the list of its inputs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::clip::{self, Accumulator};
 use super::graph::{Role, Training};
@@ -303,6 +304,40 @@ impl Trainer {
         })
     }
 
+    /// How long each layer of a step on such a batch takes; nothing is changed.
+    ///
+    /// # Errors
+    /// Those of [`step`](Self::step).
+    pub fn profile(&mut self, images: &Tensor, classes: &Tensor) -> Result<Vec<Duration>> {
+        self.prepare(images, classes)?;
+        let mut ready = self.ready.take().ok_or_else(unplanned)?;
+        let seed = seed_tensor(0);
+        let views = self.views(images, classes, &seed);
+        let times = ready.session.profile(&views, &mut ready.buffers);
+        drop(views);
+        self.ready = Some(ready);
+        times
+    }
+
+    /// The inputs of the network in their order.
+    fn views<'t>(
+        &'t self,
+        images: &'t Tensor,
+        classes: &'t Tensor,
+        seed: &'t Tensor,
+    ) -> Vec<View<'t>> {
+        let parameters = self.model.parameters();
+        let roles = self.training.roles.iter();
+        roles
+            .map(|role| match *role {
+                Role::Images => images.view(),
+                Role::Classes => classes.view(),
+                Role::Seed => seed.view(),
+                Role::Parameter(index) => parameters[index].tensor.view(),
+            })
+            .collect()
+    }
+
     fn step_with(
         &mut self,
         ready: &mut Ready,
@@ -316,16 +351,7 @@ impl Trainer {
         // What is dropped depends on the seed and the step alone.
         let seed = generator(self.options.seed, End::Drop, &[self.steps]).i64(..);
         let seed = seed_tensor(seed);
-        let parameters = self.model.parameters();
-        let roles = self.training.roles.iter();
-        let views: Vec<View> = roles
-            .map(|role| match *role {
-                Role::Images => images.view(),
-                Role::Classes => classes.view(),
-                Role::Seed => seed.view(),
-                Role::Parameter(index) => parameters[index].tensor.view(),
-            })
-            .collect();
+        let views = self.views(images, classes, &seed);
         session.run(&views, buffers)?;
         let loss = single(&buffers.outputs()[0])[0];
         if !loss.is_finite() {
@@ -358,6 +384,26 @@ impl Trainer {
         }
         self.change(gradients, rate)?;
         Ok(loss)
+    }
+
+    /// Whether there are gradients that wait for those of more batches.
+    pub fn waits(&self) -> bool {
+        self.accumulated > 0
+    }
+
+    /// Changes the parameters by the gradients that wait, fewer batches than usual.
+    ///
+    /// # Errors
+    /// Those of [`step`](Self::step).
+    pub fn flush(&mut self, rate: f64) -> Result<()> {
+        let Some(mut accumulator) = self.accumulator.take_if(|_| self.accumulated > 0) else {
+            return Ok(());
+        };
+        let mut means = accumulator.means().to_vec();
+        accumulator.clear();
+        self.accumulator = Some(accumulator);
+        self.accumulated = 0;
+        self.change(means.iter_mut().map(Vec::as_mut_slice).collect(), rate)
     }
 
     /// The parameters go down `gradients`.
