@@ -14,10 +14,12 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::check::{at_most, has_axes, has_shape, has_type, read, required, turned, write};
-use super::{Fact, Facts, Operator, Step};
+use super::elementwise::number;
+use super::{BatchNormBackward, Binary, Fact, Facts, Operator, Step, Unary};
 use crate::element::{Element, reserved};
 use crate::error::{Result, product};
 use crate::geometry::Axis;
+use crate::network::gradient::Backward;
 use crate::network::operator::by_image::first_alone;
 use crate::network::tensor::{DType, Scalar, View, ViewMut};
 use crate::parallel::for_each_piece;
@@ -159,6 +161,32 @@ impl Operator for BatchNormalization {
         let mut turned = self.clone();
         turned.last = true;
         Some(Arc::new(turned))
+    }
+
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        // Mean and variance are given, and stay.
+        let x = backward.input(0)?;
+        let one_axis = backward.fact(x)?.shape.len() < 2;
+        if self.fixed().is_none() || one_axis || backward.wants(3) || backward.wants(4) {
+            return Err(backward.unsupported());
+        }
+        let variance = backward.input(4)?;
+        let epsilon = number(backward, variance, self.epsilon)?;
+        let sum = backward.node(Binary::Add, &[variance, epsilon])?;
+        let deviation = backward.node(Unary::Sqrt, &[sum])?;
+        let slope = backward.node(Unary::Reciprocal, &[deviation])?;
+        let inputs = [
+            x,
+            backward.d_output()?,
+            backward.input(1)?,
+            backward.input(3)?,
+            slope,
+        ];
+        let made = backward.nodes(BatchNormBackward::new(false), &inputs)?;
+        for (index, gradient) in made.into_iter().enumerate() {
+            backward.give(index, gradient)?;
+        }
+        Ok(())
     }
 }
 

@@ -56,7 +56,9 @@ pub use normalization::*;
 pub use pad::{Pad, PadMode};
 pub use pool::{MaxUnpool, Pool, PoolBackward};
 pub use quantize::{DequantizeLinear, QuantizeLinear};
-pub use reduction::{ArgExtreme, CumSum, Reduce, ReduceKind, Softmax, SoftmaxKind, TopK};
+pub use reduction::{
+    ArgExtreme, CumSum, Reduce, ReduceKind, Softmax, SoftmaxBackward, SoftmaxKind, TopK,
+};
 pub use resize::{AspectRatio, Coordinates, Interpolation, NearestMode, Resize, ResizeOptions};
 pub use shape::*;
 

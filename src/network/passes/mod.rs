@@ -4,6 +4,7 @@
 //! without sizes, once      unused          nodes that nothing reads are dropped
 //!                          scale_shift     BatchNormalization and its like into the convolution before it
 //! with sizes, a session    copies          nodes that only copy are left out
+//!                          relu_of_maximum gradients of Relu before a maximum, behind it
 //!                          pad             into the convolution after it
 //!                          epilogue        sums and activations into the convolution before them
 //!                          channels_last   once for the whole graph
@@ -19,6 +20,7 @@ mod copies;
 mod edit;
 mod epilogue;
 mod pad;
+mod relu_of_maximum;
 mod scale_shift;
 mod transposes;
 mod unused;
@@ -40,6 +42,7 @@ pub(super) fn with_sizes(draft: &mut Draft, bounds: &Bounds) -> Result<()> {
     unused::run(draft);
     if bounds.rewrite {
         copies::run(draft)?;
+        relu_of_maximum::run(draft);
         pad::run(draft)?;
         epilogue::run(draft)?;
         channels_last::run(draft, bounds)?;

@@ -26,7 +26,7 @@ pub(super) use number::{Integer, Number, Ordered, with_integer, with_number};
 pub use select::Where;
 pub use unary::Unary;
 pub use unary_backward::UnaryBackward;
-pub(super) use unbroadcast::{give_sum, integers};
+pub(super) use unbroadcast::{give_sum, integers, number};
 pub use variadic::Variadic;
 
 use crate::parallel::for_each_piece;

@@ -5,11 +5,16 @@
 //! ```
 
 mod along;
+mod batch_backward;
+mod batch_training;
 mod channels;
+mod columns;
 mod local;
 mod rows;
 
 pub use along::{LpNormalization, MeanVarianceNormalization};
+pub use batch_backward::BatchNormBackward;
+pub use batch_training::BatchNormTraining;
 pub use channels::{GroupNormalization, InstanceNormalization};
 pub use local::Lrn;
 pub use rows::{LayerNormalization, RmsNormalization};

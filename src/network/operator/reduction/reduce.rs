@@ -9,9 +9,11 @@
 use std::sync::Arc;
 
 use super::axes::{reduced_shape, reduces_turned, turned_axes};
+use super::reduce_gradient;
 use super::sweep::{Fold, Sweep};
 use crate::error::{Result, product};
 use crate::kernel::Isa;
+use crate::network::gradient::Backward;
 use crate::network::operator::by_image::first_alone;
 use crate::network::operator::check::{
     FLOATS, at_most, axes, integers, optional, read, required, write, wrong,
@@ -77,7 +79,7 @@ impl Reduce {
     }
 
     /// The axes counted with the channels first; `None` where nothing is reduced.
-    fn logical(&self, inputs: &Facts) -> Result<Option<Vec<usize>>> {
+    pub(super) fn logical(&self, inputs: &Facts) -> Result<Option<Vec<usize>>> {
         let rank = required(inputs, 0, "data")?.shape.len();
         let listed = match optional(inputs, 1) {
             Some(fact) => axes("axes", &integers(fact, "axes")?, rank)?,
@@ -174,6 +176,10 @@ impl Operator for Reduce {
                 ..self.clone()
             }) as Arc<dyn Operator>
         })
+    }
+
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        reduce_gradient::gradient(self, backward)
     }
 
     fn shape_inputs(&self) -> &'static [usize] {

@@ -13,9 +13,11 @@ use std::sync::Arc;
 
 use ndarray::{ArrayViewMut3, Axis, s};
 
+use super::softmax_backward::SoftmaxBackward;
 use crate::error::{Error, Result};
 use crate::kernel::functions::exp;
 use crate::kernel::{Arithmetic, Isa, Loop, compiled};
+use crate::network::gradient::Backward;
 use crate::network::operator::by_image::{first_alone, spares_first};
 use crate::network::operator::check::{
     FLOATS, at_most, axis, has_type, read_or_place, required, span, turned_axis, write,
@@ -68,13 +70,29 @@ impl Softmax {
     }
 
     /// `[outer, length, inner]`
-    fn sizes(&self, shape: &[usize]) -> Result<[usize; 3]> {
+    pub(super) fn sizes(&self, shape: &[usize]) -> Result<[usize; 3]> {
         let axis = axis("axis", self.axis, shape.len())?;
         let (before, from) = shape.split_at(axis);
         Ok(match self.flatten {
             true => [span(before), span(from), 1],
             false => [span(before), from[0], span(&from[1..])],
         })
+    }
+}
+
+impl Softmax {
+    /// The same with the channels last.
+    pub(super) fn turned(self, inputs: &Facts) -> Option<Self> {
+        let rank = required(inputs, 0, "input").ok()?.shape.len();
+        let axis = axis("axis", self.axis, rank).ok()?;
+        let turned = match self.flatten && rank > 2 {
+            // All axes, or all but that of the images: the same elements in any order.
+            true if axis < 2 => axis,
+            true => return None,
+            false => turned_axis(axis, rank),
+        };
+        let axis = i64::try_from(turned).ok()?;
+        Some(Self { axis, ..self })
     }
 }
 
@@ -111,16 +129,16 @@ impl Operator for Softmax {
     }
 
     fn channels_last(&self, inputs: &Facts) -> Option<Arc<dyn Operator>> {
-        let rank = required(inputs, 0, "input").ok()?.shape.len();
-        let axis = axis("axis", self.axis, rank).ok()?;
-        let turned = match self.flatten && rank > 2 {
-            // All axes, or all but that of the images: the same elements in any order.
-            true if axis < 2 => axis,
-            true => return None,
-            false => turned_axis(axis, rank),
-        };
-        let axis = i64::try_from(turned).ok()?;
-        Some(Arc::new(Self { axis, ..*self }))
+        self.turned(inputs).map(|turned| Arc::new(turned) as _)
+    }
+
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        if self.kind == SoftmaxKind::Hardmax {
+            return Err(backward.unsupported());
+        }
+        let inputs = [backward.output(0)?, backward.d_output()?];
+        let gradient = backward.node(SoftmaxBackward::new(*self), &inputs)?;
+        backward.give(0, gradient)
     }
 }
 
