@@ -19,6 +19,7 @@ pub mod schedule;
 pub mod weights;
 
 mod evaluate;
+mod fit;
 mod graph;
 mod head;
 mod model;
@@ -27,8 +28,10 @@ mod text;
 mod trainer;
 
 pub use evaluate::evaluate;
-pub use graph::scores;
+pub use fit::{Ended, Fit, FitOptions, Go, Progress, Running, Watch};
+pub use graph::{free_batch, images_input, scores};
 pub use head::replace_head;
+pub use metrics::Metrics;
 pub use model::{Model, Parameter, Statistic};
 pub use record::{EpochRecord, TrainingLog, read_log};
 pub use trainer::{StepReport, Trainer, TrainerOptions};

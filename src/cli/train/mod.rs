@@ -9,9 +9,19 @@
 //! ```
 
 mod axis;
-pub mod confusion;
-pub mod curves;
-pub mod filters;
-pub mod maps;
-pub mod progress;
+mod command;
+mod confusion;
+mod curves;
+mod data;
+mod evaluate;
+mod export;
+mod filters;
+mod folder;
+mod look;
+mod maps;
+mod progress;
 mod tiles;
+
+pub(crate) use command::{TrainArgs, run as train};
+pub(crate) use evaluate::{EvaluateArgs, run as evaluate};
+pub(crate) use export::{ExportArgs, run as export};
