@@ -141,8 +141,8 @@ derivatives! {
     /// From x, as it is 1 beyond lambd on both sides.
     ShrinkGradient(lambd: f32), A, x, dy => if (x >= -lambd) & (x <= lambd) { 0.0 } else { dy };
     ThresholdGradient(alpha: f32), A, x, dy => if x <= alpha { 0.0 } else { dy };
-    /// From x: 1 from the lower to the upper bound.
-    ClampGradient(low: f32, high: f32), A, x, dy => if (x < low) | (x > high) { 0.0 } else { dy };
+    /// From y: 1 between the bounds.
+    ClampGradient(low: f32, high: f32), A, y, dy => if (y <= low) | (y >= high) { 0.0 } else { dy };
 }
 
 /// A derivative that the compiler need not make vectors of.

@@ -1,8 +1,11 @@
 //! The gradient of Clip.
 //!
 //! ```text
-//! dX = dY where low ≤ x ≤ high, else 0        at the bounds dY, as PyTorch's clamp
+//! dX = dY where low < Y < high, else 0
 //! ```
+//!
+//! It reads Y, so that a Clip can still be the end of a convolution. At the bounds it is 0, as PyTorch's relu6 and
+//! hardtanh have it, which is what Clip stands for in networks; its clamp has dY there.
 
 use std::sync::Arc;
 
@@ -19,7 +22,7 @@ use crate::network::operator::{Fact, Facts, Operator, Step};
 use crate::network::tensor::{DType, View, ViewMut};
 use crate::plan::PlanOptions;
 
-/// The gradient of the input of a Clip: inputs x, dY and the bounds that there are.
+/// The gradient of the input of a Clip: inputs Y, dY and the bounds that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClipBackward {
     /// Whether there is a lower and an upper bound.
@@ -32,7 +35,7 @@ pub(super) fn gradient(backward: &mut Backward) -> Result<()> {
         return Err(backward.unsupported());
     }
     let bounded = [1, 2].map(|index| backward.input_fact(index).is_some());
-    let mut inputs = vec![backward.input(0)?, backward.d_output()?];
+    let mut inputs = vec![backward.output(0)?, backward.d_output()?];
     for index in [1, 2] {
         if bounded[index - 1] {
             inputs.push(backward.input(index)?);
@@ -56,26 +59,26 @@ impl Operator for ClipBackward {
     }
 
     fn infer(&self, inputs: &Facts) -> Result<Vec<Fact>> {
-        let (x, dy) = (required(inputs, 0, "X")?, required(inputs, 1, "dY")?);
-        has_type(x, "X", &[DType::F32, DType::F64])?;
-        has_type(dy, "dY", &[x.dtype])?;
-        has_shape(dy, "dY", &x.shape)?;
+        let (y, dy) = (required(inputs, 0, "Y")?, required(inputs, 1, "dY")?);
+        has_type(y, "Y", &[DType::F32, DType::F64])?;
+        has_type(dy, "dY", &[y.dtype])?;
+        has_shape(dy, "dY", &y.shape)?;
         let bounds = self.bounds();
         at_most(inputs, 2 + bounds.iter().flatten().count())?;
         for index in bounds.into_iter().flatten() {
             has_type(
                 required(inputs, index, "a bound")?,
                 "a bound",
-                &[x.dtype, DType::F32],
+                &[y.dtype, DType::F32],
             )?;
         }
-        Ok(vec![Fact::new(x.dtype, x.shape.clone())])
+        Ok(vec![Fact::new(y.dtype, y.shape.clone())])
     }
 
     fn step(&self, inputs: &Facts, _options: &PlanOptions) -> Result<Box<dyn Step>> {
         Ok(Box::new(ClipBackwardStep {
             bounds: self.bounds(),
-            double: required(inputs, 0, "X")?.dtype == DType::F64,
+            double: required(inputs, 0, "Y")?.dtype == DType::F64,
             isa: Isa::selected(),
         }))
     }
@@ -100,25 +103,25 @@ impl Step for ClipBackwardStep {
     ) -> Result<()> {
         if self.double {
             let (low, high) = bounds::<f64>(inputs, self.bounds)?;
-            let (x, dy) = (read::<f64>(inputs, 0)?, read_or_place::<f64>(inputs, 1)?);
+            let (y, dy) = (read::<f64>(inputs, 0)?, read_or_place::<f64>(inputs, 1)?);
             in_pieces(write::<f64>(outputs, 0)?, |start, dx| {
                 if let Some(dy) = dy {
                     dx.copy_from_slice(&dy[start..start + dx.len()]);
                 }
-                for (dx, &x) in dx.iter_mut().zip(&x[start..]) {
-                    *dx = if x < low || x > high { 0.0 } else { *dx };
+                for (dx, &y) in dx.iter_mut().zip(&y[start..]) {
+                    *dx = if y <= low || y >= high { 0.0 } else { *dx };
                 }
             });
             return Ok(());
         }
         let (low, high) = bounds::<f32>(inputs, self.bounds)?;
-        let (x, dy) = (read::<f32>(inputs, 0)?, read_or_place::<f32>(inputs, 1)?);
+        let (y, dy) = (read::<f32>(inputs, 0)?, read_or_place::<f32>(inputs, 1)?);
         let f = ClampGradient(low, high);
         in_pieces(write::<f32>(outputs, 0)?, |start, dx| {
             let place = start..start + dx.len();
             match dy {
-                Some(dy) => derive(self.isa, f, &x[place.clone()], &dy[place], dx),
-                None => derive_in_place(self.isa, f, &x[place], dx),
+                Some(dy) => derive(self.isa, f, &y[place.clone()], &dy[place], dx),
+                None => derive_in_place(self.isa, f, &y[place], dx),
             }
         });
         Ok(())
@@ -147,17 +150,17 @@ mod tests {
     }
 
     #[test]
-    fn at_the_bounds_and_outside() {
-        let x = floats(&[6], [-0.1, 0.0, 3.0, 6.0, 6.1, f32::NAN]);
+    fn at_the_bounds_nothing_comes_through() {
+        let y = floats(&[6], [0.0, 0.0, 3.0, 6.0, 6.0, f32::NAN]);
         let dy = floats(&[6], [f32::NAN, 1.0, 2.0, 3.0, f32::INFINITY, 4.0]);
         let [low, high] = [0.0, 6.0].map(|bound| floats(&[], [bound]));
         let both = ClipBackward { bounded: [true; 2] };
-        let dx = run(&both, &[x.clone(), dy.clone(), low, high.clone()]).unwrap();
-        assert_eq!(dx, [floats(&[6], [0.0, 1.0, 2.0, 3.0, 0.0, 4.0])]);
+        let dx = run(&both, &[y.clone(), dy, low, high.clone()]).unwrap();
+        assert_eq!(dx, [floats(&[6], [0.0, 0.0, 2.0, 0.0, 0.0, 4.0])]);
         let above = ClipBackward {
             bounded: [false, true],
         };
-        let dx = run(&above, &[x, floats(&[6], [1.0; 6]), high]).unwrap();
-        assert_eq!(dx, [floats(&[6], [1.0, 1.0, 1.0, 1.0, 0.0, 1.0])]);
+        let dx = run(&above, &[y, floats(&[6], [1.0; 6]), high]).unwrap();
+        assert_eq!(dx, [floats(&[6], [1.0, 1.0, 1.0, 0.0, 0.0, 1.0])]);
     }
 }

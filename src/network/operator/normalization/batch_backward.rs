@@ -110,9 +110,9 @@ impl BackwardStep {
             check_len("dY", x.len(), dy.len())?;
             self.columns.gradient_sums(x, dy, mean, scratch);
         }
-        for channel in 0..self.columns.channels() {
+        for (channel, slope) in slope.iter().enumerate() {
             let [own, products] = self.columns.sums_of(scratch, channel);
-            let products = products * slope[channel].to_f64();
+            let products = products * slope.to_f64();
             write::<T>(outputs, 1)?[channel] = T::from_f64(products);
             write::<T>(outputs, 2)?[channel] = T::from_f64(own);
         }

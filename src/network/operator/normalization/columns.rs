@@ -366,8 +366,8 @@ impl Columns {
                 let count = (block.len() / channels) as f64;
                 let sums = column_sums(self.rows_of(block, first), &[T::ZERO; COLUMNS], itself);
                 let (mut means, mut centre) = ([0.0; COLUMNS], [T::ZERO; COLUMNS]);
-                for column in 0..width {
-                    means[column] = self.folded(&sums, column) / count;
+                for (column, mean) in means[..width].iter_mut().enumerate() {
+                    *mean = self.folded(&sums, column) / count;
                 }
                 for (column, centre) in centre.iter_mut().enumerate() {
                     *centre = T::from_f64(means[column % width]);
@@ -535,22 +535,22 @@ mod tests {
                 assert!(error <= limit * count, "{shape:?} {what}: {got}, {want}");
             };
             columns.moments(&x, &mut scratch);
-            for channel in 0..channels {
+            for (channel, expected) in expected.iter().enumerate() {
                 let (mean, squares) = columns.moments_of(&scratch, channel);
                 near(mean * count, means[channel] * count, 1e-13, "mean");
-                near(squares, expected[channel][0], 1e-13, "squares");
+                near(squares, expected[0], 1e-13, "squares");
             }
             columns.gradient_sums(&x, &dy, &means, &mut scratch);
-            for channel in 0..channels {
+            for (channel, expected) in expected.iter().enumerate() {
                 let [own, products] = columns.sums_of(&scratch, channel);
-                near(own, expected[channel][1], 1e-13, "dy");
-                near(products, expected[channel][2], 1e-13, "products");
+                near(own, expected[1], 1e-13, "dy");
+                near(products, expected[2], 1e-13, "products");
             }
             columns.moments(&singles, &mut scratch);
-            for channel in 0..channels {
+            for (channel, expected) in expected.iter().enumerate() {
                 let (mean, squares) = columns.moments_of(&scratch, channel);
                 near(mean * count, means[channel] * count, 1e-6, "mean of f32");
-                near(squares, expected[channel][0], 1e-6, "squares of f32");
+                near(squares, expected[0], 1e-6, "squares of f32");
             }
         }
     }

@@ -93,11 +93,9 @@ impl BackwardStep {
                             *dx = dy[first + at * inner + column];
                         }
                     }
+                    let weight = |at: usize| if self.log { 1.0 } else { y(at) };
                     let terms = dx.iter().enumerate();
-                    let sum: f64 = match self.log {
-                        true => terms.map(|(_, dy)| dy.to_f64()).sum(),
-                        false => terms.map(|(at, dy)| y(at) * dy.to_f64()).sum(),
-                    };
+                    let sum: f64 = terms.map(|(at, dy)| weight(at) * dy.to_f64()).sum();
                     for (at, dx) in dx.iter_mut().enumerate() {
                         *dx = T::from_f64(match self.log {
                             true => dx.to_f64() - y(at).exp() * sum,

@@ -15,6 +15,7 @@ use super::super::{Fact, Facts, Operator, Step};
 use super::reshape::Same;
 use crate::error::{Result, check_len, product};
 use crate::geometry::Axis;
+use crate::network::gradient::Backward;
 use crate::network::operator::by_image::first_alone;
 use crate::network::tensor::{DType, View, ViewMut};
 use crate::plan::PlanOptions;
@@ -126,6 +127,15 @@ impl Operator for Dropout {
         // In training the numbers come in the order of the elements.
         let mode = Self::mode(inputs).ok()?;
         (mode == Mode::Inference).then(|| Arc::new(self.clone()) as Arc<dyn Operator>)
+    }
+
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        let facts: [Option<&Fact>; 3] = std::array::from_fn(|index| backward.input_fact(index));
+        match Self::mode(&facts)? {
+            Mode::Inference => backward.give(0, backward.d_output()?),
+            // That of training is DropoutTraining.
+            Mode::Training => Err(backward.unsupported()),
+        }
     }
 }
 
@@ -254,7 +264,7 @@ impl Uniform {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{fact, floats, infer, run};
+    use super::super::super::testing::{check_gradient, doubles, fact, floats, infer, run};
     use super::*;
     use crate::network::Tensor;
 
@@ -316,5 +326,11 @@ mod tests {
         mode.value = Some(Arc::new(ndarray::arr0(false).into_dyn().into()));
         assert!(dropout.is_identity(&[Some(&x), None, Some(&mode)]));
         assert!(infer(&dropout, &[&x, &fact(&[2])]).is_err());
+    }
+
+    #[test]
+    fn gradients_go_through_in_inference() {
+        let x = doubles(&[2, 3], 1, -1.0, 1.0);
+        check_gradient(Dropout::new(None, false), &[x], &[0]);
     }
 }

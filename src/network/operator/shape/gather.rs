@@ -14,7 +14,9 @@ use super::super::check::{
 };
 use super::super::strided::{GRAIN, strides};
 use super::super::{Fact, Facts, Operator, Step};
+use super::gather_backward::GatherBackward;
 use crate::error::{Result, check_len, product};
+use crate::network::gradient::Backward;
 use crate::network::tensor::{DType, Scalar, View, ViewMut, with_type};
 use crate::parallel::try_for_each_piece;
 use crate::plan::PlanOptions;
@@ -139,6 +141,15 @@ impl Operator for Gather {
         let rank = data.shape.len();
         let at = turned_axis(axis("axis", self.axis, rank).ok()?, rank);
         (indices.shape.len() == 1).then(|| Arc::new(Self::new(at as i64)) as Arc<dyn Operator>)
+    }
+
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        let (data, indices, dy) = (backward.input(0)?, backward.input(1)?, backward.d_output()?);
+        let shape = &backward.fact(data)?.shape;
+        let at = axis("axis", self.axis, shape.len())?;
+        let operator = GatherBackward::new(at, shape[at]);
+        let gradient = backward.node(operator, &[dy, indices])?;
+        backward.give(0, gradient)
     }
 }
 
