@@ -13,8 +13,8 @@ use std::sync::Arc;
 use super::model::{Model, operator};
 use crate::error::{Error, Result};
 use crate::network::{
-    BatchNormTraining, BatchNormalization, CrossEntropy, DType, Dim, Dropout, Graph, Node, Softmax,
-    SoftmaxKind, ValueId,
+    BatchNormTraining, BatchNormalization, CrossEntropy, DType, Dim, Dropout, DropoutTraining,
+    Graph, Node, Softmax, SoftmaxKind, ValueId,
 };
 
 /// What an input of the graph is.
@@ -159,7 +159,7 @@ impl Training {
                 node.inputs.push(Some(seed));
                 node.outputs.truncate(1);
                 // Layers drop by numbers of their own.
-                node.operator = Arc::new(Dropout::new(Some(ratio as u32), false));
+                node.operator = Arc::new(DropoutTraining::new(ratio, index as u64));
             }
         }
         Ok(())
