@@ -231,7 +231,7 @@ impl Checkpoints {
     /// # Errors
     /// Those of [`Encoded::new`]; a state that JSON does not hold, such as one with NaN; [`Error::Io`] with the file,
     /// on a full disk for instance (kind `StorageFull`). The checkpoints before are whole then, and the new one is
-    /// not there.
+    /// not there or complete.
     pub fn save<S>(&self, contents: &Contents<'_, S>) -> Result<Saved>
     where
         S: Serialize + DeserializeOwned,

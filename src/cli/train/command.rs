@@ -256,10 +256,8 @@ impl TrainArgs {
         } = watcher;
         drop(progress);
         if ended == Ended::Stopped {
-            complain(&format!(
-                "stopped; everything is saved. Go on with the same command and --resume:\n  {}",
-                again()
-            ));
+            complain("stopped; everything is saved. This goes on:");
+            complain(&format!("  {}", again()));
             return Ok(ExitCode::from(130));
         }
         let model = fit.trainer().model();
@@ -395,12 +393,10 @@ impl TrainArgs {
         }
         let model = folder.model();
         complain(&format!(
-            "the network is {}; what it says of a picture:\n  gemmconv classify --model {} --labels {} {} PICTURE",
-            model.display(),
-            model.display(),
-            folder.labels().display(),
-            description.classify_options()
+            "the network is {}; of a picture it says:",
+            model.display()
         ));
+        complain(&format!("  {}", folder.classify(&model, description)));
     }
 }
 

@@ -36,12 +36,15 @@ pub(crate) fn run(arguments: &ExportArgs) -> Result<ExitCode> {
     let folder = RunFolder::new(&arguments.folder);
     let (graph, checkpoint) = folder.newest(&arguments.model_args)?;
     crate::onnx::export(&graph, &arguments.output)?;
-    let output = arguments.output.display();
     complain(&format!(
-        "{output} has the weights of {}; what it says of a picture:\n  gemmconv classify --model {output} --labels {} {} PICTURE",
-        checkpoint.display(),
-        folder.labels().display(),
-        folder.description()?.classify_options()
+        "{} has the weights of {}; of a picture it says:",
+        arguments.output.display(),
+        checkpoint.display()
+    ));
+    let description = folder.description()?;
+    complain(&format!(
+        "  {}",
+        folder.classify(&arguments.output, &description)
     ));
     Ok(ExitCode::SUCCESS)
 }

@@ -93,7 +93,7 @@ impl Description {
     }
 
     /// How `gemmconv classify` prepares pictures for it.
-    pub(super) fn classify_options(&self) -> String {
+    fn classify_options(&self) -> String {
         let [channels, height, width] = self.shape;
         let numbers = |numbers: &[f32]| {
             let numbers: Vec<String> = numbers.iter().map(f32::to_string).collect();
@@ -138,6 +138,16 @@ impl RunFolder {
 
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+
+    /// The command that classifies a picture by `model`.
+    pub(super) fn classify(&self, model: &Path, description: &Description) -> String {
+        format!(
+            "gemmconv classify --model {} --labels {} {} PICTURE",
+            model.display(),
+            self.labels().display(),
+            description.classify_options()
+        )
     }
 
     /// Writes what is known before the first step.
