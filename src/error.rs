@@ -340,6 +340,12 @@ pub enum Error {
         /// Lines that are understood.
         expected: &'static str,
     },
+    /// Tensors of a file that are not those that were expected.
+    #[error("{} tensors differ: {}", list.len(), list.join("; "))]
+    Tensors {
+        /// Every difference, with names, shapes and types.
+        list: Vec<String>,
+    },
     /// Bytes that are not the picture, the array or the list that they should be.
     #[error("{what}")]
     Data {

@@ -6,6 +6,7 @@
 
 mod bench;
 mod difference;
+mod draw;
 mod filter;
 mod images;
 mod inspect;
@@ -14,6 +15,7 @@ mod part;
 pub mod problem;
 mod run;
 mod shape;
+mod train;
 mod verify;
 
 use std::io::{self, Write};
@@ -36,10 +38,13 @@ struct Cli {
 enum Command {
     Bench(bench::BenchArgs),
     Classify(Box<images::ClassifyArgs>),
+    Evaluate(train::EvaluateArgs),
+    Export(train::ExportArgs),
     Features(Box<images::FeaturesArgs>),
     Filter(filter::FilterArgs),
     Inspect(inspect::InspectArgs),
     Run(run::RunArgs),
+    Train(Box<train::TrainArgs>),
     Verify(verify::VerifyArgs),
 }
 
@@ -56,10 +61,13 @@ pub fn run() -> ExitCode {
     let done = match cli.command {
         Command::Bench(arguments) => bench::run(arguments),
         Command::Classify(arguments) => images::classify(&arguments),
+        Command::Evaluate(arguments) => train::evaluate(&arguments),
+        Command::Export(arguments) => train::export(&arguments),
         Command::Features(arguments) => images::features(&arguments),
         Command::Filter(arguments) => filter::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Train(arguments) => train::train(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
     };
     done.unwrap_or_else(|error| {

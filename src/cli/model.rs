@@ -113,13 +113,16 @@ pub(crate) fn shape(shape: &[usize]) -> String {
 }
 
 /// The rows of a table below each other, the columns apart; numbers, which are `right`, end below each other.
-pub(crate) fn aligned<const N: usize>(rows: &[[String; N]], right: [bool; N]) -> Vec<String> {
-    let widths: [usize; N] = std::array::from_fn(|column| {
-        let cells = rows.iter().map(|row| measure_text_width(&row[column]));
-        cells.max().unwrap_or(0)
-    });
-    let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths).zip(right);
+pub(crate) fn aligned<R: AsRef<[String]>>(rows: &[R], right: impl AsRef<[bool]>) -> Vec<String> {
+    let right = right.as_ref();
+    let mut widths = vec![0; right.len()];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row.as_ref()) {
+            *width = measure_text_width(cell).max(*width);
+        }
+    }
+    let line = |row: &R| {
+        let cells = row.as_ref().iter().zip(&widths).zip(right);
         let line: String = cells
             .map(|((cell, width), right)| {
                 let space = " ".repeat(width - measure_text_width(cell));

@@ -1,6 +1,6 @@
 //! How well a network does on examples that it has not learned from.
 
-use super::graph::{free_batch, scores};
+use super::graph::{free_batch, images_input, scores};
 use super::loader::Loader;
 use super::metrics::Metrics;
 use super::trainer::single;
@@ -19,12 +19,7 @@ pub fn evaluate(graph: &Graph, loader: &Loader, options: &NetworkOptions) -> Res
     let mut graph = graph.clone();
     let scores = scores(&graph)?;
     free_batch(&mut graph);
-    let mut given = graph.inputs().iter();
-    let images = given.find(|input| graph.constant_of(input.value).is_none());
-    let images = images.ok_or_else(|| Error::Model {
-        what: "the model takes no images".to_owned(),
-    })?;
-    let images = graph.name(images.value).to_owned();
+    let images = images_input(&graph)?;
     let classes = graph.input("classes", DType::I64, None);
     let loss = graph.node("loss", CrossEntropy::default(), &[scores, classes]);
     graph.outputs.clear();

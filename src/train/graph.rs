@@ -5,7 +5,7 @@
 //! images ─► … ─► scores ─► softmax            images ─► … ─► scores ─┐
 //!           weights constant                            classes ─────┴─► loss
 //!           BatchNormalization                weights are inputs, unless frozen
-//!           Dropout                           DropoutTraining with a seed as input
+//!           Dropout                           BatchNormTraining, DropoutTraining with a seed as input
 //! ```
 
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use std::sync::Arc;
 use super::model::{Model, operator};
 use crate::error::{Error, Result};
 use crate::network::{
-    BatchNormalization, CrossEntropy, DType, Dim, Dropout, Graph, Node, Softmax, SoftmaxKind,
-    ValueId,
+    BatchNormTraining, BatchNormalization, CrossEntropy, DType, Dim, Dropout, DropoutTraining,
+    Graph, Node, Softmax, SoftmaxKind, ValueId,
 };
 
 /// What an input of the graph is.
@@ -159,7 +159,7 @@ impl Training {
                 node.inputs.push(Some(seed));
                 node.outputs.truncate(1);
                 // Layers drop by numbers of their own.
-                node.operator = Arc::new(Dropout::new(Some(ratio as u32), false));
+                node.operator = Arc::new(DropoutTraining::new(ratio, index as u64));
             }
         }
         Ok(())
@@ -188,7 +188,7 @@ impl Training {
         }
         node.inputs.truncate(3);
         node.outputs.truncate(1);
-        node.operator = Arc::new(BatchNormalization::new(epsilon as f32));
+        node.operator = Arc::new(BatchNormTraining::new(epsilon as f32));
         let name = node.name.clone();
         for what in ["mean", "variance"] {
             let value = self.graph.value(format!("{name}:batch {what}"));
@@ -209,8 +209,27 @@ impl Training {
     }
 }
 
-/// The first axis of every input that must be given is free.
-pub(super) fn free_batch(graph: &mut Graph) {
+/// The name of the one input that a graph must be given: images.
+///
+/// # Errors
+/// None, or several.
+pub fn images_input(graph: &Graph) -> Result<String> {
+    let mut wanted = graph
+        .inputs()
+        .iter()
+        .filter(|input| graph.constant_of(input.value).is_none());
+    match (wanted.next(), wanted.next()) {
+        (Some(images), None) => Ok(graph.name(images.value).to_owned()),
+        (None, _) => Err(wrong("the model takes no images".to_owned())),
+        (Some(_), Some(other)) => Err(wrong(format!(
+            "a model that learns takes one batch of images, this one needs {:?} too",
+            graph.name(other.value)
+        ))),
+    }
+}
+
+/// Makes the first axis of every input that must be given free: files may fix the size of the batch.
+pub fn free_batch(graph: &mut Graph) {
     for input in &mut graph.inputs {
         if let Some([batch @ Dim::Size(_), ..]) = input.dims.as_deref_mut()
             && graph.constants[input.value.0].is_none()

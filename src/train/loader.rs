@@ -175,6 +175,11 @@ impl Loader {
         &self.data
     }
 
+    /// What images are normalised by.
+    pub fn normalise(&self) -> Option<&Normalise> {
+        self.options.normalise.as_ref()
+    }
+
     /// The batches of an epoch.
     pub fn steps(&self) -> usize {
         match self.options.training {

@@ -9,6 +9,10 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use ndarray::ArrayD;
+
+use super::weights::{Target, Weights};
+use crate::element::filled;
 use crate::error::{Error, Result};
 use crate::network::{
     BatchNormalization, Binary, Conv, ConvTranspose, DType, Gemm, Graph, GroupNormalization,
@@ -207,6 +211,35 @@ impl Model {
             });
         }
         *held = tensor;
+        Ok(())
+    }
+
+    /// Takes all parameters and statistics from a file.
+    ///
+    /// # Errors
+    /// A file of another model, with all that differs.
+    pub fn load(&mut self, weights: &Weights) -> Result<()> {
+        let shapes: Vec<(String, Vec<usize>)> = (self.tensors())
+            .map(|(name, tensor)| (name.to_owned(), tensor.shape().to_vec()))
+            .collect();
+        let mut values: Vec<Vec<f32>> = Vec::with_capacity(shapes.len());
+        for (_, tensor) in self.tensors() {
+            values.push(filled(tensor.len(), 0.0)?);
+        }
+        let targets = shapes.iter().zip(&mut values);
+        let mut targets: Vec<Target> = targets
+            .map(|((name, shape), values)| Target {
+                name,
+                shape,
+                values,
+            })
+            .collect();
+        weights.load_into(&mut targets)?;
+        for ((name, shape), values) in shapes.into_iter().zip(values) {
+            let array = ArrayD::from_shape_vec(shape, values);
+            let array = array.map_err(|_| Error::Overflow { what: "a weight" })?;
+            self.set(&name, array.into())?;
+        }
         Ok(())
     }
 

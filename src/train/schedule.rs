@@ -62,6 +62,11 @@ impl Schedule {
         }
     }
 
+    /// Whether the rate of a step does not depend on how many there are in all.
+    pub fn is_endless(&self) -> bool {
+        !matches!(self.decay, Decay::Cosine { .. })
+    }
+
     /// Whether every number is in its range.
     ///
     /// # Errors

@@ -9,13 +9,19 @@
 //!
 //! The network is planned once for a size of the batch. A step on it allocates nothing but the list of its inputs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::checkpoint::{Checkpoint, Checkpoints, Contents, Saved};
 use super::clip::{self, Accumulator};
 use super::graph::{Role, Training};
 use super::model::Model;
 use super::optimizer::{self, Optimizer, OptimizerOptions};
+use super::weights::{NamedTensor, Target};
 use crate::data::random::{End, generator};
 use crate::error::{Error, Result};
 use crate::network::{
@@ -210,11 +216,6 @@ impl Trainer {
         &self.model
     }
 
-    /// The model, to be replaced by another state of it.
-    pub(super) fn model_mut(&mut self) -> &mut Model {
-        &mut self.model
-    }
-
     /// Batches seen.
     pub fn steps(&self) -> u64 {
         self.steps
@@ -231,10 +232,76 @@ impl Trainer {
         learning.map(|&index| self.model.parameters()[index].name.as_str())
     }
 
-    /// Goes on with this optimizer after so many batches.
-    pub(super) fn resume(&mut self, optimizer: Optimizer, steps: u64) {
-        self.optimizer = optimizer;
-        self.steps = steps;
+    /// Writes a checkpoint of what learns, with `state` in it.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoints::save`].
+    pub fn save<S: Serialize + DeserializeOwned>(
+        &self,
+        checkpoints: &Checkpoints,
+        state: &S,
+    ) -> Result<Saved> {
+        let weights: Vec<NamedTensor> = (self.model.tensors())
+            .map(|(name, tensor)| NamedTensor {
+                name,
+                shape: tensor.shape(),
+                values: single(tensor),
+            })
+            .collect();
+        let names = self.slot_names();
+        let slots: Vec<NamedTensor> = (names.iter().zip(self.optimizer.slots()))
+            .map(|((name, shape), slot)| NamedTensor {
+                name,
+                shape,
+                values: slot.values,
+            })
+            .collect();
+        checkpoints.save(&Contents {
+            step: self.steps,
+            weights: &weights,
+            metadata: &BTreeMap::new(),
+            slots: &slots,
+            state,
+        })
+    }
+
+    /// Goes on from a checkpoint, at which the optimizer had done so many steps.
+    ///
+    /// # Errors
+    /// A checkpoint of another model or optimizer, with all that differs.
+    pub fn load<S>(&mut self, checkpoint: &Checkpoint<S>, changes: u64) -> Result<()> {
+        let names = self.slot_names();
+        let slots = names.iter().zip(self.optimizer.slots_mut());
+        let mut targets: Vec<Target> = slots
+            .map(|((name, shape), slot)| Target {
+                name,
+                shape,
+                values: slot.values,
+            })
+            .collect();
+        let path = |error: Error| error.at(checkpoint.path.display().to_string());
+        checkpoint.slots.load_into(&mut targets).map_err(path)?;
+        drop(targets);
+        self.model.load(&checkpoint.weights).map_err(path)?;
+        self.optimizer.set_steps(changes);
+        self.steps = checkpoint.step;
+        Ok(())
+    }
+
+    /// Name and shape of each slot of the optimizer.
+    fn slot_names(&self) -> Vec<(String, Vec<usize>)> {
+        let slots = self.optimizer.slots();
+        let parameter = |number: usize| {
+            let index = self.training.learning[number];
+            &self.model.parameters()[index]
+        };
+        slots
+            .map(|slot| {
+                let parameter = parameter(slot.parameter);
+                let name = format!("{}.{}", parameter.name, slot.name);
+                (name, parameter.tensor.shape().to_vec())
+            })
+            .collect()
     }
 
     /// The session for batches of this size.

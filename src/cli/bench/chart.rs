@@ -2,9 +2,10 @@
 
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::text_anchor::HPos;
 
 use super::report::Row;
+use crate::cli::draw::{Area, COLOURS, Drawn, GRID, svg, text, told};
 
 /// Pixels.
 const WIDTH: i32 = 1000;
@@ -19,17 +20,6 @@ const LEGEND_END: i32 = 560;
 const LEGEND_LINE: i32 = 20;
 /// Characters of a name that fit into `LABELS`.
 const LABEL_LENGTH: usize = 44;
-
-/// Colours of what bars stand for in the order they appear, distinct to colour-blind eyes (Okabe and Ito).
-const COLOURS: [RGBColor; 7] = [
-    RGBColor(150, 150, 150),
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-];
 
 /// A picture: bars below each other, with lines across them.
 pub(crate) struct Chart {
@@ -88,16 +78,8 @@ impl Chart {
             .ok()
             .and_then(|count| count.checked_mul(ROW)?.checked_add(above + BOTTOM))
             .ok_or_else(|| anyhow!("{} rows are too many for one picture", self.bars.len()))?;
-        let mut picture = String::new();
-        {
-            let size = (WIDTH as u32, u32::try_from(height)?);
-            let area = SVGBackend::with_string(&mut picture, size).into_drawing_area();
-            self.draw(&area, &legend, above, height)
-                .map_err(|error| anyhow!("drawing the chart: {error}"))?;
-            area.present()
-                .map_err(|error| anyhow!("drawing the chart: {error}"))?;
-        }
-        Ok(picture)
+        let size = (WIDTH as u32, u32::try_from(height)?);
+        svg(size, |area| told(self.draw(area, &legend, above, height)))
     }
 
     /// The ways in the order they appear: where in the legend, its column in pixels and its line, and the colour.
@@ -118,13 +100,13 @@ impl Chart {
         legend
     }
 
-    fn draw(
+    fn draw<B: DrawingBackend>(
         &self,
-        area: &Area<'_>,
+        area: &Area<B>,
         legend: &[(&str, (i32, i32), RGBColor)],
         above: i32,
         height: i32,
-    ) -> Drawn {
+    ) -> Drawn<B> {
         area.fill(&WHITE)?;
         text(area, &self.title, (MARGIN, 22), 18, HPos::Left)?;
         // A clock that slept while the peak was measured must not push a bar out of the picture.
@@ -137,7 +119,7 @@ impl Chart {
         for (at, below) in &self.lines {
             let x = across(*at);
             let line = [(x, above - 8), (x, height - BOTTOM + 4)];
-            area.draw(&PathElement::new(line, RGBColor(215, 215, 215)))?;
+            area.draw(&PathElement::new(line, GRID))?;
             text(area, below, (x, height - BOTTOM + 18), 12, HPos::Center)?;
         }
         text(area, &self.axis, (WIDTH - MARGIN, 48), 13, HPos::Right)?;
@@ -173,23 +155,8 @@ impl Bar {
     }
 }
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
-type Drawn = std::result::Result<
-    (),
-    DrawingAreaErrorKind<<SVGBackend<'static> as DrawingBackend>::ErrorType>,
->;
-
 /// What a colour stands for: the recipe, and the engine where it has one.
 fn way(row: &Row) -> String {
     let engine = row.engine.as_ref().map(|engine| format!(", {engine}"));
     row.recipe.clone() + &engine.unwrap_or_default()
-}
-
-/// `size` in pixels of the picture; plotters' own unit is 1.24 of them.
-fn text(area: &Area<'_>, content: &str, at: (i32, i32), size: i32, side: HPos) -> Drawn {
-    let style = ("sans-serif", f64::from(size) * 1.24)
-        .into_font()
-        .color(&RGBColor(40, 40, 40))
-        .pos(Pos::new(side, VPos::Center));
-    area.draw(&Text::new(content.to_owned(), at, style))
 }
