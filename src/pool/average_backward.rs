@@ -53,9 +53,9 @@ impl<T: Element> Share<T> for Mean<'_, T> {
         let (dy, dy_left) = dy.as_chunks::<LANES>();
         let (dx, dx_left) = dx.as_chunks_mut::<LANES>();
         for (dx, dy) in dx.iter_mut().zip(dy) {
-            for lane in 0..LANES {
-                dx[lane] += dy[lane] / divisor;
-            }
+            // All loads before the store: one vector.
+            let (own, dy) = (*dx, *dy);
+            *dx = std::array::from_fn(|lane| own[lane] + dy[lane] / divisor);
         }
         for (dx, &dy) in dx_left.iter_mut().zip(dy_left) {
             *dx += dy / divisor;

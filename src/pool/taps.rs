@@ -280,14 +280,14 @@ impl<T: Element, K: Tap> Share<T> for AtTap<'_, T, K> {
         let (taps, taps_left) = taps.as_chunks::<LANES>();
         let (dy, dy_left) = dy.as_chunks::<LANES>();
         let (dx, dx_left) = dx.as_chunks_mut::<LANES>();
-        let add = |dx: &mut T, tap: K, dy: T| *dx += if tap == number { dy } else { T::ZERO };
+        let share = |tap: K, dy: T| if tap == number { dy } else { T::ZERO };
         for ((dx, taps), dy) in dx.iter_mut().zip(taps).zip(dy) {
-            for lane in 0..LANES {
-                add(&mut dx[lane], taps[lane], dy[lane]);
-            }
+            // All loads before the store: one vector.
+            let (own, taps, dy) = (*dx, *taps, *dy);
+            *dx = std::array::from_fn(|lane| own[lane] + share(taps[lane], dy[lane]));
         }
         for ((dx, &tap), &dy) in dx_left.iter_mut().zip(taps_left).zip(dy_left) {
-            add(dx, tap, dy);
+            *dx += share(tap, dy);
         }
     }
 
