@@ -12,7 +12,8 @@
 use std::sync::Arc;
 
 use super::COLUMNS;
-use super::columns::{Change, Columns, Rows};
+use super::change::{Change, Rows};
+use super::columns::Columns;
 use crate::element::Element;
 use crate::error::{Result, check_len};
 use crate::kernel::{Arithmetic, Isa, Loop, compiled};

@@ -12,7 +12,8 @@
 use std::sync::Arc;
 
 use super::batch_backward::BatchNormBackward;
-use super::columns::{Change, Columns, Rows};
+use super::change::{Change, Rows};
+use super::columns::Columns;
 use super::{COLUMNS, check_epsilon};
 use crate::element::Element;
 use crate::error::Result;

@@ -7,6 +7,7 @@
 mod along;
 mod batch_backward;
 mod batch_training;
+mod change;
 mod channels;
 mod columns;
 mod local;
