@@ -64,12 +64,14 @@ impl Build {
     /// # Errors
     /// A value without channels.
     pub fn channels(&self, value: ValueId) -> Result<usize> {
-        let shape = self.shape(value)?;
-        shape.get(1).copied().ok_or_else(|| Error::Rank {
-            what: "the input of a layer",
-            expected: 2,
-            got: shape.len(),
-        })
+        match self.shape(value)? {
+            [_, channels, ..] => Ok(*channels),
+            shape => Err(Error::Rank {
+                what: "the input of a layer",
+                expected: 2,
+                got: shape.len(),
+            }),
+        }
     }
 
     /// A name for a layer: `conv1`, `conv2`, ….

@@ -65,7 +65,7 @@ pub(crate) struct TrainArgs {
     optimizer: OptimizerOptions,
 
     /// How the rate goes: constant, step:EPOCHS,FACTOR or cosine[:MIN], each with warmup=EPOCHS
-    #[arg(long, value_name = "HOW", default_value = "constant", value_parser = parse::<Schedule>)]
+    #[arg(long, value_name = "HOW", default_value = "cosine", value_parser = parse::<Schedule>)]
     schedule: Schedule,
 
     /// How images are changed at random: shift:N, flip, crop:N, with commas between them
@@ -104,7 +104,8 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     keep: u16,
 
-    /// Go on from the newest checkpoint in the folder, with the same options. More epochs may be asked for
+    /// Go on from the newest checkpoint in the folder, with the same options. More epochs may be asked for, but not
+    /// with a cosine, which ends with the last
     #[arg(long)]
     resume: bool,
 
