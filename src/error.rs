@@ -71,7 +71,7 @@ pub enum Error {
         step: u64,
         /// NaN or infinite.
         loss: f32,
-        /// The layer whose values were the first not to be finite.
+        /// Where the first values are that are not finite: `come out of conv1 (Conv)`.
         layer: Option<String>,
         /// The newest checkpoint.
         checkpoint: Option<std::path::PathBuf>,
@@ -488,7 +488,7 @@ impl NotFinite {
     fn first(layer: &Option<String>) -> String {
         let told = layer.as_ref();
         told.map_or(String::new(), |layer| {
-            format!("; the first values that are not finite come out of {layer}")
+            format!("; the first values that are not finite {layer}")
         })
     }
 

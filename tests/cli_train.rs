@@ -177,12 +177,17 @@ fn a_network_learns_and_leaves_what_it_promises() {
     assert!(desk.read("exported.onnx") == desk.read("one/model.onnx"));
 
     // The network can be trained on, with its first layer as it is.
+    let more = [
+        "--arch",
+        "one/model.onnx",
+        "--freeze",
+        "conv1",
+        "--lr",
+        "0.002",
+    ];
     let (_, err) = expect(
         0,
-        desk.program(&["train", "--data", "data", "--arch", "one/model.onnx"])
-            .args([
-                "--freeze", "conv1", "--epochs", "1", "--batch", "16", "--out", "tuned",
-            ]),
+        desk.train("tuned", &more).args(["--schedule", "constant"]),
     );
     assert!(!err.contains("made anew"), "{err}");
     assert!(losses(&desk.read("tuned/log.jsonl"))[0].1 > 0.95);

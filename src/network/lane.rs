@@ -111,11 +111,7 @@ impl Planned {
             .filter(|cut| cut.written.is_some())
             .any(|cut| {
                 let begin = cut.offset + lane.skips[cut.store];
-                match lane.stores[cut.store].view().part(begin, cut.len) {
-                    View::F32(slice) => slice.iter().any(|value| !value.is_finite()),
-                    View::F64(slice) => slice.iter().any(|value| !value.is_finite()),
-                    _ => false,
-                }
+                has_not_finite(lane.stores[cut.store].view().part(begin, cut.len))
             })
     }
 
@@ -243,6 +239,16 @@ pub(super) fn copy(place: &Place, to: usize, given: &[View], lane: &mut Lane) ->
             let (_, from) = from.view_mut().split_at(skip + offset);
             to.view_mut().copy_from(from.split_at(len).0.into_view())
         }
+    }
+}
+
+/// Whether a float is not finite.
+#[cfg(feature = "train")]
+pub(super) fn has_not_finite(view: View) -> bool {
+    match view {
+        View::F32(slice) => slice.iter().any(|value| !value.is_finite()),
+        View::F64(slice) => slice.iter().any(|value| !value.is_finite()),
+        _ => false,
     }
 }
 

@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::draft::{Bounds, Change, Draft, bytes};
+#[cfg(feature = "train")]
+use super::lane::has_not_finite;
 use super::lane::{LISTED, Lane, Planned, copies, copy, other_buffers, plan_step};
 use super::layout::{Place, Stores};
 use super::operator::Fact;
@@ -298,8 +300,8 @@ impl Session {
         Ok(times)
     }
 
-    /// Runs again, and names the first node that makes a number that is not finite, with its operator; `None` where
-    /// none does. For a session of one part.
+    /// Runs again, and tells where the first number is that is not finite: in an input, or in what a node makes; `None`
+    /// where there is none. For a session of one part.
     #[cfg(feature = "train")]
     pub(crate) fn find_not_finite(
         &self,
@@ -307,6 +309,12 @@ impl Session {
         buffers: &mut Buffers,
     ) -> Result<Option<String>> {
         self.check(inputs, buffers)?;
+        for (&value, input) in self.draft.inputs.iter().zip(inputs) {
+            if has_not_finite(*input) {
+                let name = &self.draft.values[value].name;
+                return Ok(Some(format!("are in the input {name:?}")));
+            }
+        }
         in_pool(|| {
             self.size(buffers)?;
             let lane = &mut buffers.lanes[0];
@@ -315,7 +323,8 @@ impl Session {
                 let done = planned.run(inputs, lane);
                 done.map_err(|source| node.fails(source))?;
                 if planned.writes_not_finite(lane) {
-                    return Ok(Some(format!("{} ({})", node.name, node.operator.name())));
+                    let operator = node.operator.name();
+                    return Ok(Some(format!("come out of {} ({operator})", node.name)));
                 }
             }
             Ok(None)

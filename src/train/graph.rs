@@ -14,7 +14,7 @@ use super::model::{Model, operator};
 use crate::error::{Error, Result};
 use crate::network::{
     BatchNormTraining, BatchNormalization, CrossEntropy, DType, Dim, Dropout, DropoutTraining,
-    Graph, Node, Softmax, SoftmaxKind, ValueId,
+    Graph, Node, Reshape, Softmax, SoftmaxKind, ValueId,
 };
 
 /// What an input of the graph is.
@@ -49,14 +49,22 @@ fn wrong(what: String) -> Error {
 pub fn scores(graph: &Graph) -> Result<ValueId> {
     let first = graph.outputs().first().copied();
     let output = first.ok_or_else(|| wrong("the model has no output".to_owned()))?;
-    let made = |node: &&Node| node.outputs.first() == Some(&Some(output));
-    let Some(node) = graph.nodes().iter().find(made) else {
-        return Ok(output);
-    };
-    let last = operator::<Softmax>(&node.operator);
-    match (last, node.inputs.first()) {
-        (Some(softmax), Some(&Some(scores))) if softmax.kind != SoftmaxKind::Hardmax => Ok(scores),
-        _ => Ok(output),
+    let mut at = output;
+    loop {
+        let made = |node: &&Node| node.outputs.first() == Some(&Some(at));
+        let Some(node) = graph.nodes().iter().find(made) else {
+            return Ok(output);
+        };
+        let Some(&Some(before)) = node.inputs.first() else {
+            return Ok(output);
+        };
+        if operator(&node.operator).is_some_and(Reshape::is_identity) {
+            at = before;
+            continue;
+        }
+        let last = operator::<Softmax>(&node.operator);
+        let is_softmax = last.is_some_and(|softmax| softmax.kind != SoftmaxKind::Hardmax);
+        return Ok(if is_softmax { before } else { output });
     }
 }
 

@@ -10,19 +10,23 @@
 
 use std::sync::Arc;
 
-use ndarray::{ArrayRef, IxDyn};
+use ndarray::{Array1, ArrayRef, IxDyn};
 
-use super::conv::check_kernel;
+use super::backward::ConvBackwardWeight;
+use super::conv::{Conv, check_kernel};
 use super::step::{Plan, Shared, check_inputs, step};
 use super::weights::Prepares;
 use crate::conv::{Activation, Epilogue, PreparedWeights, TransposedPlan};
 use crate::element::Element;
 use crate::error::{Error, Result, product, sum};
-use crate::geometry::{Layout, Padding, PerAxis, TransposedGeometry, TransposedOptions};
+use crate::geometry::{
+    Axis, ConvOptions, Layout, Padding, PerAxis, TransposedGeometry, TransposedOptions,
+};
+use crate::network::gradient::Backward;
 use crate::network::operator::by_image::first_alone;
 use crate::network::operator::check::required;
-use crate::network::operator::{Fact, Facts, Operator, Step};
-use crate::network::tensor::DType;
+use crate::network::operator::{Fact, Facts, Operator, Reduce, ReduceKind, Step};
+use crate::network::tensor::{DType, Tensor};
 use crate::plan::{Pass, PlanOptions};
 
 /// A transposed convolution of one to three axes; f32 or f64.
@@ -142,6 +146,51 @@ impl Operator for ConvTranspose {
         }
         let plan = TransposedPlan::<f32>::forward_only(&geometry, options)?;
         step(plan, inputs, &self.shared, self.activation, None)
+    }
+
+    /// It is the gradient of the input of a convolution with the same weight, its twin. So dX is what the twin makes of
+    /// dY, and dW the gradient of the twin's weight for the input dY and the output gradient X.
+    fn gradient(&self, backward: &mut Backward) -> Result<()> {
+        if self.activation != Activation::Identity {
+            return Err(backward.unsupported());
+        }
+        let dy = backward.d_output()?;
+        let (x, weight) = (backward.input(0)?, backward.input(1)?);
+        let facts = [x, weight].map(|value| backward.fact(value).cloned());
+        let [Ok(x_fact), Ok(weight_fact)] = facts else {
+            return Err(backward.unsupported());
+        };
+        let geometry = self.geometry(&[Some(&x_fact), Some(&weight_fact)])?;
+        let axes = geometry.twin().axes();
+        let rank = x_fact.shape.len().saturating_sub(2);
+        let axes = &axes[axes.len().saturating_sub(rank)..];
+        let pads: Vec<_> = axes.iter().map(Axis::pad).collect();
+        let twin = ConvOptions::new()
+            .stride(self.options.stride.clone())
+            .dilation(self.options.dilation.clone())
+            .padding(Padding::Explicit(PerAxis::list(&pads)))
+            .groups(self.options.groups)
+            .layout(self.options.layout);
+        if backward.wants(0) {
+            let gradient = backward.node(Conv::new(twin.clone()), &[dy, weight])?;
+            backward.give(0, gradient)?;
+        }
+        if backward.wants(1) {
+            let operator = ConvBackwardWeight::new(twin, weight_fact.shape.clone(), false);
+            let gradient = backward.node(operator, &[dy, x])?;
+            backward.give(1, gradient)?;
+        }
+        if backward.wants(2) {
+            let axes = (0..x_fact.shape.len()).filter(|&axis| axis != 1);
+            let axes: Array1<i64> = axes.filter_map(|axis| i64::try_from(axis).ok()).collect();
+            let axes = backward.constant(Tensor::from(axes.into_dyn()));
+            let gradient = backward.node(Reduce::new(ReduceKind::Sum, false), &[dy, axes])?;
+            backward.give(2, gradient)?;
+        }
+        if backward.wants(3) {
+            backward.give(3, dy)?;
+        }
+        Ok(())
     }
 
     fn channels_last(&self, _inputs: &Facts) -> Option<Arc<dyn Operator>> {
@@ -269,5 +318,35 @@ mod tests {
             cut(Padding::Valid),
             floats(&[1, 1, 4], [10.0, 102.0, 20.0, 200.0])
         );
+    }
+
+    #[test]
+    fn central_differences() {
+        use crate::network::operator::testing::{check_gradient, doubles};
+        let cases = [
+            (TransposedOptions::new(), [2, 3, 4, 3], [3, 2, 3, 3]),
+            (
+                TransposedOptions::new()
+                    .stride(2)
+                    .padding(1)
+                    .output_padding(1),
+                [2, 3, 4, 3],
+                [3, 2, 3, 3],
+            ),
+            (
+                TransposedOptions::new()
+                    .stride([2, 3])
+                    .dilation(2)
+                    .groups(2),
+                [1, 4, 3, 3],
+                [4, 2, 2, 3],
+            ),
+        ];
+        for (options, x, w) in cases {
+            let outputs = w[1] * options.groups;
+            let (x, bias) = (doubles(&x, 1, -1.0, 1.0), doubles(&[outputs], 3, -1.0, 1.0));
+            let w = doubles(&w, 2, -1.0, 1.0);
+            check_gradient(ConvTranspose::new(options), &[x, w, bias], &[0, 1, 2]);
+        }
     }
 }
