@@ -166,8 +166,8 @@ impl Operator for ConvTranspose {
         let axes = &axes[axes.len().saturating_sub(rank)..];
         let pads: Vec<_> = axes.iter().map(Axis::pad).collect();
         let twin = ConvOptions::new()
-            .stride(self.options.stride.clone())
-            .dilation(self.options.dilation.clone())
+            .stride(self.options.stride)
+            .dilation(self.options.dilation)
             .padding(Padding::Explicit(PerAxis::list(&pads)))
             .groups(self.options.groups)
             .layout(self.options.layout);
