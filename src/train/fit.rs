@@ -181,6 +181,8 @@ pub struct Fit {
     /// The newest.
     saved: Option<PathBuf>,
     progress: Progress,
+    /// What counts which answers are right.
+    seen: Metrics,
 }
 
 impl Fit {
@@ -195,6 +197,7 @@ impl Fit {
         checkpoints: Option<Checkpoints>,
         options: FitOptions,
     ) -> Result<Self> {
+        let classes = train.data().classes().len();
         let steps = train.steps() as u64;
         let rates = options
             .schedule
@@ -211,6 +214,7 @@ impl Fit {
             rates,
             checkpoints,
             saved: None,
+            seen: Metrics::new(classes, 1)?,
         })
     }
 
@@ -323,13 +327,13 @@ impl Fit {
         let labels = ndarray::Array1::from(labels).into_dyn();
         let classes = Tensor::from(labels);
         let report = self.trainer.step(&images, &classes, rate)?;
-        let names = self.train.data().classes().len();
-        let mut metrics = Metrics::new(names, 1)?;
-        super::evaluate::add(&mut metrics, report.scores, &classes, report.loss)?;
+        let (examples, right) = (self.seen.examples(), self.seen.right());
+        super::evaluate::add(&mut self.seen, report.scores, &classes, report.loss)?;
+        let examples = self.seen.examples() - examples;
         let running = &mut self.progress.running;
-        running.examples += metrics.examples();
-        running.right += metrics.right();
-        running.loss += metrics.loss() * metrics.examples() as f64;
+        running.examples += examples;
+        running.right += self.seen.right() - right;
+        running.loss += f64::from(report.loss) * examples as f64;
         Ok(())
     }
 
