@@ -479,6 +479,18 @@ pub(crate) fn check_len(what: &'static str, expected: usize, got: usize) -> Resu
     Ok(())
 }
 
+#[cfg(any(feature = "onnx", feature = "infer"))]
+impl Error {
+    /// What the system says about a file.
+    pub(crate) fn io(path: &std::path::Path, error: &std::io::Error) -> Self {
+        Self::Io {
+            path: path.display().to_string(),
+            kind: error.kind(),
+            what: error.to_string(),
+        }
+    }
+}
+
 /// The words of [`Error::NotFinite`].
 #[cfg(feature = "train")]
 struct NotFinite;

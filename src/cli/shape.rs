@@ -98,6 +98,23 @@ pub(crate) fn tensor_bytes(
     Ok(needed)
 }
 
+/// Height and width of pictures, `224` or `240x320`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size(pub usize, pub usize);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let (height, width) = text.split_once('x').unwrap_or((text, text));
+        let side = |text: &str| text.trim().parse().ok().filter(|&side| side > 0);
+        match (side(height), side(width)) {
+            (Some(height), Some(width)) => Ok(Self(height, width)),
+            _ => Err("expected a side as 224, or HEIGHTxWIDTH".to_owned()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -46,11 +46,7 @@ fn unreadable(what: String) -> Error {
 
 /// What the system says about a file.
 fn failed(path: &Path, error: &std::io::Error) -> Error {
-    Error::Io {
-        path: path.display().to_string(),
-        kind: error.kind(),
-        what: error.to_string(),
-    }
+    Error::io(path, error)
 }
 
 /// A regular file, open, and its length: opening a pipe that nobody writes to would wait for ever.

@@ -110,11 +110,7 @@ pub fn import_bytes(bytes: impl Into<Vec<u8>>, options: &ImportOptions) -> Resul
 
 /// The bytes of a regular file of at most `limit` bytes.
 fn read(path: &Path, limit: usize) -> Result<Vec<u8>> {
-    let failed = |error: std::io::Error| Error::Io {
-        path: path.display().to_string(),
-        kind: error.kind(),
-        what: error.to_string(),
-    };
+    let failed = |error: std::io::Error| Error::io(path, &error);
     let metadata = std::fs::metadata(path).map_err(failed)?;
     if !metadata.is_file() {
         return Err(failed(std::io::Error::other("no regular file")));

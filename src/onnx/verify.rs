@@ -96,11 +96,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn failed_to_read(path: &Path, error: &std::io::Error) -> Error {
-    Error::Io {
-        path: path.display().to_string(),
-        kind: error.kind(),
-        what: error.to_string(),
-    }
+    Error::io(path, error)
 }
 
 /// The tensor in a `.pb` file.

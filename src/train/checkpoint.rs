@@ -448,10 +448,6 @@ fn flush_folder(folder: &Path) -> Result<()> {
 }
 
 /// The error for a path.
-fn failed(path: &Path) -> impl Fn(io::Error) -> Error {
-    move |error| Error::Io {
-        path: path.display().to_string(),
-        kind: error.kind(),
-        what: error.to_string(),
-    }
+pub(super) fn failed(path: &Path) -> impl Fn(io::Error) -> Error {
+    move |error| Error::io(path, &error)
 }

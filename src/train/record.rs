@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::checkpoint::failed;
 use crate::data::picture::read_file;
 use crate::error::{Error, Result};
 
@@ -197,14 +198,6 @@ fn not_after(epoch: u64, last: u64) -> Error {
         last => format!("epoch {epoch} after epoch {last}"),
     };
     Error::Data { what }
-}
-
-fn failed(path: &Path) -> impl Fn(io::Error) -> Error {
-    |error| Error::Io {
-        path: path.display().to_string(),
-        kind: error.kind(),
-        what: error.to_string(),
-    }
 }
 
 /// Writes a file beside `path` and gives it its name: there is the old one or the new one, never a part.

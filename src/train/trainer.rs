@@ -7,7 +7,7 @@
 //!        running statistic ← (1 − momentum) · running + momentum · of the batch
 //! ```
 //!
-//! The network is planned once for a size of the batch. A step on it allocates nothing but the list of its inputs.
+//! The network is planned once for a size of the batch, and keeps its arena from step to step.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use crate::Layout;
 use crate::cli::list;
 use crate::cli::model::ModelArgs;
+use crate::cli::shape::Size;
 use crate::data::prepare::{Colour, Filter, Fit, Prepare, Preset};
 use crate::infer::{ImageInput, InferOptions, Pipeline};
 use crate::network::Graph;
@@ -103,23 +104,6 @@ enum FilterName {
     Bilinear,
     Bicubic,
     Lanczos,
-}
-
-/// `224` or `240x320`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Size(usize, usize);
-
-impl FromStr for Size {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (height, width) = text.split_once('x').unwrap_or((text, text));
-        let side = |text: &str| text.trim().parse().ok().filter(|&side| side > 0);
-        match (side(height), side(width)) {
-            (Some(height), Some(width)) => Ok(Self(height, width)),
-            _ => Err("expected a side as 224, or HEIGHTxWIDTH".to_owned()),
-        }
-    }
 }
 
 /// `stretch`, `crop` or `crop:PART`.

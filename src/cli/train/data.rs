@@ -1,12 +1,12 @@
 //! The arguments that say which examples, and how they become images.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use crate::Layout;
+use crate::cli::shape::Size;
 use crate::data::dataset::{Dataset, Split};
 use crate::data::folder::FolderOptions;
 use crate::data::open::{DataOptions, open_with};
@@ -20,7 +20,7 @@ pub(super) struct DataArgs {
 
     /// Height and width of the images of a folder of pictures, 32 or 24x32; pictures of one size need none
     #[arg(long, value_name = "SIZE")]
-    size: Option<Side>,
+    size: Option<Size>,
 
     /// Channels of the images of a folder of pictures
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=3))]
@@ -45,28 +45,12 @@ enum Order {
     Nhwc,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Side(usize, usize);
-
-impl FromStr for Side {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (height, width) = text.split_once('x').unwrap_or((text, text));
-        let side = |text: &str| text.trim().parse().ok().filter(|&side| side > 0);
-        match (side(height), side(width)) {
-            (Some(height), Some(width)) => Ok(Self(height, width)),
-            _ => Err("expected a side as 32, or HEIGHTxWIDTH".to_owned()),
-        }
-    }
-}
-
 impl DataArgs {
     /// The examples of a split.
     pub(super) fn open(&self, split: Split, seed: u64) -> Result<Box<dyn Dataset>> {
         let limit = u64::from(self.data_memory) << 20;
         let mut folder = FolderOptions::new().memory_limit(limit);
-        if let Some(Side(height, width)) = self.size {
+        if let Some(Size(height, width)) = self.size {
             folder = folder.size(height, width);
         }
         if let Some(channels) = self.channels {

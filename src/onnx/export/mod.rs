@@ -43,11 +43,7 @@ const MOST_BYTES: usize = i32::MAX as usize;
 pub fn export(graph: &Graph, path: impl AsRef<Path>) -> Result<()> {
     let bytes = export_bytes(graph)?;
     let path = path.as_ref();
-    let failed = |error: std::io::Error| Error::Io {
-        path: path.display().to_string(),
-        kind: error.kind(),
-        what: error.to_string(),
-    };
+    let failed = |error: std::io::Error| Error::io(path, &error);
     let name = path
         .file_name()
         .ok_or_else(|| failed(std::io::Error::other("no name of a file")))?;
