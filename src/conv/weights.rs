@@ -13,10 +13,11 @@
 
 use ndarray::{ArrayRef, Dimension};
 
+use super::native::Kernels;
 use crate::element::{Element, filled, standard};
 use crate::error::{Error, Result, check_shape};
 use crate::geometry::{ConvGeometry, Layout};
-use crate::kernel::{Isa, Left, Panels, TAPS, transform_weights};
+use crate::kernel::{Isa, Left, Panels, TAPS};
 use crate::plan::{Pass, Recipe, panels_len, winograd_len};
 
 /// How prepared weights differ from the given ones.
@@ -240,8 +241,14 @@ impl Form {
             ..
         } = self
         {
-            let roles = Roles::new(geometry, *backward);
-            return roles.transform(*isa, *results, taps, given, prepared);
+            let kernels = Kernels {
+                roles: &Roles::new(geometry, *backward),
+                isa: *isa,
+                results: *results,
+                taps,
+                given,
+            };
+            return kernels.transform(prepared);
         }
         self.for_each_pair(geometry, |from, to| prepared[to] = given[from]);
     }
@@ -266,10 +273,10 @@ fn left(grouped: bool) -> Left {
 }
 
 /// Channels of the result and of the source of one group, and which of them are inputs.
-struct Roles {
-    groups: usize,
-    results: usize,
-    sources: usize,
+pub(super) struct Roles {
+    pub(super) groups: usize,
+    pub(super) results: usize,
+    pub(super) sources: usize,
     backward: bool,
 }
 
@@ -299,45 +306,12 @@ impl Roles {
     }
 
     /// The place of a kernel in `[O, C/g]`, by its channel of the result and, in the group, of the source.
-    fn given(&self, result: usize, source: usize) -> usize {
+    pub(super) fn given(&self, result: usize, source: usize) -> usize {
         if self.backward {
             let group = result / self.results;
             (group * self.sources + source) * self.results + result % self.results
         } else {
             result * self.sources + source
-        }
-    }
-
-    /// `prepared` ← G g Gᵀ of every kernel g of `given`, whose `taps` a window meets in this order.
-    fn transform<T: Element>(
-        &self,
-        isa: Isa,
-        results: usize,
-        taps: &[usize; TAPS * TAPS],
-        given: &[T],
-        prepared: &mut [T],
-    ) {
-        let panels = Panels::new(isa, Left::Scalars, self.results);
-        let products = (results + TAPS - 1).pow(2);
-        let mut begin = 0;
-        for group in 0..self.groups {
-            for (first, width) in panels.each() {
-                let panel = &mut prepared[begin..begin + products * self.sources * width];
-                begin += panel.len();
-                for source in 0..self.sources {
-                    for column in first..self.results.min(first + width) {
-                        let kernel = self.given(group * self.results + column, source);
-                        let kernel = &given[kernel * taps.len()..][..taps.len()];
-                        let g = [0, 1, 2]
-                            .map(|y| [0, 1, 2].map(|x| kernel[taps[y * TAPS + x]].to_f64()));
-                        let u = transform_weights(results, &g);
-                        for (product, &u) in u.iter().enumerate().take(products) {
-                            let at = (product * self.sources + source) * width + column - first;
-                            panel[at] = T::from_f64(u);
-                        }
-                    }
-                }
-            }
         }
     }
 }

@@ -12,7 +12,46 @@
 
 use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 
-use super::loops::{Arithmetic, Function};
+use super::Isa;
+use super::loops::{Arithmetic, Loop, compiled};
+
+/// A function of one number.
+pub(crate) trait Function: Copy + Send + Sync {
+    /// Its value. Must be `#[inline(always)]`.
+    fn at<A: Arithmetic>(self, x: f32) -> f32;
+}
+
+/// y[i] ← f(x[i])
+pub(crate) fn map(isa: Isa, f: impl Function, x: &[f32], y: &mut [f32]) {
+    struct Map<'a, F>(F, &'a [f32], &'a mut [f32]);
+    impl<F: Function> Loop for Map<'_, F> {
+        type Output = ();
+        #[inline(always)]
+        fn run<A: Arithmetic>(self) {
+            let Self(f, x, y) = self;
+            for (y, &x) in y.iter_mut().zip(x) {
+                *y = f.at::<A>(x);
+            }
+        }
+    }
+    compiled(isa, Map(f, x, y));
+}
+
+/// y[i] ← f(y[i])
+pub(crate) fn map_in_place(isa: Isa, f: impl Function, y: &mut [f32]) {
+    struct Map<'a, F>(F, &'a mut [f32]);
+    impl<F: Function> Loop for Map<'_, F> {
+        type Output = ();
+        #[inline(always)]
+        fn run<A: Arithmetic>(self) {
+            let Self(f, y) = self;
+            for y in y {
+                *y = f.at::<A>(*y);
+            }
+        }
+    }
+    compiled(isa, Map(f, y));
+}
 
 /// 1.5 · 2²³: added to a small number it leaves the nearest integer in the low bits.
 const SHIFT: f32 = 12_582_912.0;

@@ -12,6 +12,7 @@ use super::Isa;
 /// What a loop computes with besides the operators of the language.
 pub(crate) trait Arithmetic: Copy {
     /// a · b + c, rounded once where the instruction set can do that, else twice.
+    #[cfg_attr(not(feature = "network"), allow(dead_code))]
     fn fma(a: f32, b: f32, c: f32) -> f32;
 }
 
@@ -76,42 +77,4 @@ unsafe fn avx512<L: Loop>(work: L) -> L::Output {
 #[target_feature(enable = "avx2,fma")]
 unsafe fn avx2<L: Loop>(work: L) -> L::Output {
     work.run::<Fused>()
-}
-
-/// A function of one number.
-pub(crate) trait Function: Copy + Send + Sync {
-    /// Its value. Must be `#[inline(always)]`.
-    fn at<A: Arithmetic>(self, x: f32) -> f32;
-}
-
-/// y[i] ← f(x[i])
-pub(crate) fn map(isa: Isa, f: impl Function, x: &[f32], y: &mut [f32]) {
-    struct Map<'a, F>(F, &'a [f32], &'a mut [f32]);
-    impl<F: Function> Loop for Map<'_, F> {
-        type Output = ();
-        #[inline(always)]
-        fn run<A: Arithmetic>(self) {
-            let Self(f, x, y) = self;
-            for (y, &x) in y.iter_mut().zip(x) {
-                *y = f.at::<A>(x);
-            }
-        }
-    }
-    compiled(isa, Map(f, x, y));
-}
-
-/// y[i] ← f(y[i])
-pub(crate) fn map_in_place(isa: Isa, f: impl Function, y: &mut [f32]) {
-    struct Map<'a, F>(F, &'a mut [f32]);
-    impl<F: Function> Loop for Map<'_, F> {
-        type Output = ();
-        #[inline(always)]
-        fn run<A: Arithmetic>(self) {
-            let Self(f, y) = self;
-            for y in y {
-                *y = f.at::<A>(*y);
-            }
-        }
-    }
-    compiled(isa, Map(f, y));
 }

@@ -23,7 +23,6 @@ pub(crate) mod derivatives;
 #[cfg(feature = "network")]
 pub(crate) mod functions;
 mod isa;
-#[cfg(feature = "network")]
 mod loops;
 mod moves;
 mod peak;
@@ -35,9 +34,10 @@ mod slide;
 mod slide_weight;
 mod winograd;
 
-pub use isa::{Avx2Fma, Avx512, Isa};
 #[cfg(feature = "network")]
-pub(crate) use loops::{Arithmetic, Function, Loop, compiled, map, map_in_place};
+pub(crate) use functions::{Function, map, map_in_place};
+pub use isa::{Avx2Fma, Avx512, Isa};
+pub(crate) use loops::{Arithmetic, Loop, compiled};
 pub(crate) use moves::{AS_THEY_ARE, Lie, MOST_LANES, copy_pixels, to_lanes};
 pub use peak::peak_gflops;
 pub(crate) use pool::{PoolLine, Pooled};
@@ -45,5 +45,6 @@ pub(crate) use product::{Finish, Left, Map, Panels, Product, SUM, offsets};
 pub(crate) use slide::{GROUP, Slide, SlideAxis};
 pub(crate) use slide_weight::SlideWeight;
 pub(crate) use winograd::{
-    GradientRow, OUTSIDE, Outcome, Spectrum, Sums, TAPS, TileRow, WeightSums, transform_weights,
+    GradientRow, KERNELS, MOST_PRODUCTS, OUTSIDE, Outcome, Spectrum, Sums, TAPS, TileRow,
+    WeightSums, transform_weights,
 };

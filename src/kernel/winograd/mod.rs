@@ -5,7 +5,7 @@
 //!
 //! summed over channels, the N² products are N² matrix products of tiles × channels by channels × results:
 //!     V[f][tile][channel]  = Bᵀ d B            input.rs
-//!     M[f][tile][result]   = V[f] · U[f]       product.rs; U = G g Gᵀ of all weights
+//!     M[f][tile][result]   = V[f] · U[f]       product.rs; U = G g Gᵀ of all weights, weights.rs
 //!     y                    = Aᵀ m A            output.rs, and bias, residual, activation
 //! ```
 //!
@@ -24,12 +24,13 @@ mod input;
 mod output;
 mod points;
 mod taps;
+mod weights;
 
 pub(crate) use gradient::GradientRow;
 pub(crate) use input::{OUTSIDE, TileRow};
 pub(crate) use output::{Outcome, Sums};
-pub(crate) use points::transform_weights;
 pub(crate) use taps::WeightSums;
+pub(crate) use weights::{KERNELS, transform_weights};
 
 /// Taps of the kernel on each axis.
 pub(crate) const TAPS: usize = 3;

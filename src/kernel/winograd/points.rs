@@ -25,7 +25,7 @@
 //! set, and every operation in it becomes a call.
 
 use super::super::simd::Simd;
-use super::{MOST_PRODUCTS, TAPS};
+use super::TAPS;
 
 const A: f32 = 0.625;
 const B: f32 = 1.5;
@@ -203,7 +203,7 @@ impl Points<4, 2> for Two {
 }
 
 /// G, row by row; the rows beyond N are zero.
-const fn weight_rows(results: usize) -> [[f64; TAPS]; 6] {
+pub(super) const fn weight_rows(results: usize) -> [[f64; TAPS]; 6] {
     if results == 4 {
         let (a, b) = (A as f64, B as f64);
         let (k, l) = (
@@ -228,19 +228,4 @@ const fn weight_rows(results: usize) -> [[f64; TAPS]; 6] {
             [0.0; TAPS],
         ]
     }
-}
-
-/// G g Gᵀ for tiles of R = `results`, row by row; the products beyond N² are zero.
-pub(crate) fn transform_weights(results: usize, g: &[[f64; TAPS]; TAPS]) -> [f64; MOST_PRODUCTS] {
-    let rows = const { [weight_rows(2), weight_rows(4)] };
-    let (rows, n) = (&rows[usize::from(results == 4)], results + TAPS - 1);
-    let mut products = [0.0; MOST_PRODUCTS];
-    for i in 0..n {
-        let line: [f64; TAPS] =
-            std::array::from_fn(|x| (0..TAPS).map(|y| rows[i][y] * g[y][x]).sum());
-        for j in 0..n {
-            products[i * n + j] = (0..TAPS).map(|x| line[x] * rows[j][x]).sum();
-        }
-    }
-    products
 }

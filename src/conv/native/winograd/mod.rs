@@ -8,14 +8,16 @@
 //!         y[tiles, columns] ← finish( Aᵀ m A )
 //! ```
 //!
-//! U, the transformed weights, is made once by `prepare` (`[group][panel][f][channel][width]`) and read once for each
+//! U, the transformed weights, is made once by `prepare.rs` (`[group][panel][f][channel][width]`) and read once for each
 //! block. Backward input with stride 1 is a correlation of dY with the kernels turned round, by the same code. The tiles
 //! of a dilated kernel have results and pixels that lie apart, see `Part`.
 
 mod part;
+mod prepare;
 mod read;
 mod weight;
 
+pub(in crate::conv) use prepare::Kernels;
 pub(in crate::conv) use weight::WinogradWeight;
 
 use ndarray::{ArrayView4, ArrayViewMut4, s};

@@ -1,0 +1,86 @@
+//! Weights for Winograd's algorithm: G g Gᵀ of every kernel, panel after panel.
+//!
+//! ```text
+//! given [O, C/g, 3, 3]  ──►  [group][panel][product][source][width]      the lanes of a transform: columns of a panel
+//! ```
+
+use std::ops::Range;
+
+use ndarray::{ArrayViewMut2, ArrayViewMut3, Axis, s};
+
+use crate::conv::weights::Roles;
+use crate::element::Element;
+use crate::kernel::{Isa, KERNELS, Left, MOST_PRODUCTS, Panels, TAPS, transform_weights};
+use crate::parallel::{for_each_tile, threads};
+
+/// Weights from which on several threads transform them: some 25 µs on one.
+const PARALLEL_FROM: usize = 1 << 13;
+
+/// Sources that a task does.
+const SOURCES: usize = 8;
+
+/// Kernels, and what becomes of them.
+pub(in crate::conv) struct Kernels<'a, T> {
+    pub roles: &'a Roles,
+    pub isa: Isa,
+    /// Results of a tile on each axis.
+    pub results: usize,
+    /// The tap that each pixel of a window meets.
+    pub taps: &'a [usize; TAPS * TAPS],
+    pub given: &'a [T],
+}
+
+impl<T: Element> Kernels<'_, T> {
+    /// `prepared` ← G g Gᵀ of all; what belongs to no kernel keeps its value.
+    pub fn transform(&self, prepared: &mut [T]) {
+        let Roles {
+            groups,
+            results,
+            sources,
+            ..
+        } = *self.roles;
+        let products = (self.results + TAPS - 1).pow(2);
+        let parallel = self.given.len() >= PARALLEL_FROM && threads() > 1;
+        let mut rest = prepared;
+        for group in 0..groups {
+            for (first, width) in Panels::new(self.isa, Left::Scalars, results).each() {
+                let panel;
+                (panel, rest) = rest.split_at_mut(products * sources * width);
+                // That is its length.
+                let Ok(panel) = ArrayViewMut3::from_shape((products, sources, width), panel) else {
+                    continue;
+                };
+                let columns = first..results.min(first + width);
+                let columns = group * results + columns.start..group * results + columns.end;
+                let block = [products, SOURCES, width];
+                for_each_tile(panel, block, parallel, &|[_, first, _], mut panel| {
+                    for (source, panel) in panel.axis_iter_mut(Axis(1)).enumerate() {
+                        self.of_source(first + source, columns.clone(), panel);
+                    }
+                });
+            }
+        }
+    }
+
+    /// The kernels that take `source` to `results`; `panel` is `[product][width]`.
+    fn of_source(&self, source: usize, results: Range<usize>, mut panel: ArrayViewMut2<T>) {
+        let taps = self.taps;
+        for first in results.clone().step_by(KERNELS) {
+            let lanes = first..results.end.min(first + KERNELS);
+            let mut g = [[T::ZERO; KERNELS]; TAPS * TAPS];
+            for (lane, result) in lanes.clone().enumerate() {
+                let kernel = &self.given[self.roles.given(result, source) * taps.len()..];
+                for (g, &tap) in g.iter_mut().zip(taps) {
+                    g[lane] = kernel[tap];
+                }
+            }
+            let mut u = [[T::ZERO; KERNELS]; MOST_PRODUCTS];
+            transform_weights(self.isa, self.results, &g, &mut u);
+            let at = first - results.start;
+            let mut place = panel.slice_mut(s![.., at..at + lanes.len()]);
+            for (place, u) in place.rows_mut().into_iter().zip(&u) {
+                place.into_iter().zip(u).for_each(|(to, &from)| *to = from);
+            }
+        }
+    }
+}
