@@ -7,6 +7,7 @@
 //!                          relu_of_maximum gradients of Relu before a maximum, behind it
 //!                          pad             into the convolution after it
 //!                          epilogue        sums and activations into the convolution before them
+//!                          norm_epilogue   sums and Relu into the batch normalisation before them, in training
 //!                          channels_last   once for the whole graph
 //!                          transposes      two into one, and none where nothing moves
 //!                          concat          convolutions write their channels beside each other
@@ -19,6 +20,7 @@ mod concat;
 mod copies;
 mod edit;
 mod epilogue;
+mod norm_epilogue;
 mod pad;
 mod relu_of_maximum;
 mod scale_shift;
@@ -45,6 +47,7 @@ pub(super) fn with_sizes(draft: &mut Draft, bounds: &Bounds) -> Result<()> {
         relu_of_maximum::run(draft);
         pad::run(draft)?;
         epilogue::run(draft)?;
+        norm_epilogue::run(draft)?;
         channels_last::run(draft, bounds)?;
         transposes::run(draft)?;
         copies::run(draft)?;

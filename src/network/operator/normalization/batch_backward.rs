@@ -5,6 +5,7 @@
 //! outputs  dX, dscale = Σ dY x̂, dbias = Σ dY
 //! by the batch     dX = scale s (dY − dbias / n − x̂ dscale / n)
 //! by given ones    dX = scale s dY
+//! behind a Relu    input bias too; dY counts where not (X − mean) scale s + bias ≤ 0
 //! ```
 //!
 //! (Ioffe and Szegedy, 2015.)
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use super::COLUMNS;
 use super::change::{Change, Rows};
-use super::columns::Columns;
+use super::columns::{Columns, Gate, is_shut};
 use crate::element::Element;
 use crate::error::{Result, check_len};
 use crate::kernel::{Arithmetic, Isa, Loop, compiled};
@@ -29,6 +30,8 @@ use crate::plan::PlanOptions;
 pub struct BatchNormBackward {
     /// Whether mean and s are those of the batch.
     by_batch: bool,
+    /// Whether dY is the gradient of what a Relu made of Y.
+    relu: bool,
     last: bool,
 }
 
@@ -37,8 +40,14 @@ impl BatchNormBackward {
     pub fn new(by_batch: bool) -> Self {
         Self {
             by_batch,
+            relu: false,
             last: false,
         }
+    }
+
+    /// Where dY is the gradient of what a Relu made of Y; the bias is input 5.
+    pub(in crate::network) fn behind_relu(self) -> Self {
+        Self { relu: true, ..self }
     }
 }
 
@@ -48,14 +57,15 @@ impl Operator for BatchNormBackward {
     }
 
     fn infer(&self, inputs: &Facts) -> Result<Vec<Fact>> {
-        at_most(inputs, 5)?;
+        at_most(inputs, 5 + usize::from(self.relu))?;
         let (x, dy) = (required(inputs, 0, "X")?, required(inputs, 1, "dY")?);
         has_type(x, "X", &[DType::F32, DType::F64])?;
         has_axes(x, "X", 2)?;
         has_type(dy, "dY", &[x.dtype])?;
         has_shape(dy, "dY", &x.shape)?;
         let channels = Columns::new(&x.shape, self.last)?.channels();
-        for (index, operand) in [(2, "scale"), (3, "mean"), (4, "s")] {
+        let operands = [(2, "scale"), (3, "mean"), (4, "s"), (5, "bias")];
+        for (index, operand) in operands.into_iter().take(3 + usize::from(self.relu)) {
             let fact = required(inputs, index, operand)?;
             has_type(fact, operand, &[x.dtype])?;
             has_shape(fact, operand, &[channels])?;
@@ -73,6 +83,7 @@ impl Operator for BatchNormBackward {
         Ok(Box::new(BackwardStep {
             columns: Columns::new(&x.shape, self.last)?,
             by_batch: self.by_batch,
+            relu: self.relu,
             double: x.dtype == DType::F64,
         }))
     }
@@ -91,6 +102,7 @@ impl Operator for BatchNormBackward {
 struct BackwardStep {
     columns: Columns,
     by_batch: bool,
+    relu: bool,
     double: bool,
 }
 
@@ -103,13 +115,22 @@ impl BackwardStep {
     ) -> Result<()> {
         let (x, dy) = (read::<T>(inputs, 0)?, read_or_place::<T>(inputs, 1)?);
         let [scale, mean, slope] = [read::<T>(inputs, 2)?, read(inputs, 3)?, read(inputs, 4)?];
+        let gate = match self.relu {
+            true => Some(Gate {
+                scale,
+                slope,
+                bias: read(inputs, 5)?,
+            }),
+            false => None,
+        };
+        let gate = gate.as_ref();
         {
             let dy = match dy {
                 Some(dy) => dy,
                 None => &*write::<T>(outputs, 0)?,
             };
             check_len("dY", x.len(), dy.len())?;
-            self.columns.gradient_sums(x, dy, mean, scratch);
+            self.columns.gradient_sums(x, dy, mean, gate, scratch);
         }
         for (channel, slope) in slope.iter().enumerate() {
             let [own, products] = self.columns.sums_of(scratch, channel);
@@ -123,6 +144,7 @@ impl BackwardStep {
             scale,
             mean,
             slope,
+            gate,
             products: &*write::<T>(products, 0)?,
             own: &*write::<T>(own, 0)?,
             share: match self.by_batch {
@@ -165,6 +187,7 @@ struct Numbers<'a, T> {
     scale: &'a [T],
     mean: &'a [T],
     slope: &'a [T],
+    gate: Option<&'a Gate<'a, T>>,
     products: &'a [T],
     own: &'a [T],
     /// 1 / n, or 0 where the sums do not matter.
@@ -196,7 +219,13 @@ impl<T: Element> Loop for Differentiate<'_, T> {
                 numbers.products[channel].to_f64() * numbers.share * numbers.slope[channel].to_f64()
             }),
         };
-        rows.each(&lines);
+        match numbers.gate {
+            None => rows.each(&lines),
+            Some(gate) => {
+                let bias = rows.of_columns(channels, |channel| gate.bias[channel]);
+                rows.each(&Gated(lines, bias));
+            }
+        }
     }
 }
 
@@ -210,22 +239,43 @@ struct Lines<'a, T> {
     products: [T; COLUMNS],
 }
 
-impl<T: Element> Change<T> for Lines<'_, T> {
+/// The same with dy where a Relu of this bias lets it through.
+struct Gated<'a, T>(Lines<'a, T>, [T; COLUMNS]);
+
+impl<T: Element> Lines<'_, T> {
     #[inline(always)]
-    fn change(&self, dx: &mut [T], at: usize) {
+    fn change(&self, dx: &mut [T], at: usize, bias: &[T], shut: impl Fn(T, T, T) -> bool) {
         if let Some(dy) = self.dy {
             dx.copy_from_slice(&dy[at..][..dx.len()]);
         }
         let x = &self.x[at..][..dx.len()];
-        let numbers = self
-            .mean
-            .iter()
-            .zip(&self.slope)
-            .zip(&self.own)
-            .zip(&self.products);
-        for ((dx, &x), (((&mean, &slope), &own), &products)) in dx.iter_mut().zip(x).zip(numbers) {
-            *dx = (*dx - own - (x - mean) * products) * slope;
+        let (sums, ways) = (
+            self.own.iter().zip(&self.products),
+            self.slope.iter().zip(bias),
+        );
+        let numbers = self.mean.iter().zip(sums).zip(ways);
+        for ((dx, &x), ((&mean, (&own, &products)), (&slope, &bias))) in
+            dx.iter_mut().zip(x).zip(numbers)
+        {
+            let distance = x - mean;
+            let shut = shut(distance, slope, bias);
+            let dy = if shut { T::ZERO } else { *dx };
+            *dx = (dy - own - distance * products) * slope;
         }
+    }
+}
+
+impl<T: Element> Change<T> for Lines<'_, T> {
+    #[inline(always)]
+    fn change(&self, dx: &mut [T], at: usize) {
+        self.change(dx, at, &self.own, |_, _, _| false);
+    }
+}
+
+impl<T: Element> Change<T> for Gated<'_, T> {
+    #[inline(always)]
+    fn change(&self, dx: &mut [T], at: usize) {
+        self.0.change(dx, at, &self.1, is_shut);
     }
 }
 
@@ -287,8 +337,8 @@ mod tests {
                 numbers(&[channels]),
             ];
             let operator = BatchNormBackward {
-                by_batch: true,
                 last,
+                ..BatchNormBackward::new(true)
             };
             let made = pools
                 .each_ref()

@@ -4,6 +4,7 @@
 //! X [N, C, …]   scale, bias [C]     n elements of each channel, two or more
 //! mean = Σ X / n      M = Σ (X − mean)²      s = 1 / √(M / n + ε)
 //! outputs  Y = (X − mean) s scale + bias,  mean,  M / (n − 1),  s
+//! epilogue Y = Relu(… + residual), either or both
 //! ```
 //!
 //! Block after block, each read while it is in the cache, first for its mean, then for its variance: so the variance
@@ -21,7 +22,7 @@ use crate::geometry::Axis;
 use crate::kernel::{Arithmetic, Isa, Loop, compiled};
 use crate::network::gradient::Backward;
 use crate::network::operator::check::{
-    at_most, has_axes, has_shape, has_type, read, required, write, wrong,
+    at_most, has_axes, has_shape, has_type, optional, read, required, write, wrong,
 };
 use crate::network::operator::{Fact, Facts, Operator, Step};
 use crate::network::tensor::{DType, Scalar, View, ViewMut};
@@ -32,20 +33,38 @@ use crate::plan::PlanOptions;
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchNormTraining {
     epsilon: f32,
+    relu: bool,
     last: bool,
 }
 
 impl BatchNormTraining {
+    /// The input that is added at the end.
+    pub(in crate::network) const RESIDUAL: usize = 3;
+
     /// With `epsilon` added to the variance.
     pub fn new(epsilon: f32) -> Self {
         Self {
             epsilon,
+            relu: false,
             last: false,
         }
     }
 
+    /// With a Relu at the end.
+    pub(in crate::network) fn with_relu(&self) -> Self {
+        Self {
+            relu: true,
+            ..self.clone()
+        }
+    }
+
+    /// Whether there is one.
+    pub(in crate::network) fn has_relu(&self) -> bool {
+        self.relu
+    }
+
     fn columns(&self, inputs: &Facts) -> Result<Columns> {
-        at_most(inputs, 3)?;
+        at_most(inputs, 4)?;
         check_epsilon(self.epsilon)?;
         let x = required(inputs, 0, "X")?;
         has_type(x, "X", &[DType::F32, DType::F64])?;
@@ -55,6 +74,10 @@ impl BatchNormTraining {
             let fact = required(inputs, index, operand)?;
             has_type(fact, operand, &[x.dtype])?;
             has_shape(fact, operand, &[columns.channels()])?;
+        }
+        if let Some(residual) = optional(inputs, Self::RESIDUAL) {
+            has_type(residual, "the residual", &[x.dtype])?;
+            has_shape(residual, "the residual", &x.shape)?;
         }
         if columns.count() < 2 {
             let got = format!("{} of shape {:?}", columns.count(), x.shape);
@@ -89,6 +112,7 @@ impl Operator for BatchNormTraining {
         Ok(Box::new(Training {
             columns: self.columns(inputs)?,
             epsilon: self.epsilon.into(),
+            relu: self.relu,
             double: required(inputs, 0, "X")?.dtype == DType::F64,
         }))
     }
@@ -109,7 +133,8 @@ impl Operator for BatchNormTraining {
     }
 
     fn gradient(&self, backward: &mut Backward) -> Result<()> {
-        if (1..4).any(|index| backward.d_output_of(index).is_some()) {
+        // The epilogue comes after the gradients are there.
+        if self.relu || (1..4).any(|index| backward.d_output_of(index).is_some()) {
             return Err(backward.unsupported());
         }
         let inputs = [
@@ -130,6 +155,7 @@ impl Operator for BatchNormTraining {
 struct Training {
     columns: Columns,
     epsilon: f64,
+    relu: bool,
     double: bool,
 }
 
@@ -151,6 +177,10 @@ impl Training {
                 write::<T>(outputs, index)?[channel] = T::from_f64(value);
             }
         }
+        let residual = match inputs.get(BatchNormTraining::RESIDUAL) {
+            Some(Some(_)) => Some(read::<T>(inputs, BatchNormTraining::RESIDUAL)?),
+            _ => None,
+        };
         let (y, kept) = outputs.split_at_mut(1);
         let [mean, _, slope] = kept else {
             return Err(wrong("outputs", "4", (kept.len() + 1).to_string()));
@@ -163,7 +193,14 @@ impl Training {
         };
         let isa = Isa::selected();
         self.columns.apply(write(y, 0)?, &|rows| {
-            compiled(isa, Normalize(rows, x, &numbers));
+            let normalize = Normalize {
+                rows,
+                x,
+                residual,
+                relu: self.relu,
+                numbers: &numbers,
+            };
+            compiled(isa, normalize);
         });
         Ok(())
     }
@@ -196,23 +233,36 @@ struct Numbers<'a, T> {
 }
 
 /// Y of some rows.
-struct Normalize<'a, T>(Rows<'a, T>, &'a [T], &'a Numbers<'a, T>);
+struct Normalize<'a, T> {
+    rows: Rows<'a, T>,
+    x: &'a [T],
+    residual: Option<&'a [T]>,
+    relu: bool,
+    numbers: &'a Numbers<'a, T>,
+}
 
 impl<T: Element> Loop for Normalize<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<A: Arithmetic>(self) {
-        let Self(rows, x, numbers) = self;
+        let Self { rows, numbers, .. } = self;
         let channels = numbers.mean.len();
+        let place = rows.start..rows.start + rows.y.len();
         let lines = Lines {
-            x: &x[rows.start..][..rows.y.len()],
+            x: &self.x[place.clone()],
             mean: rows.of_columns(channels, |channel| numbers.mean[channel]),
             slope: rows.of_columns(channels, |channel| {
                 numbers.scale[channel] * numbers.slope[channel]
             }),
             bias: rows.of_columns(channels, |channel| numbers.bias[channel]),
         };
-        rows.each(&lines);
+        let residual = self.residual.map(|residual| &residual[place]);
+        match (residual, self.relu) {
+            (None, false) => rows.each(&lines),
+            (None, true) => rows.each(&Relu(lines)),
+            (Some(residual), false) => rows.each(&Plus(lines, residual)),
+            (Some(residual), true) => rows.each(&ReluPlus(lines, residual)),
+        }
     }
 }
 
@@ -224,14 +274,57 @@ struct Lines<'a, T> {
     bias: [T; COLUMNS],
 }
 
+impl<T: Element> Lines<'_, T> {
+    /// y ← finish(that, other)
+    #[inline(always)]
+    fn change(&self, y: &mut [T], at: usize, other: &[T], finish: impl Fn(T, T) -> T) {
+        let (x, other) = (&self.x[at..][..y.len()], &other[at..][..y.len()]);
+        let numbers = self.mean.iter().zip(&self.slope).zip(&self.bias);
+        for (((y, &x), &other), ((&mean, &slope), &bias)) in
+            y.iter_mut().zip(x).zip(other).zip(numbers)
+        {
+            *y = finish((x - mean) * slope + bias, other);
+        }
+    }
+}
+
+#[inline(always)]
+fn relu<T: Element>(y: T) -> T {
+    if y < T::ZERO { T::ZERO } else { y }
+}
+
 impl<T: Element> Change<T> for Lines<'_, T> {
     #[inline(always)]
     fn change(&self, y: &mut [T], at: usize) {
-        let x = &self.x[at..][..y.len()];
-        let numbers = self.mean.iter().zip(&self.slope).zip(&self.bias);
-        for ((y, &x), ((&mean, &slope), &bias)) in y.iter_mut().zip(x).zip(numbers) {
-            *y = (x - mean) * slope + bias;
-        }
+        self.change(y, at, self.x, |y, _| y);
+    }
+}
+
+struct Relu<'a, T>(Lines<'a, T>);
+
+impl<T: Element> Change<T> for Relu<'_, T> {
+    #[inline(always)]
+    fn change(&self, y: &mut [T], at: usize) {
+        self.0.change(y, at, self.0.x, |y, _| relu(y));
+    }
+}
+
+struct Plus<'a, T>(Lines<'a, T>, &'a [T]);
+
+impl<T: Element> Change<T> for Plus<'_, T> {
+    #[inline(always)]
+    fn change(&self, y: &mut [T], at: usize) {
+        self.0.change(y, at, self.1, |y, residual| y + residual);
+    }
+}
+
+struct ReluPlus<'a, T>(Lines<'a, T>, &'a [T]);
+
+impl<T: Element> Change<T> for ReluPlus<'_, T> {
+    #[inline(always)]
+    fn change(&self, y: &mut [T], at: usize) {
+        self.0
+            .change(y, at, self.1, |y, residual| relu(y + residual));
     }
 }
 

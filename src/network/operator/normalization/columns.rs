@@ -154,15 +154,31 @@ impl Columns {
         });
     }
 
-    /// Finds Σ dy and Σ dy (x − mean) for every task and channel.
-    pub fn gradient_sums<T: Element>(&self, x: &[T], dy: &[T], mean: &[T], scratch: &mut [f32]) {
+    /// Finds Σ dy and Σ dy (x − mean) for every task and channel, over the elements that `gate` lets through.
+    pub fn gradient_sums<T: Element>(
+        &self,
+        x: &[T],
+        dy: &[T],
+        mean: &[T],
+        gate: Option<&Gate<T>>,
+        scratch: &mut [f32],
+    ) {
         let isa = Isa::selected();
         self.run(scratch, &|part, slots| {
             let (x, dy) = match part {
                 Part::Rows(begin, end) => (&x[begin..end], &dy[begin..end]),
                 Part::Channel(_) => (x, dy),
             };
-            compiled(isa, GradientSums(*self, x, dy, mean, part, slots));
+            let sums = GradientSums {
+                columns: *self,
+                x,
+                dy,
+                mean,
+                gate,
+                part,
+                slots,
+            };
+            compiled(isa, sums);
         });
     }
 
@@ -234,17 +250,104 @@ impl<T: Element> Loop for Moments<'_, T> {
     }
 }
 
-struct GradientSums<'a, T>(Columns, &'a [T], &'a [T], &'a [T], Part, &'a mut [f32]);
+/// The Relu behind a normalisation: it lets through what (x − mean) slope + bias > 0 is, or NaN.
+pub(super) struct Gate<'a, T> {
+    pub scale: &'a [T],
+    /// 1 / √(variance + ε)
+    pub slope: &'a [T],
+    pub bias: &'a [T],
+}
+
+impl<T: Element> Gate<'_, T> {
+    /// The slope and the bias of a channel.
+    #[inline(always)]
+    pub fn of(&self, channel: usize) -> [T; 2] {
+        [
+            self.scale[channel] * self.slope[channel],
+            self.bias[channel],
+        ]
+    }
+}
+
+/// Whether a Relu keeps back what has this distance from the mean: in the same words as the normalisation has it.
+#[inline(always)]
+pub(super) fn is_shut<T: Element>(distance: T, slope: T, bias: T) -> bool {
+    distance * slope + bias <= T::ZERO
+}
+
+struct GradientSums<'a, T> {
+    columns: Columns,
+    x: &'a [T],
+    dy: &'a [T],
+    mean: &'a [T],
+    gate: Option<&'a Gate<'a, T>>,
+    part: Part,
+    slots: &'a mut [f32],
+}
 
 impl<T: Element> Loop for GradientSums<'_, T> {
     type Output = ();
     #[inline(always)]
-    fn run<A: Arithmetic>(self) {
-        let Self(columns, x, dy, mean, part, slots) = self;
-        match part {
-            Part::Rows(..) => columns.rows_gradient(x, dy, mean, slots),
-            Part::Channel(channel) => columns.plane_gradient(x, dy, mean[channel], channel, slots),
+    fn run<A: Arithmetic>(mut self) {
+        match self.part {
+            Part::Rows(..) => self.rows(),
+            Part::Channel(channel) => self.plane(channel),
         }
+    }
+}
+
+impl<T: Element> GradientSums<'_, T> {
+    #[inline(always)]
+    fn rows(&mut self) {
+        let (columns, channels) = (self.columns, self.columns.channels);
+        for first in (0..channels).step_by(COLUMNS) {
+            let width = COLUMNS.min(channels - first);
+            let centre = std::array::from_fn(|column| self.mean[first + column % width]);
+            let rows = columns
+                .rows_of(self.x, first)
+                .zip(columns.rows_of(self.dy, first));
+            let sums = match self.gate {
+                None => pair_sums(rows, &centre, |_, _| false),
+                Some(gate) => {
+                    let numbers: [_; COLUMNS] =
+                        std::array::from_fn(|column| gate.of(first + column % width));
+                    let (slope, bias) = (numbers.map(|[slope, _]| slope), numbers.map(|[_, b]| b));
+                    pair_sums(rows, &centre, |column, distance| {
+                        is_shut(distance, slope[column], bias[column])
+                    })
+                }
+            };
+            for column in 0..width {
+                let slots = &mut self.slots[(first + column) * SLOTS..];
+                put(slots, 0, columns.folded(&sums[0], column));
+                put(slots, 1, columns.folded(&sums[1], column));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn plane(&mut self, channel: usize) {
+        let columns = self.columns;
+        let mut all = [0.0; MADE];
+        for image in 0..columns.images {
+            let plane = (image * columns.channels + channel) * columns.pixels;
+            let plane = plane..plane + columns.pixels;
+            let rows = self.x[plane.clone()].chunks(COLUMNS);
+            let rows = rows.zip(self.dy[plane].chunks(COLUMNS));
+            let centre = [self.mean[channel]; COLUMNS];
+            let sums = match self.gate {
+                None => pair_sums(rows, &centre, |_, _| false),
+                Some(gate) => {
+                    let [slope, bias] = gate.of(channel);
+                    pair_sums(rows, &centre, |_, distance| is_shut(distance, slope, bias))
+                }
+            };
+            for (all, sums) in all.iter_mut().zip(sums) {
+                *all += sums.iter().sum::<f64>();
+            }
+        }
+        put(self.slots, 0, all[0]);
+        put(self.slots, 1, all[1]);
     }
 }
 
@@ -316,69 +419,32 @@ impl Columns {
         put(slots, 0, all.1);
         put(slots, 1, all.2);
     }
-
-    #[inline(always)]
-    fn rows_gradient<T: Element>(&self, x: &[T], dy: &[T], mean: &[T], slots: &mut [f32]) {
-        let channels = self.channels;
-        for first in (0..channels).step_by(COLUMNS) {
-            let width = COLUMNS.min(channels - first);
-            let centre = std::array::from_fn(|column| mean[first + column % width]);
-            let rows = self.rows_of(x, first).zip(self.rows_of(dy, first));
-            let sums = pair_sums(rows, &centre);
-            for column in 0..width {
-                let slots = &mut slots[(first + column) * SLOTS..];
-                put(slots, 0, self.folded(&sums[0], column));
-                put(slots, 1, self.folded(&sums[1], column));
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn plane_gradient<T: Element>(
-        &self,
-        x: &[T],
-        dy: &[T],
-        mean: T,
-        channel: usize,
-        slots: &mut [f32],
-    ) {
-        let mut all = [0.0; MADE];
-        for image in 0..self.images {
-            let plane = (image * self.channels + channel) * self.pixels;
-            let rows = |x: &'_ [T]| plane..x.len().min(plane + self.pixels);
-            let rows = x[rows(x)].chunks(COLUMNS).zip(dy[rows(dy)].chunks(COLUMNS));
-            let sums = pair_sums(rows, &[mean; COLUMNS]);
-            for (all, sums) in all.iter_mut().zip(sums) {
-                *all += sums.iter().sum::<f64>();
-            }
-        }
-        put(slots, 0, all[0]);
-        put(slots, 1, all[1]);
-    }
 }
 
-/// Σ dy and Σ dy (x − centre) of every column; rows have at most [`COLUMNS`] elements.
+/// Σ dy and Σ dy (x − centre) of every column, without the elements that `shut(column, x − centre)`; rows have at most
+/// [`COLUMNS`] elements.
 #[inline(always)]
 fn pair_sums<'x, T: Element>(
     rows: impl Iterator<Item = (&'x [T], &'x [T])>,
     centre: &[T; COLUMNS],
+    shut: impl Fn(usize, T) -> bool,
 ) -> Pairs {
     let mut sums = [[0.0; COLUMNS]; MADE];
     let mut parts = [[T::ZERO; COLUMNS]; MADE];
     for (number, (x, dy)) in rows.enumerate() {
         let [own, products] = &mut parts;
+        let mut add = |column: usize, x: T, dy: T| {
+            let distance = x - centre[column];
+            let dy = if shut(column, distance) { T::ZERO } else { dy };
+            own[column] += dy;
+            products[column] += dy * distance;
+        };
         // A whole row is a loop of known length.
         match (<&[T; COLUMNS]>::try_from(x), <&[T; COLUMNS]>::try_from(dy)) {
-            (Ok(x), Ok(dy)) => {
-                for column in 0..COLUMNS {
-                    own[column] += dy[column];
-                    products[column] += dy[column] * (x[column] - centre[column]);
-                }
-            }
+            (Ok(x), Ok(dy)) => (0..COLUMNS).for_each(|column| add(column, x[column], dy[column])),
             _ => {
                 for (column, (&x, &dy)) in x.iter().zip(dy).enumerate() {
-                    own[column] += dy;
-                    products[column] += dy * (x - centre[column]);
+                    add(column, x, dy);
                 }
             }
         }
@@ -450,7 +516,7 @@ mod tests {
                 near(mean * count, means[channel] * count, 1e-13, "mean");
                 near(squares, expected[0], 1e-13, "squares");
             }
-            columns.gradient_sums(&x, &dy, &means, &mut scratch);
+            columns.gradient_sums(&x, &dy, &means, None, &mut scratch);
             for (channel, expected) in expected.iter().enumerate() {
                 let [own, products] = columns.sums_of(&scratch, channel);
                 near(own, expected[1], 1e-13, "dy");
