@@ -5,7 +5,8 @@ use gemmconv::network::{Graph, Network, NetworkOptions, Tensor, Unary};
 use gemmconv::train::architectures::Architecture;
 use gemmconv::train::layers::{
     Parallel, Residual, Sequential, activation, average_pool, batch_norm, conv, conv_transpose,
-    dropout, flatten, global_average, linear, max_pool, relu, separable, softmax,
+    dropout, flatten, global_average, linear, locally_connected, max_pool, relu, separable,
+    softmax,
 };
 use gemmconv::train::{Model, Trainer, TrainerOptions, replace_head, scores};
 use gemmconv::{Error, PoolOptions, TransposedOptions};
@@ -50,6 +51,7 @@ fn everything() -> Sequential {
         .then(separable(12, 3, 1))
         .then(conv_transpose(6, 2).options(TransposedOptions::new().stride(2)))
         .then(average_pool(PoolOptions::new(2)))
+        .then(locally_connected(6, 2))
         .then(dropout(0.25))
         .then(global_average())
         .then(flatten())
@@ -208,7 +210,7 @@ fn what_is_frozen_stays() {
         assert_eq!(after == before, stays, "{name}");
     }
     let mut model = before;
-    for name in ["conv", "norm", "linear", "deconv"] {
+    for name in ["conv", "norm", "linear", "deconv", "local"] {
         model.freeze(name).unwrap();
     }
     assert!(Trainer::new(model, TrainerOptions::new()).is_err());

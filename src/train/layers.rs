@@ -21,7 +21,7 @@ use crate::error::{Error, Result, product};
 use crate::geometry::{ConvOptions, Padding, PerAxis, PoolOptions, TransposedOptions};
 use crate::network::{
     BatchNormalization, Binary, Concat, Conv, ConvTranspose, DType, Dim, Dropout, Fact, Gemm,
-    Graph, Operator, Pool, Reshape, Softmax, SoftmaxKind, Tensor, Unary, ValueId,
+    Graph, LocallyConnected, Operator, Pool, Reshape, Softmax, SoftmaxKind, Tensor, Unary, ValueId,
 };
 
 /// A part of an architecture.
@@ -86,8 +86,19 @@ impl Build {
     /// # Errors
     /// A shape that the initialiser does not take, or that does not fit in memory.
     pub fn weight(&mut self, name: String, shape: &[usize], from: Initialiser) -> Result<ValueId> {
+        self.weight_like(name, shape, shape, from)
+    }
+
+    /// A constant of f32 that is drawn as one of another shape of as many elements is, `[outputs, inputs, taps…]`.
+    fn weight_like(
+        &mut self,
+        name: String,
+        shape: &[usize],
+        drawn: &[usize],
+        from: Initialiser,
+    ) -> Result<ValueId> {
         let mut values = crate::element::filled(product("a weight", shape)?, 0.0f32)?;
-        from.fill(&mut values, shape, &mut self.random)?;
+        from.fill(&mut values, drawn, &mut self.random)?;
         let array = ArrayD::from_shape_vec(IxDyn(shape), values);
         let array = array.map_err(|_| Error::Overflow { what: "a weight" })?;
         let value = self.graph.constant(name, Tensor::from(array));
@@ -318,6 +329,71 @@ impl ConvLayer {
     pub fn weights(mut self, from: Initialiser) -> Self {
         self.weights = from;
         self
+    }
+}
+
+/// A locally connected layer, see [`locally_connected`].
+pub struct LocalLayer {
+    outputs: usize,
+    kernel: PerAxis,
+    options: ConvOptions,
+    bias: bool,
+    weights: Initialiser,
+}
+
+/// A layer of `outputs` channels with a kernel of its own at every position. ONNX has no operator for it.
+pub fn locally_connected(outputs: usize, kernel: impl Into<PerAxis>) -> LocalLayer {
+    LocalLayer {
+        outputs,
+        kernel: kernel.into(),
+        options: ConvOptions::new(),
+        bias: true,
+        weights: Initialiser::KaimingNormal(Fan::In, Gain::Relu),
+    }
+}
+
+impl LocalLayer {
+    /// Sets the padding.
+    pub fn padding(mut self, padding: impl Into<Padding>) -> Self {
+        self.options = self.options.padding(padding);
+        self
+    }
+
+    /// Sets the stride.
+    pub fn stride(mut self, stride: impl Into<PerAxis>) -> Self {
+        self.options = self.options.stride(stride);
+        self
+    }
+
+    /// Leaves the bias out.
+    pub fn no_bias(mut self) -> Self {
+        self.bias = false;
+        self
+    }
+
+    /// Sets how the weights begin; Kaiming normal for a ReLU unless told otherwise, the bias at 0.
+    pub fn weights(mut self, from: Initialiser) -> Self {
+        self.weights = from;
+        self
+    }
+}
+
+impl Layer for LocalLayer {
+    fn add(&self, build: &mut Build, x: ValueId) -> Result<ValueId> {
+        let kernel = taps(&self.kernel, spatial(build, x)?)?;
+        let operator = LocallyConnected::new(kernel, self.options.clone());
+        let geometry = operator.geometry(build.shape(x)?, self.outputs)?;
+        let (positions, patch) = (geometry.positions(), geometry.patch_len());
+        let neurons = product("a locally connected layer", &[positions, self.outputs])?;
+        let name = build.name("local");
+        let (shape, drawn) = ([positions, self.outputs, patch], [neurons, patch]);
+        let weight = format!("{name}.weight");
+        let mut given = vec![x, build.weight_like(weight, &shape, &drawn, self.weights)?];
+        if self.bias {
+            let bias = format!("{name}.bias");
+            given.push(build.weight(bias, &shape[..2], Initialiser::Constant(0.0))?);
+        }
+        build.node(name, operator, &given)
     }
 }
 

@@ -16,8 +16,8 @@ use crate::element::filled;
 use crate::error::{Error, Result};
 use crate::network::{
     BatchNormalization, Binary, Conv, ConvTranspose, DType, Gemm, Graph, GroupNormalization,
-    InstanceNormalization, LayerNormalization, MatMul, Operator, Reshape, Tensor, Transpose,
-    ValueId,
+    InstanceNormalization, LayerNormalization, LocallyConnected, MatMul, Operator, Reshape, Tensor,
+    Transpose, ValueId,
 };
 
 /// A tensor that gradients change.
@@ -67,7 +67,11 @@ fn learned(node: &Arc<dyn Operator>) -> (&'static [usize], &'static [usize]) {
     let scaled = is::<InstanceNormalization>(node)
         || is::<GroupNormalization>(node)
         || is::<LayerNormalization>(node);
-    let inputs: &'static [usize] = if scaled || is::<Conv>(node) || is::<ConvTranspose>(node) {
+    let inputs: &'static [usize] = if scaled
+        || is::<Conv>(node)
+        || is::<ConvTranspose>(node)
+        || is::<LocallyConnected>(node)
+    {
         &[1, 2]
     } else if is::<Gemm>(node) {
         &[0, 1, 2]

@@ -45,7 +45,10 @@ use crate::plan::PlanOptions;
 pub use align::Align;
 pub use batch_norm::BatchNormalization;
 pub use col2im::Col2Im;
-pub use convolution::{Conv, ConvBackwardInput, ConvBackwardWeight, ConvTranspose, DeformConv};
+pub use convolution::{
+    Conv, ConvBackwardInput, ConvBackwardWeight, ConvTranspose, DeformConv, LocallyConnected,
+    LocallyConnectedBackwardInput, LocallyConnectedBackwardWeight,
+};
 pub use elementwise::{
     Binary, Cast, Clip, ClipBackward, Special, Unary, UnaryBackward, Variadic, Where,
 };

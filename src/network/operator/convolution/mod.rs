@@ -4,12 +4,14 @@
 //! conv.rs, transposed.rs    sizes ──► a plan
 //! step.rs                   the plan as a step: weights prepared, epilogue, run
 //! backward.rs               the gradients of conv.rs, as operators
+//! local.rs                  locally connected layers with their gradients, by a plan of their own
 //! deform.rs                 shifted taps, by itself
 //! ```
 
 mod backward;
 mod conv;
 mod deform;
+mod local;
 mod step;
 mod transposed;
 mod weights;
@@ -17,5 +19,6 @@ mod weights;
 pub use backward::{ConvBackwardInput, ConvBackwardWeight};
 pub use conv::Conv;
 pub use deform::DeformConv;
+pub use local::{LocallyConnected, LocallyConnectedBackwardInput, LocallyConnectedBackwardWeight};
 pub use transposed::ConvTranspose;
 pub(super) use weights::{Prepared, Prepares};
