@@ -8,7 +8,7 @@ use gemmconv::train::layers::{
     dropout, flatten, global_average, linear, locally_connected, max_pool, relu, separable,
     softmax,
 };
-use gemmconv::train::{Model, Trainer, TrainerOptions, replace_head, scores};
+use gemmconv::train::{Model, Trainer, TrainerOptions, flatten_scores, replace_head, scores};
 use gemmconv::{Error, PoolOptions, TransposedOptions};
 use ndarray::{Array1, ArrayD, IxDyn};
 
@@ -274,6 +274,38 @@ fn a_head_for_other_classes() {
     assert!(error.to_string().contains("no layer"), "{error}");
     let graph = everything().graph(&[3, 8, 8], 0).unwrap();
     assert_ne!(scores(&graph).unwrap(), graph.outputs()[0]);
+}
+
+/// Networks like SqueezeNet end in a pooling: [N, classes, 1, 1], with a softmax behind it or without.
+#[test]
+fn scores_with_axes_of_one_element() {
+    for ends_in_softmax in [false, true] {
+        let mut layers = Sequential::new()
+            .then(conv(8, 3).padding(1))
+            .then(relu())
+            .then(conv(5, 1))
+            .then(global_average());
+        if ends_in_softmax {
+            layers = layers.then(activation(Unary::Neg)).then(softmax());
+        }
+        let mut graph = layers.graph(&[3, 8, 8], 1).unwrap();
+        let name = graph.name(graph.outputs()[0]).to_owned();
+        flatten_scores(&mut graph).unwrap();
+        graph.check().unwrap();
+        assert_eq!(graph.name(graph.outputs()[0]) == name, ends_in_softmax);
+        let scores = scores(&graph).unwrap();
+        assert!(graph.name(scores).ends_with(":flat"));
+        let network = Network::new(graph.clone()).unwrap();
+        let (images, classes) = batch(5, BATCH, &[3, 8, 8], 5);
+        let made = network.run(&[("image", images.clone())]).unwrap();
+        assert_eq!(made[0].1.shape(), [BATCH, 5]);
+        let model = Model::new(graph).unwrap();
+        let mut trainer = Trainer::new(model, TrainerOptions::new()).unwrap();
+        let losses: Vec<f32> = (0..8)
+            .map(|_| trainer.step(&images, &classes, 0.2).unwrap().loss)
+            .collect();
+        assert!(losses[7] < losses[0], "{losses:?}");
+    }
 }
 
 #[test]

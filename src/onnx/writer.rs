@@ -9,6 +9,7 @@
 use prost::bytes::Bytes;
 
 use super::proto::{AttributeProto, attribute_kind as kind};
+use super::tensor::message;
 use crate::network::{Fact, Operator, Tensor};
 
 /// Done, or why it has no form in a file.
@@ -38,6 +39,8 @@ pub(super) struct Behind {
 
 /// A node whose operator is being written.
 pub(super) struct NodeWriter<'a> {
+    /// Whether each input is there, and what is known of it.
+    given: Vec<bool>,
     facts: Vec<Option<&'a Fact>>,
     pub attributes: Vec<AttributeProto>,
     /// Constants in the place of inputs.
@@ -64,15 +67,21 @@ pub(super) fn float(name: &str, value: f32) -> AttributeProto {
 }
 
 impl<'a> NodeWriter<'a> {
-    /// For a node whose inputs are known as far as `facts` says.
-    pub fn new(facts: Vec<Option<&'a Fact>>) -> Self {
+    /// For a node that has these inputs, known as far as `facts` says.
+    pub fn new(given: Vec<bool>, facts: Vec<Option<&'a Fact>>) -> Self {
         Self {
+            given,
             facts,
             attributes: Vec::new(),
             inputs: Vec::new(),
             behind: Vec::new(),
             opset: 0,
         }
+    }
+
+    /// Whether an input is there.
+    pub fn has_input(&self, index: usize) -> bool {
+        self.given.get(index) == Some(&true)
     }
 
     /// What is known of an input, its shape for some sizes of what is free.
@@ -115,6 +124,22 @@ impl<'a> NodeWriter<'a> {
         self.attributes.push(AttributeProto {
             ints: ints.collect::<std::result::Result<_, _>>()?,
             ..attribute(name, kind::INTS)
+        });
+        Ok(())
+    }
+
+    pub fn ints(&mut self, name: &str, values: &[i64]) {
+        self.attributes.push(AttributeProto {
+            ints: values.to_vec(),
+            ..attribute(name, kind::INTS)
+        });
+    }
+
+    pub fn tensor(&mut self, name: &str, tensor: &Tensor) -> Written {
+        let message = message("", tensor).map_err(|error| error.to_string())?;
+        self.attributes.push(AttributeProto {
+            t: Some(message),
+            ..attribute(name, kind::TENSOR)
         });
         Ok(())
     }

@@ -16,7 +16,8 @@ use super::model::operator;
 use crate::element::filled;
 use crate::error::{Error, Result, product};
 use crate::network::{
-    Binary, Conv, Dropout, Gemm, Graph, MatMul, Node, Pool, Reshape, Tensor, Unary, ValueId,
+    Binary, Conv, Dropout, Gemm, Graph, MatMul, Node, Pool, Reshape, Softmax, Tensor, Unary,
+    ValueId,
 };
 
 /// `graph` with a last layer of so many `classes`, whose weights are drawn from `seed` as PyTorch does it, and whose
@@ -42,6 +43,48 @@ pub fn replace_head(graph: &Graph, classes: usize, seed: u64) -> Result<Graph> {
             None => return Ok(head.graph),
         }
     }
+}
+
+/// Lets the scores of `graph`, `[N, classes, 1, …]`, be `[N, classes]`: some networks end in a pooling.
+///
+/// # Errors
+/// A graph without outputs.
+pub fn flatten_scores(graph: &mut Graph) -> Result<()> {
+    let scores = scores(graph)?;
+    let flat = graph.value(format!("{}:flat", graph.name(scores)));
+    let made = |node: &Node| node.outputs.contains(&Some(scores));
+    let behind = graph
+        .nodes
+        .iter()
+        .position(made)
+        .map_or(0, |maker| maker + 1);
+    // A softmax, or what only copies, takes either shape; other readers keep theirs.
+    let takes = |node: &Node| {
+        operator::<Softmax>(&node.operator).is_some()
+            || operator::<Reshape>(&node.operator).is_some_and(Reshape::is_identity)
+    };
+    for node in graph.nodes[behind..].iter_mut().filter(|node| takes(node)) {
+        for input in node
+            .inputs
+            .iter_mut()
+            .filter(|input| **input == Some(scores))
+        {
+            *input = Some(flat);
+        }
+    }
+    for output in &mut graph.outputs {
+        if *output == scores {
+            *output = flat;
+        }
+    }
+    let node = Node {
+        name: graph.name(flat).to_owned(),
+        operator: Arc::new(Reshape::flatten(1)),
+        inputs: vec![Some(scores)],
+        outputs: vec![Some(flat)],
+    };
+    graph.nodes.insert(behind, node);
+    Ok(())
 }
 
 fn unknown(name: &str, why: &str) -> Error {

@@ -51,7 +51,7 @@ mod trainer;
 pub use evaluate::evaluate;
 pub use fit::{Ended, Fit, FitOptions, Go, Progress, Running, Watch};
 pub use graph::{free_batch, images_input, scores};
-pub use head::replace_head;
+pub use head::{flatten_scores, replace_head};
 pub use metrics::Metrics;
 pub use model::{Model, Parameter, Statistic};
 pub use record::{EpochRecord, TrainingLog, read_log};

@@ -299,8 +299,8 @@ impl TrainArgs {
                 list(&names)
             );
         }
-        let graph = self.model_args.import(path)?;
-        let found = super::folder::classes(&graph, data.shape(), &self.model_args)?;
+        let mut graph = self.model_args.import(path)?;
+        let found = super::folder::classes(&mut graph, data.shape(), &self.model_args)?;
         if found == classes {
             return Ok(graph);
         }

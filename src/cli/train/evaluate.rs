@@ -94,7 +94,7 @@ impl EvaluateArgs {
             true => None,
             false => Some(Normalise::new(self.mean.clone(), self.std.clone())?),
         };
-        let graph = match self.model.is_dir() {
+        let mut graph = match self.model.is_dir() {
             true => {
                 let folder = RunFolder::new(&self.model);
                 let (graph, _) = folder.newest(&self.model_args)?;
@@ -111,7 +111,7 @@ impl EvaluateArgs {
         };
         let data: Arc<dyn Dataset> = Arc::from(self.data.open(split, self.seed)?);
         let names = data.classes().to_vec();
-        let found = classes(&graph, data.shape(), &self.model_args)?;
+        let found = classes(&mut graph, data.shape(), &self.model_args)?;
         ensure!(
             found == names.len(),
             "the network has {found} classes, the data {}",

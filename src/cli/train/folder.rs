@@ -18,7 +18,7 @@ use crate::data::dataset::Dataset;
 use crate::data::normalise::Normalise;
 use crate::data::picture::read_file;
 use crate::network::{Graph, Network};
-use crate::train::{Model, Progress, checkpoint, free_batch, images_input, scores};
+use crate::train::{Model, Progress, checkpoint, flatten_scores, free_batch, images_input, scores};
 
 /// The longest description that is read.
 const MOST_BYTES: u64 = 64 << 20;
@@ -196,22 +196,32 @@ impl RunFolder {
     }
 }
 
-/// The number of classes of a network for images of this shape.
-pub(super) fn classes(graph: &Graph, shape: [usize; 3], arguments: &ModelArgs) -> Result<usize> {
-    let mut graph = graph.clone();
-    let scores = scores(&graph)?;
-    let name = graph.name(scores).to_owned();
-    graph.set_outputs(&[name])?;
-    let images = images_input(&graph)?;
-    free_batch(&mut graph);
-    let network = Network::with_options(graph, arguments.network_options())?;
+/// The number of classes of a network for images of this shape; scores with axes of one element more lose these.
+pub(super) fn classes(
+    graph: &mut Graph,
+    shape: [usize; 3],
+    arguments: &ModelArgs,
+) -> Result<usize> {
+    let mut asked = graph.clone();
+    let scores = scores(&asked)?;
+    let name = asked.name(scores).to_owned();
+    asked.set_outputs(&[name])?;
+    let images = images_input(&asked)?;
+    free_batch(&mut asked);
+    let network = Network::with_options(asked, arguments.network_options())?;
     let [channels, height, width] = shape;
     let session = network
         .session_for(&[(images, vec![1, channels, height, width])])
         .with_context(|| format!("for images of {}", sizes(shape)))?;
     let shape = session.output_facts().next().map(|(_, shape)| shape);
-    match shape.as_deref() {
-        Some([1, classes]) => Ok(*classes),
-        other => bail!("the first output of the model is {other:?}, not one score for each class"),
+    match shape.as_deref().unwrap_or_default() {
+        [1, classes] => Ok(*classes),
+        [1, classes, ones @ ..] if ones.iter().all(|&size| size == 1) => {
+            flatten_scores(graph)?;
+            Ok(*classes)
+        }
+        other => bail!(
+            "the first output of the model is {other:?} for one image, not one score for each class"
+        ),
     }
 }

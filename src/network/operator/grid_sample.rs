@@ -32,9 +32,9 @@ pub enum GridPadding {
 /// Its first input, read where the second says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GridSample {
-    interpolation: Interpolation,
-    padding: GridPadding,
-    align_corners: bool,
+    pub(crate) interpolation: Interpolation,
+    pub(crate) padding: GridPadding,
+    pub(crate) align_corners: bool,
 }
 
 /// Most spatial axes: there are 4ʳ taps around a place.

@@ -58,6 +58,8 @@ pub use matrix::{Gemm, MatMul};
 pub use normalization::*;
 pub use pad::{Pad, PadMode};
 pub use pool::{MaxUnpool, Pool, PoolBackward};
+#[cfg(feature = "onnx")]
+pub(crate) use quantize::Grain;
 pub use quantize::{DequantizeLinear, QuantizeLinear};
 pub use reduction::{
     ArgExtreme, CumSum, Reduce, ReduceKind, Softmax, SoftmaxBackward, SoftmaxKind, TopK,

@@ -24,23 +24,23 @@ const INTEGERS: [DType; 5] = [DType::U8, DType::I8, DType::U16, DType::I16, DTyp
 
 /// Which elements share a scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Grain {
-    axis: i64,
+pub(crate) struct Grain {
+    pub(crate) axis: i64,
     /// 0: no blocks.
-    block: usize,
+    pub(crate) block: usize,
 }
 
 /// Inputs: x, scale, zero point. Floats to integers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuantizeLinear {
-    grain: Grain,
-    output: Option<DType>,
+    pub(crate) grain: Grain,
+    pub(crate) output: Option<DType>,
 }
 
 /// Inputs: x, scale, zero point. Integers to floats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DequantizeLinear {
-    grain: Grain,
+    pub(crate) grain: Grain,
 }
 
 impl QuantizeLinear {

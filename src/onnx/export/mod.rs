@@ -127,7 +127,8 @@ impl Writer<'_> {
         }
         let facts = node.inputs.iter().map(|input| self.sizes.fact((*input)?));
         let facts: Vec<Option<Fact>> = facts.collect();
-        let mut writer = NodeWriter::new(facts.iter().map(Option::as_ref).collect());
+        let given = node.inputs.iter().map(Option::is_some).collect();
+        let mut writer = NodeWriter::new(given, facts.iter().map(Option::as_ref).collect());
         let operator = node.operator.as_ref();
         let reason = match operators::write(operator, &mut writer) {
             Some(Ok(())) => None,

@@ -182,7 +182,7 @@ fn write_kernel(node: &mut NodeWriter, kernel: Option<&[usize]>) -> Written {
 
 /// The residual of a convolution, its fourth input, and its activation are operators of their own.
 fn write_epilogue(node: &mut NodeWriter, activation: Activation<f32>) {
-    if node.fact(3).is_some() {
+    if node.has_input(3) {
         node.then("Add", Vec::new(), vec![Extra::Moved(3)]);
     }
     let double = node.fact(0).is_some_and(|fact| fact.dtype == DType::F64);
@@ -231,7 +231,7 @@ impl Write for Pad {
         if self.last {
             return Err("channels last".to_owned());
         }
-        if node.fact(3).is_some() {
+        if node.has_input(3) {
             node.since(18);
         }
         if self.mode == PadMode::Wrap {

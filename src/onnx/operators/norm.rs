@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::super::reader::NodeReader;
+use super::super::writer::{NodeWriter, Write, Written};
 use super::Build;
 use crate::error::{Error, Result};
 use crate::network::{
@@ -94,4 +95,63 @@ fn rms(reader: &NodeReader) -> Result<Arc<dyn Operator>> {
     stash_type(reader)?;
     let (axis, epsilon) = (reader.int("axis", -1)?, reader.float("epsilon", 1e-5)?);
     Ok(Arc::new(RmsNormalization::new(axis, epsilon)))
+}
+
+impl Write for GroupNormalization {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        if self.by_group {
+            return Err("scales of groups, which operator sets from 21 on do not have".to_owned());
+        }
+        node.since(21);
+        node.float("epsilon", self.epsilon);
+        node.size("num_groups", self.groups, 0)
+    }
+}
+
+impl Write for InstanceNormalization {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.float("epsilon", self.epsilon);
+        Ok(())
+    }
+}
+
+impl Write for LayerNormalization {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.int("axis", self.axis);
+        node.float("epsilon", self.epsilon);
+        Ok(())
+    }
+}
+
+impl Write for LpNormalization {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.int("axis", self.axis);
+        node.int("p", self.p);
+        Ok(())
+    }
+}
+
+impl Write for Lrn {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.float("alpha", self.alpha);
+        node.float("beta", self.beta);
+        node.float("bias", self.bias);
+        node.size("size", self.size, 0)
+    }
+}
+
+impl Write for MeanVarianceNormalization {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.ints("axes", &self.axes);
+        Ok(())
+    }
+}
+
+impl Write for RmsNormalization {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.since(23);
+        node.int("axis", self.axis);
+        node.float("epsilon", self.epsilon);
+        Ok(())
+    }
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::super::reader::NodeReader;
+use super::super::tensor::number;
+use super::super::writer::{NodeWriter, Write, Written};
 use super::Build;
 use crate::error::{Error, Result};
-use crate::network::{DType, DequantizeLinear, Operator, QuantizeLinear};
+use crate::network::{DType, DequantizeLinear, Grain, Operator, QuantizeLinear};
 
 /// The operators of this family.
 pub(super) const TABLE: &[(&str, Build)] = &[
@@ -52,4 +54,29 @@ fn dequantize(reader: &NodeReader) -> Result<Arc<dyn Operator>> {
         reader.int("axis", 1)?,
         reader.size("block_size", 0)?,
     )))
+}
+
+impl Write for QuantizeLinear {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        write_grain(node, self.grain)?;
+        if let Some(dtype) = self.output {
+            node.since(21);
+            node.int("output_dtype", number(dtype).into());
+        }
+        Ok(())
+    }
+}
+
+impl Write for DequantizeLinear {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        write_grain(node, self.grain)
+    }
+}
+
+fn write_grain(node: &mut NodeWriter, grain: Grain) -> Written {
+    node.int("axis", grain.axis);
+    if grain.block > 0 {
+        node.since(21);
+    }
+    node.size("block_size", grain.block, 0)
 }

@@ -115,3 +115,40 @@ impl Write for Softmax {
         Ok(())
     }
 }
+
+impl Write for ArgExtreme {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.int("axis", self.axis);
+        node.int("keepdims", self.keep_axes.into());
+        node.flag("select_last_index", self.last);
+        Ok(())
+    }
+}
+
+impl Write for CumSum {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.flag("exclusive", self.exclusive);
+        node.flag("reverse", self.reverse);
+        Ok(())
+    }
+}
+
+impl Write for Reduce {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        if self.reduction != ReduceKind::Sum {
+            // Their axes were an attribute before.
+            node.since(18);
+        }
+        node.int("keepdims", self.keep_axes.into());
+        node.flag("noop_with_empty_axes", self.none_if_empty);
+        Ok(())
+    }
+}
+
+impl Write for TopK {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.int("axis", self.axis);
+        node.int("largest", self.largest.into());
+        Ok(())
+    }
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ndarray::Array1;
 
 use super::super::reader::NodeReader;
+use super::super::writer::{NodeWriter, Write, Written};
 use super::Build;
 use super::window::{padding, per_axis};
 use crate::error::Result;
@@ -22,6 +23,35 @@ pub(super) const TABLE: &[(&str, Build)] = &[
     ("Upsample", upsample),
 ];
 
+const COORDINATES: [(&str, Coordinates); 7] = [
+    ("half_pixel", Coordinates::HalfPixel),
+    ("half_pixel_symmetric", Coordinates::HalfPixelSymmetric),
+    ("pytorch_half_pixel", Coordinates::PytorchHalfPixel),
+    ("align_corners", Coordinates::AlignCorners),
+    ("asymmetric", Coordinates::Asymmetric),
+    ("tf_half_pixel_for_nn", Coordinates::TfHalfPixelForNn),
+    ("tf_crop_and_resize", Coordinates::CropAndResize),
+];
+
+const NEAREST: [(&str, NearestMode); 4] = [
+    ("round_prefer_floor", NearestMode::RoundPreferFloor),
+    ("round_prefer_ceil", NearestMode::RoundPreferCeil),
+    ("floor", NearestMode::Floor),
+    ("ceil", NearestMode::Ceil),
+];
+
+const POLICIES: [(&str, AspectRatio); 3] = [
+    ("stretch", AspectRatio::Stretch),
+    ("not_larger", AspectRatio::NotLarger),
+    ("not_smaller", AspectRatio::NotSmaller),
+];
+
+const PADDINGS: [(&str, GridPadding); 3] = [
+    ("zeros", GridPadding::Zeros),
+    ("border", GridPadding::Border),
+    ("reflection", GridPadding::Reflection),
+];
+
 /// Before version 11 there were no coordinates but the asymmetric ones, and scales were the second input.
 fn resize(reader: &NodeReader) -> Result<Arc<dyn Operator>> {
     if reader.opset() < 11 {
@@ -29,27 +59,7 @@ fn resize(reader: &NodeReader) -> Result<Arc<dyn Operator>> {
     }
     reader.expect_inputs(1, 4)?;
     reader.expect_outputs(1)?;
-    let coordinates = [
-        ("half_pixel", Coordinates::HalfPixel),
-        ("half_pixel_symmetric", Coordinates::HalfPixelSymmetric),
-        ("pytorch_half_pixel", Coordinates::PytorchHalfPixel),
-        ("align_corners", Coordinates::AlignCorners),
-        ("asymmetric", Coordinates::Asymmetric),
-        ("tf_half_pixel_for_nn", Coordinates::TfHalfPixelForNn),
-        ("tf_crop_and_resize", Coordinates::CropAndResize),
-    ];
-    let nearest = [
-        ("round_prefer_floor", NearestMode::RoundPreferFloor),
-        ("round_prefer_ceil", NearestMode::RoundPreferCeil),
-        ("floor", NearestMode::Floor),
-        ("ceil", NearestMode::Ceil),
-    ];
-    let policies = [
-        ("stretch", AspectRatio::Stretch),
-        ("not_larger", AspectRatio::NotLarger),
-        ("not_smaller", AspectRatio::NotSmaller),
-    ];
-    let nearest = Interpolation::Nearest(reader.choice("nearest_mode", &nearest)?);
+    let nearest = Interpolation::Nearest(reader.choice("nearest_mode", &NEAREST)?);
     let cubic = Interpolation::Cubic(reader.float("cubic_coeff_a", -0.75)?);
     let modes = [
         ("nearest", nearest),
@@ -58,12 +68,12 @@ fn resize(reader: &NodeReader) -> Result<Arc<dyn Operator>> {
     ];
     Ok(Arc::new(Resize::new(ResizeOptions {
         interpolation: reader.choice("mode", &modes)?,
-        coordinates: reader.choice("coordinate_transformation_mode", &coordinates)?,
+        coordinates: reader.choice("coordinate_transformation_mode", &COORDINATES)?,
         antialias: reader.flag("antialias", false)?,
         axes: reader.ints("axes")?,
         exclude_outside: reader.flag("exclude_outside", false)?,
         extrapolation_value: reader.float("extrapolation_value", 0.0)?,
-        aspect_ratio: reader.choice("keep_aspect_ratio_policy", &policies)?,
+        aspect_ratio: reader.choice("keep_aspect_ratio_policy", &POLICIES)?,
     })))
 }
 
@@ -115,14 +125,76 @@ fn grid_sample(reader: &NodeReader) -> Result<Arc<dyn Operator>> {
         ],
         _ => [("linear", linear), ("nearest", nearest), ("cubic", cubic)],
     };
-    let paddings = [
-        ("zeros", GridPadding::Zeros),
-        ("border", GridPadding::Border),
-        ("reflection", GridPadding::Reflection),
-    ];
     Ok(Arc::new(GridSample::new(
         reader.choice("mode", &modes)?,
-        reader.choice("padding_mode", &paddings)?,
+        reader.choice("padding_mode", &PADDINGS)?,
         reader.flag("align_corners", false)?,
     )))
+}
+
+/// The name of a choice.
+fn name_of<T: PartialEq>(choices: &[(&'static str, T)], value: &T) -> &'static str {
+    let found = choices.iter().find(|(_, choice)| choice == value);
+    found.map_or("", |(name, _)| name)
+}
+
+impl Write for Resize {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        let options = &self.options;
+        if self.scales_only {
+            return Err("scales as the second input, as Upsample had them".to_owned());
+        }
+        match options.coordinates {
+            Coordinates::TfHalfPixelForNn => {
+                return Err("tf_half_pixel_for_nn, which operator set 13 left out".to_owned());
+            }
+            Coordinates::HalfPixelSymmetric => node.since(19),
+            _ => {}
+        }
+        let coordinates = name_of(&COORDINATES, &options.coordinates);
+        node.string("coordinate_transformation_mode", coordinates);
+        match options.interpolation {
+            Interpolation::Nearest(mode) => {
+                node.string("mode", "nearest");
+                node.string("nearest_mode", name_of(&NEAREST, &mode));
+            }
+            Interpolation::Linear => node.string("mode", "linear"),
+            Interpolation::Cubic(slope) => {
+                node.string("mode", "cubic");
+                node.float("cubic_coeff_a", slope);
+            }
+        }
+        node.flag("exclude_outside", options.exclude_outside);
+        node.float("extrapolation_value", options.extrapolation_value);
+        if options.antialias {
+            node.since(18);
+            node.flag("antialias", true);
+        }
+        if let Some(axes) = &options.axes {
+            node.since(18);
+            node.ints("axes", axes);
+        }
+        if options.aspect_ratio != AspectRatio::Stretch {
+            node.since(18);
+            let policy = name_of(&POLICIES, &options.aspect_ratio);
+            node.string("keep_aspect_ratio_policy", policy);
+        }
+        Ok(())
+    }
+}
+
+impl Write for GridSample {
+    /// Since operator set 20 the modes have the names of `Resize`.
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.since(20);
+        let mode = match self.interpolation {
+            Interpolation::Nearest(_) => "nearest",
+            Interpolation::Linear => "linear",
+            Interpolation::Cubic(_) => "cubic",
+        };
+        node.string("mode", mode);
+        node.string("padding_mode", name_of(&PADDINGS, &self.padding));
+        node.flag("align_corners", self.align_corners);
+        Ok(())
+    }
 }

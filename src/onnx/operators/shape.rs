@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ndarray::arr1;
 
 use super::super::reader::NodeReader;
+use super::super::tensor::number;
 use super::super::writer::{NodeWriter, Write, Written};
 use super::Build;
 use crate::error::{Error, Result};
@@ -305,5 +306,159 @@ impl Write for Transpose {
             Some(permutation) => node.sizes("perm", permutation),
             None => Ok(()),
         }
+    }
+}
+
+impl Write for CenterCropPad {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.since(18);
+        if let Some(axes) = &self.axes {
+            node.ints("axes", axes);
+        }
+        Ok(())
+    }
+}
+
+impl Write for ConstantOfShape {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.tensor("value", &self.value)
+    }
+}
+
+impl Write for DepthToSpace {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.string("mode", if self.blocks_first { "DCR" } else { "CRD" });
+        node.size("blocksize", self.block, 0)
+    }
+}
+
+impl Write for Expand {
+    fn write(&self, _node: &mut NodeWriter) -> Written {
+        Ok(())
+    }
+}
+
+impl Write for NonZero {
+    fn write(&self, _node: &mut NodeWriter) -> Written {
+        Ok(())
+    }
+}
+
+impl Write for Range {
+    fn write(&self, _node: &mut NodeWriter) -> Written {
+        Ok(())
+    }
+}
+
+impl Write for Size {
+    fn write(&self, _node: &mut NodeWriter) -> Written {
+        Ok(())
+    }
+}
+
+impl Write for Slice {
+    fn write(&self, _node: &mut NodeWriter) -> Written {
+        Ok(())
+    }
+}
+
+impl Write for Tile {
+    fn write(&self, _node: &mut NodeWriter) -> Written {
+        Ok(())
+    }
+}
+
+impl Write for EyeLike {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        if let Some(dtype) = self.dtype {
+            node.int("dtype", number(dtype).into());
+        }
+        node.int("k", self.diagonal);
+        Ok(())
+    }
+}
+
+impl Write for Gather {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.int("axis", self.axis);
+        Ok(())
+    }
+}
+
+impl Write for GatherElements {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.int("axis", self.axis);
+        Ok(())
+    }
+}
+
+impl Write for OneHot {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.int("axis", self.axis);
+        Ok(())
+    }
+}
+
+impl Write for GatherND {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.size("batch_dims", self.batch_dims, 0)
+    }
+}
+
+/// How updates join what they meet.
+fn write_reduction(node: &mut NodeWriter, reduction: Reduction) {
+    let name = match reduction {
+        Reduction::None => return,
+        Reduction::Add => "add",
+        Reduction::Mul => "mul",
+        Reduction::Max => "max",
+        Reduction::Min => "min",
+    };
+    if matches!(reduction, Reduction::Max | Reduction::Min) {
+        node.since(18);
+    }
+    node.string("reduction", name);
+}
+
+impl Write for ScatterElements {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.int("axis", self.axis);
+        write_reduction(node, self.reduction);
+        Ok(())
+    }
+}
+
+impl Write for ScatterND {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        write_reduction(node, self.reduction);
+        Ok(())
+    }
+}
+
+impl Write for Shape {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.int("start", self.start);
+        if let Some(end) = self.end {
+            node.int("end", end);
+        }
+        Ok(())
+    }
+}
+
+impl Write for SpaceToDepth {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.size("blocksize", self.block, 0)
+    }
+}
+
+impl Write for Split {
+    /// Without sizes the number of parts is an attribute, since operator set 18.
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.int("axis", self.axis);
+        if !node.has_input(1) {
+            node.since(18);
+            node.size("num_outputs", self.outputs, 0)?;
+        }
+        Ok(())
     }
 }

@@ -21,8 +21,8 @@ use crate::plan::PlanOptions;
 /// Norm 1 along an axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LpNormalization {
-    axis: i64,
-    p: i64,
+    pub(crate) axis: i64,
+    pub(crate) p: i64,
 }
 
 impl LpNormalization {
@@ -128,7 +128,7 @@ impl Unit {
 /// Mean 0 and variance 1 over some axes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeanVarianceNormalization {
-    axes: Vec<i64>,
+    pub(crate) axes: Vec<i64>,
 }
 
 impl MeanVarianceNormalization {

@@ -28,8 +28,8 @@ use crate::plan::PlanOptions;
 /// Every channel of every image for itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InstanceNormalization {
-    epsilon: f32,
-    layout: Layout,
+    pub(crate) epsilon: f32,
+    pub(crate) layout: Layout,
 }
 
 impl InstanceNormalization {
@@ -45,11 +45,11 @@ impl InstanceNormalization {
 /// Some channels of every image together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupNormalization {
-    groups: usize,
-    epsilon: f32,
+    pub(crate) groups: usize,
+    pub(crate) epsilon: f32,
     /// Scale and bias of each group, not of each channel.
-    by_group: bool,
-    layout: Layout,
+    pub(crate) by_group: bool,
+    pub(crate) layout: Layout,
 }
 
 impl GroupNormalization {

@@ -30,11 +30,11 @@ const FEW: usize = 32;
 /// Local response normalisation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lrn {
-    size: usize,
-    alpha: f32,
-    beta: f32,
-    bias: f32,
-    layout: Layout,
+    pub(crate) size: usize,
+    pub(crate) alpha: f32,
+    pub(crate) beta: f32,
+    pub(crate) bias: f32,
+    pub(crate) layout: Layout,
 }
 
 impl Lrn {

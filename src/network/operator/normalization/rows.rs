@@ -22,8 +22,8 @@ use crate::plan::PlanOptions;
 /// Mean 0 and variance 1 of the elements from an axis on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerNormalization {
-    axis: i64,
-    epsilon: f32,
+    pub(crate) axis: i64,
+    pub(crate) epsilon: f32,
     outputs: usize,
 }
 
@@ -42,8 +42,8 @@ impl LayerNormalization {
 /// Mean square 1 of the elements from an axis on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RmsNormalization {
-    axis: i64,
-    epsilon: f32,
+    pub(crate) axis: i64,
+    pub(crate) epsilon: f32,
 }
 
 impl RmsNormalization {

@@ -76,10 +76,10 @@ impl Default for ResizeOptions {
 /// Its input at another size.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resize {
-    options: ResizeOptions,
+    pub(crate) options: ResizeOptions,
     /// Whether there are two inputs, data and scales.
-    scales_only: bool,
-    layout: Layout,
+    pub(crate) scales_only: bool,
+    pub(crate) layout: Layout,
 }
 
 impl Resize {

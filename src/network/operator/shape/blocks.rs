@@ -25,10 +25,10 @@ use crate::plan::PlanOptions;
 /// Blocks of channels as blocks of pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DepthToSpace {
-    block: usize,
+    pub(crate) block: usize,
     /// Whether the block is what varies slowest among the channels (DCR) or fastest (CRD).
-    blocks_first: bool,
-    layout: Layout,
+    pub(crate) blocks_first: bool,
+    pub(crate) layout: Layout,
 }
 
 impl DepthToSpace {
@@ -46,10 +46,10 @@ impl DepthToSpace {
 /// Blocks of pixels as blocks of channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpaceToDepth {
-    block: usize,
+    pub(crate) block: usize,
     /// As in [`DepthToSpace`].
     blocks_first: bool,
-    layout: Layout,
+    pub(crate) layout: Layout,
 }
 
 impl SpaceToDepth {
@@ -242,7 +242,7 @@ impl Operator for SpaceToDepth {
 /// Its input cut or bordered with zeros around the centre.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CenterCropPad {
-    axes: Option<Vec<i64>>,
+    pub(crate) axes: Option<Vec<i64>>,
 }
 
 impl CenterCropPad {

@@ -239,9 +239,9 @@ const MOST_PARTS: usize = 1 << 16;
 /// Its input, cut along an axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
-    axis: i64,
-    outputs: usize,
-    even: bool,
+    pub(crate) axis: i64,
+    pub(crate) outputs: usize,
+    pub(crate) even: bool,
 }
 
 impl Split {

@@ -91,7 +91,7 @@ fn check_constant(indices: &Fact, length: usize) -> Result<()> {
 /// The parts of its input that indices name on an axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gather {
-    axis: i64,
+    pub(crate) axis: i64,
 }
 
 impl Gather {
@@ -199,7 +199,7 @@ impl Parts {
 /// For every element the one whose index on an axis is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatherElements {
-    axis: i64,
+    pub(crate) axis: i64,
 }
 
 impl GatherElements {

@@ -17,7 +17,7 @@ use crate::plan::PlanOptions;
 /// The parts of its input that lists of indices name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatherND {
-    batch_dims: usize,
+    pub(crate) batch_dims: usize,
 }
 
 impl GatherND {

@@ -14,8 +14,8 @@ use crate::plan::PlanOptions;
 /// Ones on a diagonal of a matrix, zeros elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EyeLike {
-    dtype: Option<DType>,
-    diagonal: i64,
+    pub(crate) dtype: Option<DType>,
+    pub(crate) diagonal: i64,
 }
 
 impl EyeLike {
@@ -99,7 +99,7 @@ impl Step for Diagonal {
 /// A new axis on which one place has one value and all others another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OneHot {
-    axis: i64,
+    pub(crate) axis: i64,
 }
 
 impl OneHot {

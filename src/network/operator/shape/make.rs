@@ -16,8 +16,8 @@ pub(super) const KNOWN: &str = "its output is constant";
 /// The sizes of its input, or some of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
-    start: i64,
-    end: Option<i64>,
+    pub(crate) start: i64,
+    pub(crate) end: Option<i64>,
 }
 
 impl Shape {
@@ -82,7 +82,7 @@ impl Operator for Size {
 /// An array of one value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConstantOfShape {
-    value: Tensor,
+    pub(crate) value: Tensor,
 }
 
 impl ConstantOfShape {

@@ -64,8 +64,8 @@ combine!(|a, b| a | b, |a, b| a & b; bool);
 /// Its input with updates along an axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScatterElements {
-    axis: i64,
-    reduction: Reduction,
+    pub(crate) axis: i64,
+    pub(crate) reduction: Reduction,
 }
 
 impl ScatterElements {
@@ -121,7 +121,7 @@ impl Operator for ScatterElements {
 /// Its input with updates where lists of indices say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScatterND {
-    reduction: Reduction,
+    pub(crate) reduction: Reduction,
 }
 
 impl ScatterND {

@@ -24,7 +24,7 @@ use crate::plan::PlanOptions;
 /// Every `step`-th element between a start and an end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slice {
-    layout: Layout,
+    pub(crate) layout: Layout,
 }
 
 /// The part of an axis.
@@ -178,7 +178,7 @@ impl Operator for Slice {
 /// Its input, repeated where it has one element on an axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expand {
-    layout: Layout,
+    pub(crate) layout: Layout,
 }
 
 impl Expand {
@@ -271,7 +271,7 @@ impl Operator for Expand {
 /// Its input, repeated along every axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tile {
-    layout: Layout,
+    pub(crate) layout: Layout,
 }
 
 impl Tile {
