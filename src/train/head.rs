@@ -16,7 +16,7 @@ use super::model::operator;
 use crate::element::filled;
 use crate::error::{Error, Result, product};
 use crate::network::{
-    Binary, Conv, Dropout, Gemm, Graph, MatMul, Node, Pool, Reshape, Softmax, Tensor, Unary,
+    Binary, Clip, Conv, Dropout, Gemm, Graph, MatMul, Node, Pool, Reshape, Softmax, Tensor, Unary,
     ValueId,
 };
 
@@ -152,6 +152,7 @@ impl Head {
         }
         let passes = operator::<Pool>(&node.operator).is_some()
             || operator::<Unary>(&node.operator).is_some()
+            || operator::<Clip>(&node.operator).is_some()
             || operator::<Dropout>(&node.operator).is_some()
             || operator::<Reshape>(&node.operator).is_some();
         if !passes {
