@@ -1,0 +1,307 @@
+//! Numbers in columns: a grid of cells to lines of text, and lines beside each other.
+//!
+//! A marked cell stands in brackets, and in colour where there is colour. Of what is too long to show, the first and
+//! the last are shown, and what is marked, with `…` between.
+
+use console::{Style, measure_text_width};
+
+/// How a cell is drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Mark {
+    #[default]
+    Plain,
+    /// In the padding, or not computed yet.
+    Faint,
+    /// Of the patch in question.
+    Patch,
+    /// Of the kernel that meets it.
+    Kernel,
+}
+
+/// One number.
+#[derive(Clone, Debug)]
+pub(super) struct Cell {
+    pub text: String,
+    pub mark: Mark,
+}
+
+impl Cell {
+    /// A number.
+    pub fn of(value: f64, mark: Mark) -> Self {
+        Self {
+            text: number(value),
+            mark,
+        }
+    }
+
+    /// A sign instead of a number.
+    pub fn sign(text: &str, mark: Mark) -> Self {
+        Self {
+            text: text.to_owned(),
+            mark,
+        }
+    }
+}
+
+/// Which of the rows or columns are shown; none stands for those left out.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Shown(Vec<Option<usize>>);
+
+impl Shown {
+    /// All of `count`, or about `most` of them, `at` among them.
+    pub fn new(count: usize, most: usize, at: usize) -> Self {
+        let most = most.max(3);
+        if count <= most {
+            return Self((0..count).map(Some).collect());
+        }
+        let tail = most / 3;
+        let (end, at) = (count - tail, at.min(count - 1));
+        let head = most - 2 * tail;
+        // What stands around `at` joins the head or the tail where it touches them.
+        let begin = at.saturating_sub(tail / 2).min(end - tail).max(head);
+        let mut list = Vec::new();
+        let mut next = 0;
+        for index in (0..head).chain(begin..begin + tail).chain(end..count) {
+            if index < next {
+                continue;
+            }
+            if index > next {
+                list.push(None);
+            }
+            list.push(Some(index));
+            next = index + 1;
+        }
+        Self(list)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Option<usize>> {
+        self.0.iter().copied()
+    }
+
+    /// The numbers that are shown.
+    pub fn indices(&self) -> impl Iterator<Item = usize> {
+        self.iter().flatten()
+    }
+}
+
+/// A table of numbers with a title.
+pub(super) struct Grid<'a> {
+    pub title: String,
+    pub rows: Shown,
+    pub columns: Shown,
+    pub cell: &'a dyn Fn(usize, usize) -> Cell,
+}
+
+/// Lines of text.
+pub(super) type Block = Vec<String>;
+
+/// Whether colours are used.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Paint(pub bool);
+
+impl Paint {
+    /// A title.
+    pub fn title(self, text: &str) -> String {
+        self.style(Style::new().bold(), text)
+    }
+
+    /// What is not so important.
+    pub fn faint(self, text: &str) -> String {
+        self.style(Style::new().dim(), text)
+    }
+
+    /// A cell of `width`, brackets included.
+    fn cell(self, cell: &Cell, width: usize) -> String {
+        let room = width.saturating_sub(2);
+        let text = &cell.text;
+        let space = " ".repeat(room.saturating_sub(measure_text_width(text)));
+        match cell.mark {
+            Mark::Plain => format!("{space} {text} "),
+            Mark::Faint => self.faint(&format!("{space} {text} ")),
+            Mark::Patch => self.style(Style::new().black().on_cyan(), &format!("{space}[{text}]")),
+            Mark::Kernel => self.style(
+                Style::new().black().on_yellow(),
+                &format!("{space}[{text}]"),
+            ),
+        }
+    }
+
+    fn style(self, style: Style, text: &str) -> String {
+        style.force_styling(self.0).apply_to(text).to_string()
+    }
+}
+
+impl Grid<'_> {
+    /// The lines of the grid.
+    pub fn block(&self, paint: Paint) -> Block {
+        let dots = Cell::sign("…", Mark::Faint);
+        let gap = Cell::sign("⋮", Mark::Faint);
+        let cells: Vec<Vec<Cell>> = self
+            .rows
+            .iter()
+            .map(|row| {
+                let cell = |column: Option<usize>| match (row, column) {
+                    (Some(row), Some(column)) => (self.cell)(row, column),
+                    (Some(_), None) => dots.clone(),
+                    (None, _) => gap.clone(),
+                };
+                self.columns.iter().map(cell).collect()
+            })
+            .collect();
+        let texts = cells
+            .iter()
+            .flatten()
+            .map(|cell| measure_text_width(&cell.text));
+        let width = 2 + texts.max().unwrap_or(0);
+        let lines = cells
+            .iter()
+            .map(|cells| cells.iter().map(|cell| paint.cell(cell, width)).collect());
+        std::iter::once(paint.title(&self.title))
+            .chain(lines)
+            .collect()
+    }
+}
+
+/// How wide a block is.
+pub(super) fn width(block: &Block) -> usize {
+    block
+        .iter()
+        .map(|line| measure_text_width(line))
+        .max()
+        .unwrap_or(0)
+}
+
+/// Blocks beside each other as far as the line goes, then below.
+pub(super) fn beside(blocks: Vec<Block>, line: usize) -> Block {
+    const GAP: usize = 3;
+    let mut lines: Block = Vec::new();
+    let mut row: Vec<Block> = Vec::new();
+    let mut used = 0;
+    for block in blocks {
+        let wide = width(&block);
+        if !row.is_empty() && used + GAP + wide > line {
+            lines.extend(joined(std::mem::take(&mut row), GAP));
+            lines.push(String::new());
+            used = 0;
+        }
+        used += wide + if row.is_empty() { 0 } else { GAP };
+        row.push(block);
+    }
+    lines.extend(joined(row, GAP));
+    lines
+}
+
+fn joined(blocks: Vec<Block>, gap: usize) -> Block {
+    let height = blocks.iter().map(Vec::len).max().unwrap_or(0);
+    let mut lines = vec![String::new(); height];
+    let mut column = 0;
+    for block in blocks {
+        let wide = width(&block);
+        for (line, text) in lines.iter_mut().zip(&block) {
+            // Short lines before this block leave room.
+            let missing = column - measure_text_width(line).min(column);
+            line.push_str(&" ".repeat(missing));
+            line.push_str(text);
+        }
+        column += wide + gap;
+    }
+    lines
+}
+
+/// A number for people: whole ones whole, others with four digits.
+pub(super) fn number(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let size = value.abs();
+    if value.fract() == 0.0 && size < 1e9 {
+        return format!("{value:.0}");
+    }
+    if !(1e-3..1e6).contains(&size) {
+        return format!("{value:.2e}");
+    }
+    let decimals = match size {
+        size if size >= 1000.0 => 1,
+        size if size >= 100.0 => 2,
+        _ => 3,
+    };
+    let text = format!("{value:.decimals$}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    text.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(count: usize, most: usize, at: usize) -> Vec<Option<usize>> {
+        Shown::new(count, most, at).0
+    }
+
+    #[test]
+    fn what_is_marked_is_always_shown() {
+        assert_eq!(list(4, 4, 0), [Some(0), Some(1), Some(2), Some(3)]);
+        for (count, most) in [(5, 4), (6, 3), (100, 9), (100, 10), (1000, 3), (17, 16)] {
+            for at in 0..count {
+                let list = list(count, most, at);
+                assert!(list.contains(&Some(at)), "{count} {most} {at}: {list:?}");
+                assert_eq!(list.first(), Some(&Some(0)));
+                assert_eq!(list.last(), Some(&Some(count - 1)), "{count} {most} {at}");
+                assert!(
+                    list.iter().flatten().count() <= most,
+                    "{count} {most} {at}: {list:?}"
+                );
+                assert!(list.iter().flatten().is_sorted());
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_for_people() {
+        let shown = [
+            -0.0,
+            3.0,
+            -12.0,
+            1.0 / 9.0,
+            1234.56,
+            123.456,
+            1e-5,
+            1e12,
+            0.5,
+        ]
+        .map(number);
+        assert_eq!(
+            shown,
+            [
+                "0", "3", "-12", "0.111", "1234.6", "123.46", "1.00e-5", "1.00e12", "0.5"
+            ]
+        );
+    }
+
+    #[test]
+    fn grids_are_aligned() {
+        let grid = Grid {
+            title: "X".to_owned(),
+            rows: Shown::new(2, 9, 0),
+            columns: Shown::new(2, 9, 0),
+            cell: &|row, column| {
+                let mark = if row == column {
+                    Mark::Patch
+                } else {
+                    Mark::Plain
+                };
+                Cell::of((row * 10 + column) as f64, mark)
+            },
+        };
+        assert_eq!(grid.block(Paint(false)), ["X", " [0]  1 ", " 10 [11]"]);
+        let coloured = grid.block(Paint(true));
+        assert!(coloured[1].contains("\u{1b}[46m"), "{coloured:?}");
+        assert_eq!(width(&coloured), width(&grid.block(Paint(false))));
+        let lines = beside(vec![vec!["a".into(), "bb".into()], vec!["c".into()]], 80);
+        assert_eq!(lines, ["a    c", "bb"]);
+        assert_eq!(
+            beside(vec![vec!["aaa".into()], vec!["c".into()]], 5),
+            ["aaa", "", "c"]
+        );
+    }
+}

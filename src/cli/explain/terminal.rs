@@ -1,0 +1,307 @@
+//! The picture in the terminal: image, kernels and output, then the products.
+//!
+//! ```text
+//! image X      kernel W    output Y
+//! [0] [1]  2   [0] [1]     [19] 25
+//! [3] [4]  5   [2] [3]      37  43         W (O × K) · X̂ (K × P) = Y (O × P)
+//!  6   7   8                               Y[0, 0] = 0·0 + 1·1 + 2·3 + 3·4 = 19
+//! ```
+//!
+//! One position is marked in all of them. Nothing is computed here; `products` draws the matrices.
+
+use super::grid::{Block, Cell, Grid, Mark, Paint, Shown, beside};
+use super::model::Model;
+use super::products::Side;
+
+/// The most channels, kernels and groups that are shown.
+pub(super) const MOST_PLANES: usize = 4;
+
+/// The most rows or columns of a plane.
+const MOST_SIDE: usize = 16;
+
+/// One position of one model.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scene<'m> {
+    pub model: &'m Model,
+    /// The position that is marked.
+    pub at: usize,
+    /// Positions that are computed, in order.
+    pub done: usize,
+    /// Characters of a line.
+    pub line: usize,
+    pub paint: Paint,
+}
+
+impl Scene<'_> {
+    /// Sizes, and how the output's come about.
+    pub fn sizes(&self) -> Block {
+        let geometry = &self.model.geometry;
+        let axes = geometry.axes();
+        let pair = |value: &dyn Fn(&crate::Axis) -> String| {
+            let [rows, columns] = [value(&axes[0]), value(&axes[1])];
+            if rows == columns {
+                rows
+            } else {
+                format!("{rows} × {columns}")
+            }
+        };
+        let pad = |axis: &crate::Axis| match axis.pad() {
+            (before, after) if before == after => before.to_string(),
+            (before, after) => format!("{before} + {after}"),
+        };
+        let mut lines = vec![format!(
+            "stride {}, padding {}, dilation {}, groups {}",
+            pair(&|axis| axis.stride().to_string()),
+            pair(&pad),
+            pair(&|axis| axis.dilation().to_string()),
+            geometry.groups()
+        )];
+        for (axis, name) in axes.iter().zip(["rows", "columns"]) {
+            let (before, after) = axis.pad();
+            lines.push(format!(
+                "output {name}: ⌊({} + {} − {}) / {}⌋ + 1 = {}",
+                axis.input(),
+                before as u128 + after as u128,
+                axis.extent(),
+                axis.stride(),
+                axis.output()
+            ));
+        }
+        lines.push(String::new());
+        lines
+    }
+
+    /// The forward pass.
+    pub fn forward(&self) -> Block {
+        let mut lines = self.planes(
+            self.images("image X", &|c, [i, j]| self.model.x[[c, i, j]]),
+            self.kernels("kernel W", Mark::Kernel, &|o, k| self.model.weights[[o, k]]),
+            self.outputs("output Y", Some(self.done), &|o, p| self.model.y[[o, p]]),
+        );
+        let per_group = self.model.geometry.outputs_per_group();
+        for group in self.groups(&mut lines) {
+            let first = self.model.rows_of(group * per_group).start;
+            let patches = |row: usize, p: usize| match p < self.done {
+                true => self.patch_cell(first + row, p, self.model.patches[[first + row, p]]),
+                false => Cell::sign("_", Mark::Faint),
+            };
+            let product = [
+                self.matrix("W", "O × K", Side::Weight, group, &|row, k| {
+                    let mark = if group + row == 0 {
+                        Mark::Kernel
+                    } else {
+                        Mark::Plain
+                    };
+                    Cell::of(self.model.weights[[group * per_group + row, k]], mark)
+                }),
+                self.matrix("X̂ = im2col(X)", "K × P", Side::Patches, group, &patches),
+                self.matrix("Y = W · X̂", "O × P", Side::Output, group, &|row, p| {
+                    self.output_cell(group, row, p, Some(self.done), &self.model.y)
+                }),
+            ];
+            lines.extend(beside(product.into(), self.line));
+            lines.push(String::new());
+        }
+        lines.extend(self.products());
+        lines
+    }
+
+    /// The gradients, dX̂ folded as far as it is done.
+    ///
+    /// # Errors
+    /// No memory for the folded part.
+    pub fn backward(&self) -> anyhow::Result<Block> {
+        let model = self.model;
+        let folded = match self.done == model.geometry.positions() {
+            true => model.d_input.clone(),
+            false => model.folded(self.done)?,
+        };
+        let per_group = model.geometry.outputs_per_group();
+        let mut lines = self.planes(
+            self.outputs("gradient of the output dY", None, &|o, p| {
+                model.d_output[[o, p]]
+            }),
+            self.kernels("gradient of the kernel dW", Mark::Plain, &|o, k| {
+                model.d_weight[[o, k]]
+            }),
+            self.images("gradient of the image dX", &|c, [i, j]| folded[[c, i, j]]),
+        );
+        for group in self.groups(&mut lines) {
+            let first = model.rows_of(group * per_group).start;
+            let d_output = self.matrix("dY", "O × P", Side::Output, group, &|row, p| {
+                self.output_cell(group, row, p, None, &model.d_output)
+            });
+            let weight = [
+                d_output.clone(),
+                self.matrix("X̂ᵀ", "P × K", Side::Transposed, group, &|p, row| {
+                    self.patch_cell(first + row, p, model.patches[[first + row, p]])
+                }),
+                self.matrix(
+                    "dW = dY · X̂ᵀ",
+                    "O × K",
+                    Side::Weight,
+                    group,
+                    &|row, k| Cell::of(model.d_weight[[group * per_group + row, k]], Mark::Plain),
+                ),
+            ];
+            lines.extend(beside(weight.into(), self.line));
+            lines.push(String::new());
+            let image = [
+                self.matrix(
+                    "Wᵀ",
+                    "K × O",
+                    Side::TransposedWeight,
+                    group,
+                    &|k, row| Cell::of(model.weights[[group * per_group + row, k]], Mark::Plain),
+                ),
+                d_output,
+                self.matrix(
+                    "dX̂ = Wᵀ · dY",
+                    "K × P",
+                    Side::Patches,
+                    group,
+                    &|row, p| self.patch_cell(first + row, p, model.d_patches[[first + row, p]]),
+                ),
+            ];
+            lines.extend(beside(image.into(), self.line));
+            lines.push(String::new());
+        }
+        lines.extend(self.folds(&folded));
+        Ok(lines)
+    }
+
+    /// Planes of three kinds, each kind as far as the line goes.
+    fn planes(&self, first: Vec<Block>, second: Vec<Block>, third: Vec<Block>) -> Block {
+        let all: Vec<Block> = [first, second, third].into_iter().flatten().collect();
+        let mut lines = beside(all, self.line);
+        lines.push(String::new());
+        lines
+    }
+
+    /// The groups that are shown; says how many are not.
+    fn groups(&self, lines: &mut Block) -> std::ops::Range<usize> {
+        let groups = self.model.geometry.groups();
+        if groups > MOST_PLANES {
+            lines.push(format!(
+                "… the products of {MOST_PLANES} of {groups} groups follow"
+            ));
+            lines.push(String::new());
+        }
+        0..groups.min(MOST_PLANES)
+    }
+
+    /// The channels of an image, with the padding around it.
+    fn images(&self, name: &str, value: &dyn Fn(usize, [usize; 2]) -> f64) -> Vec<Block> {
+        let model = self.model;
+        let ([height, width], _) = model.padded();
+        let channels = model.geometry.input_channels();
+        let met: Vec<usize> = model.sources.column(self.at).to_vec();
+        let (row, column) = (met[0] / width.max(1), met[0] % width.max(1));
+        let in_group = self.model.geometry.channels_per_group();
+        (0..channels.min(MOST_PLANES))
+            .map(|c| {
+                let grid = Grid {
+                    title: plane_title(name, c, channels, &model.x.shape()[1..]),
+                    rows: Shown::new(height, MOST_SIDE, row),
+                    columns: Shown::new(width, self.most_columns(4), column),
+                    cell: &|i, j| {
+                        let is_met = c < in_group && met.contains(&(i * width + j));
+                        let mark = if is_met { Mark::Patch } else { Mark::Plain };
+                        match model.pixel(i, j) {
+                            Some(pixel) => Cell::of(value(c, pixel), mark),
+                            None if mark == Mark::Patch => Cell::sign("·", mark),
+                            None => Cell::sign("·", Mark::Faint),
+                        }
+                    },
+                };
+                grid.block(self.paint)
+            })
+            .chain(self.omitted(channels, "channels"))
+            .collect()
+    }
+
+    /// The kernels, or their gradients.
+    fn kernels(&self, name: &str, first: Mark, value: &dyn Fn(usize, usize) -> f64) -> Vec<Block> {
+        let geometry = &self.model.geometry;
+        let (outputs, channels) = (geometry.output_channels(), geometry.channels_per_group());
+        let [height, width] = [geometry.axes()[0].kernel(), geometry.axes()[1].kernel()];
+        let mut blocks = Vec::new();
+        for o in 0..outputs.min(MOST_PLANES) {
+            for c in 0..channels.min(MOST_PLANES) {
+                let which = match (outputs, channels) {
+                    (1, 1) => String::new(),
+                    (_, 1) => format!(" {o}"),
+                    (1, _) => format!(", channel {c}"),
+                    _ => format!(" {o}, channel {c}"),
+                };
+                let grid = Grid {
+                    title: format!("{name}{which} {height}×{width}"),
+                    rows: Shown::new(height, MOST_SIDE, 0),
+                    columns: Shown::new(width, self.most_columns(4), 0),
+                    cell: &|i, j| {
+                        let k = (c * height + i) * width + j;
+                        Cell::of(value(o, k), if o == 0 { first } else { Mark::Plain })
+                    },
+                };
+                blocks.push(grid.block(self.paint));
+            }
+        }
+        blocks.extend(self.omitted(outputs, "kernels"));
+        blocks.extend(self.omitted(channels, "channels of each"));
+        blocks
+    }
+
+    /// The channels of an output, or its gradient.
+    fn outputs(
+        &self,
+        name: &str,
+        done: Option<usize>,
+        value: &dyn Fn(usize, usize) -> f64,
+    ) -> Vec<Block> {
+        let sides = self.model.geometry.patch().outputs();
+        let outputs = self.model.geometry.output_channels();
+        let per_group = self.model.geometry.outputs_per_group();
+        (0..outputs.min(MOST_PLANES))
+            .map(|o| {
+                let grid = Grid {
+                    title: plane_title(name, o, outputs, &sides),
+                    rows: Shown::new(sides[0], MOST_SIDE, self.at / sides[1]),
+                    columns: Shown::new(sides[1], self.most_columns(4), self.at % sides[1]),
+                    cell: &|i, j| match i * sides[1] + j {
+                        p if done.is_some_and(|done| p >= done) => Cell::sign("_", Mark::Faint),
+                        p => Cell::of(value(o, p), self.mark(p, o / per_group == 0)),
+                    },
+                };
+                grid.block(self.paint)
+            })
+            .chain(self.omitted(outputs, "channels"))
+            .collect()
+    }
+
+    pub(super) fn mark(&self, position: usize, concerned: bool) -> Mark {
+        if position == self.at && concerned {
+            Mark::Patch
+        } else {
+            Mark::Plain
+        }
+    }
+
+    fn omitted(&self, count: usize, what: &str) -> Option<Block> {
+        let left = count.checked_sub(MOST_PLANES).filter(|&left| left > 0)?;
+        Some(vec![self.paint.faint(&format!("… {left} more {what}"))])
+    }
+
+    /// Columns of cells of `width` that a line holds.
+    fn most_columns(&self, width: usize) -> usize {
+        (self.line / width).clamp(3, MOST_SIDE)
+    }
+}
+
+fn plane_title(name: &str, plane: usize, planes: usize, sides: &[usize]) -> String {
+    let which = if planes == 1 {
+        String::new()
+    } else {
+        format!(", channel {plane}")
+    };
+    format!("{name}{which} {}×{}", sides[0], sides[1])
+}
