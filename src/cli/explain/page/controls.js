@@ -83,6 +83,7 @@ const update = () => {
     const next = new Convolution(read(), data);
     convolution = next;
     message.hidden = true;
+    message.textContent = "";
     stage.classList.remove("stale");
     stage.inert = byId("dock").inert = false;
     draw(convolution);

@@ -13,7 +13,7 @@ const light = (sets, keep = () => true) => {
   if (!sets) return;
   for (const kind of KINDS) {
     for (const index of sets[kind]) for (const cell of view.cells[kind].get(index) ?? []) {
-      if (!keep(cell.part)) continue;
+      if (!keep(cell.partName)) continue;
       cell.classList.add("lit");
       view.lit.push(cell);
     }
@@ -33,8 +33,8 @@ const sum = (count, term, result) => {
 };
 
 /** An element in words: how its number comes about. */
-const tell = (c, { part, kind, index, name }) => {
-  const gradient = part.startsWith("d-");
+const tell = (c, { partName, kind, index, name }) => {
+  const gradient = partName.startsWith("d-");
   if (kind === "output") {
     const [o, p] = [Math.floor(index / c.P), index % c.P];
     if (gradient) return [hued("output", `${name} = ${number(c.dOutput(o, p))}`), ", which comes from behind"];
@@ -139,7 +139,7 @@ const player = {
     if (products) {
       const index = products - 1;
       const name = `Output ${c.O === 1 ? "" : `channel ${Math.floor(index / c.P)}, `}position ${index % c.P}`;
-      return [c.reach("output", index), (part) => !part.startsWith("d-"), tell(c, { part: "output", kind: "output", index, name })];
+      return [c.reach("output", index), (part) => !part.startsWith("d-"), tell(c, { partName: "output", kind: "output", index, name })];
     }
     if (patches) return [c.column(patches - 1), (part) => !part.startsWith("d-"), ["im2col writes a patch into a column of X̂."]];
     return [null, null, ["Nothing is computed yet."]];

@@ -83,7 +83,7 @@ const grid = (part, kind, title, sizes, rows, columns, describe) => {
       const { index, text, name, faint } = describe(i, j);
       const cell = element("div", { role: "gridcell", tabindex: "-1", "data-index": index }, text);
       cell.className = `cell ${kind === "patches" ? "image" : kind}${faint ? " faint" : ""}`;
-      Object.assign(cell, { part, kind, index, line: cells.length, column: known.length, cells, name });
+      Object.assign(cell, { partName: part, kind, index, line: cells.length, column: known.length, cells, name });
       cell.setAttribute("aria-label", `${name}: ${text}`);
       known.push(cell);
       view.cells[kind].has(index) ? view.cells[kind].get(index).push(cell) : view.cells[kind].set(index, [cell]);
