@@ -24,12 +24,12 @@ const light = (sets, keep = () => true) => {
 const hued = (kind, text) => element("span", { class: kind }, text);
 const MOST_TERMS = 30;
 
-/** Terms joined by plus signs, and the sum. */
+/** The sum, and its terms joined by plus signs. */
 const sum = (count, term, result) => {
-  const made = [];
+  const made = [" = ", result, " = "];
   for (let index = 0; index < Math.min(count, MOST_TERMS); index++) made.push(index ? " + " : "", ...term(index));
   if (count > MOST_TERMS) made.push(` + … ${count - MOST_TERMS} more`);
-  return [...made, " = ", result];
+  return made;
 };
 
 /** An element in words: how its number comes about. */
@@ -40,21 +40,21 @@ const tell = (c, { partName, kind, index, name }) => {
     if (gradient) return [hued("output", `${name} = ${number(c.dOutput(o, p))}`), ", which comes from behind"];
     const first = c.firstRow(c.groupOfOutput(o));
     const term = (k) => [hued("weights", signed(c.w(o, k))), "·", hued("image", signed(c.patch(first + k, p)))];
-    return [`${name}: `, ...sum(c.K, term, hued("output", number(c.y(o, p))))];
+    return [name, ...sum(c.K, term, hued("output", number(c.y(o, p))))];
   }
   if (kind === "weights") {
     const [o, k] = [Math.floor(index / c.K), index % c.K];
     if (!gradient) return [hued("weights", `${name} = ${number(c.w(o, k))}`), `, shared by ${c.P} outputs; it meets the row of X̂`];
     const patches = c.firstRow(c.groupOfOutput(o)) + k;
     const term = (p) => [hued("output", signed(c.dOutput(o, p))), "·", hued("image", signed(c.patch(patches, p)))];
-    return [`${name}: `, ...sum(c.P, term, hued("weights", number(c.dWeight(o, k))))];
+    return [name, ...sum(c.P, term, hued("weights", number(c.dWeight(o, k))))];
   }
   if (kind === "patches") {
     const [r, p] = [Math.floor(index / c.P), index % c.P];
     if (!gradient) return [`${name}: `, hued("image", number(c.patch(r, p))), ", read from the image"];
     const [first, k] = [Math.floor(r / c.K) * c.perGroup, r % c.K];
     const term = (o) => [hued("weights", signed(c.w(first + o, k))), "·", hued("output", signed(c.dOutput(first + o, p)))];
-    return [`${name}: `, ...sum(c.perGroup, term, hued("image", number(c.dPatch(r, p))))];
+    return [name, ...sum(c.perGroup, term, hued("image", number(c.dPatch(r, p))))];
   }
   const [channel, pixel] = [Math.floor(index / c.area), index % c.area];
   const meetings = c.meetings(pixel);
@@ -63,7 +63,7 @@ const tell = (c, { partName, kind, index, name }) => {
   if (!meetings.length) return [`${name}: no output reads it`, gradient ? ", so its gradient is 0" : ""];
   if (!gradient) return [hued("image", `${name} = ${number(c.x(channel, pixel))}`), `, in X̂ ${times}`];
   const term = (at) => [hued("image", signed(c.dPatch(channel * c.taps + meetings[at][0], meetings[at][1])))];
-  return [`${name}: `, ...sum(meetings.length, term, hued("image", number(c.dImage(channel, pixel, c.P))))];
+  return [name, ...sum(meetings.length, term, hued("image", number(c.dImage(channel, pixel, c.P))))];
 };
 
 /** What is lit and told now: what is pointed at, else what is focused, else the player's step. */
@@ -160,7 +160,7 @@ const player = {
   stop() {
     clearInterval(this.timer);
     this.timer = null;
-    byId("play").textContent = "▶";
+    byId("play").textContent = "▶\ufe0e";
     byId("play").setAttribute("aria-label", "Play");
   },
 };

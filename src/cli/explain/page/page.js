@@ -7,6 +7,7 @@ const KINDS = ["image", "weights", "patches", "output"];
 // Shown cells of the patch matrix, above which less is shown of every side.
 const MOST_CELLS = 6000;
 const MOST_PLANES = 4;
+const MOST_SIDE = 14;
 
 let convolution = null;
 let view = null;
@@ -48,14 +49,15 @@ const gathered = (planes, rows, columns, width, area) => {
   return list;
 };
 
-/** What is drawn of every side, less and less until the patch matrix is small enough. */
+/** What is drawn of every side: of kernel and output less and less until the patch matrix is small enough. */
 const extents = (c) => {
   const [rows, columns] = c.axes;
-  for (const most of [14, 10, 8, 6, 4]) {
+  const sides = (name) => [shown(rows[name], MOST_SIDE), shown(columns[name], MOST_SIDE)];
+  for (const most of [MOST_SIDE, 10, 8, 6, 4]) {
     const kernel = Math.min(most, 7);
     const made = {
-      image: [shown(rows.padded, most), shown(columns.padded, most)],
-      inner: [shown(rows.input, most), shown(columns.input, most)],
+      image: sides("padded"),
+      inner: sides("input"),
       kernel: [shown(rows.kernel, kernel), shown(columns.kernel, kernel)],
       output: [shown(rows.output, most), shown(columns.output, most)],
       inGroup: shown(c.C / c.groups, MOST_PLANES),
@@ -104,7 +106,8 @@ const omitted = (count, what) =>
 
 const planes = (count) => Array.from({ length: Math.min(count, MOST_PLANES) }, (_, plane) => plane);
 const sizes = (rows, columns) => `${rows} × ${columns}`;
-const titled = (name, plane, count) => (count === 1 ? name : `${name}[${plane}]`);
+/** The name of a whole, which is its only plane, or of one plane of several: "Image X", "X[0]". */
+const titled = (name, places) => (places.length ? `${name.split(" ").pop()}[${places.join(", ")}]` : name);
 
 const images = (c, part, name, formula, value) => {
   const [rows, columns] = c.axes;
@@ -112,7 +115,7 @@ const images = (c, part, name, formula, value) => {
   const [top, left] = inner ? [rows.before, columns.before] : [0, 0];
   const [shownRows, shownColumns] = inner ? view.extents.inner : view.extents.image;
   const figures = planes(c.C).map((channel) => {
-    const title = titled(name, channel, c.C);
+    const title = titled(name, c.C === 1 ? [] : [channel]);
     return grid(part, "image", title, [...formula, sizes(rows.input, columns.input)], shownRows, shownColumns, (i, j) => {
       const pixel = (i + top) * columns.padded + j + left;
       const place = c.place(pixel);
@@ -129,7 +132,7 @@ const kernels = (c, part, name, formula, value) => {
   const figures = planes(c.O).flatMap((o) =>
     planes(inGroup).map((channel) => {
       const places = [...(c.O === 1 ? [] : [o]), ...(inGroup === 1 ? [] : [channel])];
-      const title = places.length ? `${name}[${places.join(", ")}]` : name;
+      const title = titled(name, places);
       return grid(part, "weights", title, [...formula, sizes(rows.kernel, columns.kernel)], ...view.extents.kernel, (i, j) => {
         const k = channel * c.taps + i * columns.kernel + j;
         return { index: o * c.K + k, text: number(value(o, k)), name: `${title} row ${i}, column ${j}` };
@@ -142,7 +145,7 @@ const kernels = (c, part, name, formula, value) => {
 const outputs = (c, part, name, value) => {
   const [rows, columns] = c.axes;
   const figures = planes(c.O).map((o) => {
-    const title = titled(name, o, c.O);
+    const title = titled(name, c.O === 1 ? [] : [o]);
     return grid(part, "output", title, sizes(rows.output, columns.output), ...view.extents.output, (i, j) => {
       const p = i * columns.output + j;
       return { index: o * c.P + p, text: number(value(o, p)), name: `${title} row ${i}, column ${j}` };
