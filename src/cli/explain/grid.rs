@@ -45,11 +45,11 @@ impl Cell {
 
 /// Which of the rows or columns are shown; none stands for those left out.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Shown(Vec<Option<usize>>);
+struct Shown(Vec<Option<usize>>);
 
 impl Shown {
     /// All of `count`, or about `most` of them, `at` among them.
-    pub fn new(count: usize, most: usize, at: usize) -> Self {
+    fn new(count: usize, most: usize, at: usize) -> Self {
         let most = most.max(3);
         if count <= most {
             return Self((0..count).map(Some).collect());
@@ -78,18 +78,54 @@ impl Shown {
         self.0.iter().copied()
     }
 
-    /// The numbers that are shown.
-    pub fn indices(&self) -> impl Iterator<Item = usize> {
+    fn indices(&self) -> impl Iterator<Item = usize> {
         self.iter().flatten()
     }
 }
 
 /// A table of numbers with a title.
 pub(super) struct Grid<'a> {
-    pub title: String,
-    pub rows: Shown,
-    pub columns: Shown,
-    pub cell: &'a dyn Fn(usize, usize) -> Cell,
+    title: String,
+    rows: Shown,
+    columns: Shown,
+    cell: &'a dyn Fn(usize, usize) -> Cell,
+}
+
+/// What is shown of a grid: its sizes, what must be seen of it, and the most rows and columns.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extent {
+    pub sizes: [usize; 2],
+    pub at: [usize; 2],
+    pub most: [usize; 2],
+}
+
+impl<'a> Grid<'a> {
+    /// As much of the grid as a line of `line` characters holds.
+    pub fn fitted(
+        title: String,
+        extent: Extent,
+        line: usize,
+        cell: &'a dyn Fn(usize, usize) -> Cell,
+    ) -> Self {
+        let [rows, columns] =
+            [0, 1].map(|axis| Shown::new(extent.sizes[axis], extent.most[axis], extent.at[axis]));
+        let places = rows
+            .indices()
+            .flat_map(|row| columns.indices().map(move |column| (row, column)));
+        let widths = places.map(|(row, column)| measure_text_width(&cell(row, column).text));
+        let fits = line / (2 + widths.max().unwrap_or(1));
+        let columns = match columns.0.len() > fits {
+            // Two of them may be dots.
+            true => Shown::new(extent.sizes[1], fits.saturating_sub(2), extent.at[1]),
+            false => columns,
+        };
+        Self {
+            title,
+            rows,
+            columns,
+            cell,
+        }
+    }
 }
 
 /// Lines of text.
@@ -280,23 +316,34 @@ mod tests {
 
     #[test]
     fn grids_are_aligned() {
-        let grid = Grid {
-            title: "X".to_owned(),
-            rows: Shown::new(2, 9, 0),
-            columns: Shown::new(2, 9, 0),
-            cell: &|row, column| {
-                let mark = if row == column {
-                    Mark::Patch
-                } else {
-                    Mark::Plain
-                };
-                Cell::of((row * 10 + column) as f64, mark)
-            },
+        let cell = |row: usize, column: usize| {
+            let mark = if row == column {
+                Mark::Patch
+            } else {
+                Mark::Plain
+            };
+            Cell::of((row * 10 + column) as f64, mark)
         };
+        let extent = Extent {
+            sizes: [2, 2],
+            at: [0, 0],
+            most: [9, 9],
+        };
+        let grid = Grid::fitted("X".to_owned(), extent, 80, &cell);
         assert_eq!(grid.block(Paint(false)), ["X", " [0]  1 ", " 10 [11]"]);
         let coloured = grid.block(Paint(true));
         assert!(coloured[1].contains("\u{1b}[46m"), "{coloured:?}");
         assert_eq!(width(&coloured), width(&grid.block(Paint(false))));
+        let wide = Extent {
+            sizes: [1, 50],
+            at: [0, 30],
+            most: [9, 64],
+        };
+        for line in 5..60 {
+            let block = Grid::fitted("X".to_owned(), wide, line, &cell).block(Paint(false));
+            assert!(block[1].contains("30"), "{block:?}");
+            assert!(width(&block) <= line.max(20), "{line}: {block:?}");
+        }
         let lines = beside(vec![vec!["a".into(), "bb".into()], vec!["c".into()]], 80);
         assert_eq!(lines, ["a    c", "bb"]);
         assert_eq!(

@@ -105,8 +105,8 @@ Where no numbers are given, the image counts x[c, i] = c + i, the kernels w[o, c
 that comes from behind dY[o, p] = o + p + 1. Convolution means cross-correlation: the kernel is not flipped. A \
 single number is a side; a kernel of one weight is written \"2;\".
 
-Of what is too large to print, corners are shown, with … between. Above 16 777 216 numbers in a matrix or \
-1 073 741 824 multiplications nothing is; for a page the limits are 1 048 576 and 16 777 216.
+Of what is too large to print, corners are shown, with … between. Above 4 194 304 numbers in a matrix or \
+268 435 456 multiplications nothing is; for a page the limits are 1 048 576 and 16 777 216.
 
 Exit status: 0 done, 1 the file could not be written, 2 wrong arguments.";
 

@@ -28,10 +28,10 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// The patch matrix and its gradient take 256 MiB, the products about a second.
+    /// The patch matrix and its gradient take 64 MiB, all of it a second or two.
     pub const TERMINAL: Self = Self {
-        numbers: 1 << 24,
-        products: 1 << 30,
+        numbers: 1 << 22,
+        products: 1 << 28,
     };
     /// What a browser computes without a pause that one would notice.
     pub const PAGE: Self = Self {

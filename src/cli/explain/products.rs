@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::grid::{Block, Cell, Grid, Mark, Shown, number};
+use super::grid::{Block, Cell, Extent, Grid, Mark, number};
 use super::terminal::{MOST_PLANES, Scene};
 
 /// The most rows of a matrix.
@@ -18,16 +18,27 @@ const MOST_SUMS: usize = 30;
 const MOST_TERMS: usize = 27;
 
 impl Scene<'_> {
-    /// A cell of X̂ or of its gradient; the padding has none of its own.
-    pub(super) fn patch_cell(&self, row: usize, p: usize, value: f64) -> Cell {
-        let taps = self.model.geometry.patch().taps();
+    /// A cell of X̂; the padding is a sign there.
+    pub(super) fn patch_cell(&self, row: usize, p: usize) -> Cell {
+        match self.patch_mark(row, p) {
+            (mark, true) => Cell::of(self.model.patches[[row, p]], mark),
+            (mark, false) => Cell::sign("·", mark),
+        }
+    }
+
+    /// A cell of dX̂; what it has for the padding is dropped.
+    pub(super) fn d_patch_cell(&self, row: usize, p: usize) -> Cell {
+        Cell::of(self.model.d_patches[[row, p]], self.patch_mark(row, p).0)
+    }
+
+    /// The mark of a cell of the patch matrix, and whether it holds a pixel.
+    fn patch_mark(&self, row: usize, p: usize) -> (Mark, bool) {
         let ([_, width], _) = self.model.padded();
-        let mark = self.mark(p, row < self.model.geometry.patch_len());
-        let source = self.model.sources[[row % taps, p]];
-        match self.model.pixel(source / width, source % width) {
-            Some(_) => Cell::of(value, mark),
-            None if mark == Mark::Patch => Cell::sign("·", mark),
-            None => Cell::sign("·", Mark::Faint),
+        let source = self.model.sources[[row % self.model.geometry.patch().taps(), p]];
+        let holds = self.model.pixel(source / width, source % width).is_some();
+        match self.mark(p, row < self.model.geometry.patch_len()) {
+            Mark::Plain if !holds => (Mark::Faint, holds),
+            mark => (mark, holds),
         }
     }
 
@@ -77,21 +88,13 @@ impl Scene<'_> {
             1 => String::new(),
             _ => format!("group {group}: "),
         };
-        // Columns are as wide as their widest number, of which the first rows tell enough.
-        let tried = Shown::new(columns, MOST_COLUMNS, column);
-        let widths = tried.indices().flat_map(|column| {
-            let rows = 0..rows.min(3);
-            rows.map(move |row| cell(row, column).text.chars().count())
-        });
-        let most = self.line / (2 + widths.max().unwrap_or(1));
-        let most = most.min(MOST_COLUMNS).saturating_sub(1);
-        let grid = Grid {
-            title: format!("{of_group}{name} ({letters} = {rows} × {columns})"),
-            rows: Shown::new(rows, MOST_ROWS, row),
-            columns: Shown::new(columns, most, column),
-            cell,
+        let extent = Extent {
+            sizes: [rows, columns],
+            at: [row, column],
+            most: [MOST_ROWS, MOST_COLUMNS],
         };
-        grid.block(self.paint)
+        let title = format!("{of_group}{name} ({letters} = {rows} × {columns})");
+        Grid::fitted(title, extent, self.line, cell).block(self.paint)
     }
 
     /// The sums behind the outputs of the position.

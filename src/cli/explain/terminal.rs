@@ -9,7 +9,7 @@
 //!
 //! One position is marked in all of them. Nothing is computed here; `products` draws the matrices.
 
-use super::grid::{Block, Cell, Grid, Mark, Paint, Shown, beside};
+use super::grid::{Block, Cell, Extent, Grid, Mark, Paint, beside};
 use super::model::Model;
 use super::products::Side;
 
@@ -82,7 +82,7 @@ impl Scene<'_> {
         for group in self.groups(&mut lines) {
             let first = self.model.rows_of(group * per_group).start;
             let patches = |row: usize, p: usize| match p < self.done {
-                true => self.patch_cell(first + row, p, self.model.patches[[first + row, p]]),
+                true => self.patch_cell(first + row, p),
                 false => Cell::sign("_", Mark::Faint),
             };
             let product = [
@@ -134,7 +134,7 @@ impl Scene<'_> {
             let weight = [
                 d_output.clone(),
                 self.matrix("X̂ᵀ", "P × K", Side::Transposed, group, &|p, row| {
-                    self.patch_cell(first + row, p, model.patches[[first + row, p]])
+                    self.patch_cell(first + row, p)
                 }),
                 self.matrix(
                     "dW = dY · X̂ᵀ",
@@ -160,7 +160,7 @@ impl Scene<'_> {
                     "K × P",
                     Side::Patches,
                     group,
-                    &|row, p| self.patch_cell(first + row, p, model.d_patches[[first + row, p]]),
+                    &|row, p| self.d_patch_cell(first + row, p),
                 ),
             ];
             lines.extend(beside(image.into(), self.line));
@@ -195,26 +195,22 @@ impl Scene<'_> {
         let model = self.model;
         let ([height, width], _) = model.padded();
         let channels = model.geometry.input_channels();
+        // In ascending order, as taps are.
         let met: Vec<usize> = model.sources.column(self.at).to_vec();
-        let (row, column) = (met[0] / width.max(1), met[0] % width.max(1));
-        let in_group = self.model.geometry.channels_per_group();
+        let in_group = model.geometry.channels_per_group();
+        let at = [met[0] / width, met[0] % width];
         (0..channels.min(MOST_PLANES))
             .map(|c| {
-                let grid = Grid {
-                    title: plane_title(name, c, channels, &model.x.shape()[1..]),
-                    rows: Shown::new(height, MOST_SIDE, row),
-                    columns: Shown::new(width, self.most_columns(4), column),
-                    cell: &|i, j| {
-                        let is_met = c < in_group && met.contains(&(i * width + j));
-                        let mark = if is_met { Mark::Patch } else { Mark::Plain };
-                        match model.pixel(i, j) {
-                            Some(pixel) => Cell::of(value(c, pixel), mark),
-                            None if mark == Mark::Patch => Cell::sign("·", mark),
-                            None => Cell::sign("·", Mark::Faint),
-                        }
-                    },
-                };
-                grid.block(self.paint)
+                let title = plane_title(name, c, channels, &model.x.shape()[1..]);
+                self.plane(title, [height, width], at, &|i, j| {
+                    let is_met = c < in_group && met.binary_search(&(i * width + j)).is_ok();
+                    let mark = if is_met { Mark::Patch } else { Mark::Plain };
+                    match model.pixel(i, j) {
+                        Some(pixel) => Cell::of(value(c, pixel), mark),
+                        None if is_met => Cell::sign("·", mark),
+                        None => Cell::sign("·", Mark::Faint),
+                    }
+                })
             })
             .chain(self.omitted(channels, "channels"))
             .collect()
@@ -234,16 +230,11 @@ impl Scene<'_> {
                     (1, _) => format!(", channel {c}"),
                     _ => format!(" {o}, channel {c}"),
                 };
-                let grid = Grid {
-                    title: format!("{name}{which} {height}×{width}"),
-                    rows: Shown::new(height, MOST_SIDE, 0),
-                    columns: Shown::new(width, self.most_columns(4), 0),
-                    cell: &|i, j| {
-                        let k = (c * height + i) * width + j;
-                        Cell::of(value(o, k), if o == 0 { first } else { Mark::Plain })
-                    },
-                };
-                blocks.push(grid.block(self.paint));
+                let title = format!("{name}{which} {height}×{width}");
+                blocks.push(self.plane(title, [height, width], [0, 0], &|i, j| {
+                    let k = (c * height + i) * width + j;
+                    Cell::of(value(o, k), if o == 0 { first } else { Mark::Plain })
+                }));
             }
         }
         blocks.extend(self.omitted(outputs, "kernels"));
@@ -258,21 +249,18 @@ impl Scene<'_> {
         done: Option<usize>,
         value: &dyn Fn(usize, usize) -> f64,
     ) -> Vec<Block> {
-        let sides = self.model.geometry.patch().outputs();
+        let axes = self.model.geometry.axes();
+        let sides = [axes[0].output(), axes[1].output()];
         let outputs = self.model.geometry.output_channels();
         let per_group = self.model.geometry.outputs_per_group();
+        let at = [self.at / sides[1], self.at % sides[1]];
         (0..outputs.min(MOST_PLANES))
             .map(|o| {
-                let grid = Grid {
-                    title: plane_title(name, o, outputs, &sides),
-                    rows: Shown::new(sides[0], MOST_SIDE, self.at / sides[1]),
-                    columns: Shown::new(sides[1], self.most_columns(4), self.at % sides[1]),
-                    cell: &|i, j| match i * sides[1] + j {
-                        p if done.is_some_and(|done| p >= done) => Cell::sign("_", Mark::Faint),
-                        p => Cell::of(value(o, p), self.mark(p, o / per_group == 0)),
-                    },
-                };
-                grid.block(self.paint)
+                let title = plane_title(name, o, outputs, &sides);
+                self.plane(title, sides, at, &|i, j| match i * sides[1] + j {
+                    p if done.is_some_and(|done| p >= done) => Cell::sign("_", Mark::Faint),
+                    p => Cell::of(value(o, p), self.mark(p, o / per_group == 0)),
+                })
             })
             .chain(self.omitted(outputs, "channels"))
             .collect()
@@ -291,9 +279,15 @@ impl Scene<'_> {
         Some(vec![self.paint.faint(&format!("… {left} more {what}"))])
     }
 
-    /// Columns of cells of `width` that a line holds.
-    fn most_columns(&self, width: usize) -> usize {
-        (self.line / width).clamp(3, MOST_SIDE)
+    fn plane(
+        &self,
+        title: String,
+        sizes: [usize; 2],
+        at: [usize; 2],
+        cell: &dyn Fn(usize, usize) -> Cell,
+    ) -> Block {
+        let most = [MOST_SIDE, MOST_SIDE];
+        Grid::fitted(title, Extent { sizes, at, most }, self.line, cell).block(self.paint)
     }
 }
 
