@@ -2,12 +2,12 @@
 #![cfg(feature = "cli")]
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 
 use gemmconv::unfold::{PatchOrder, unfold};
 use gemmconv::{ConvGeometry, ConvOptions, ConvPlan, Epilogue, Padding, PlanOptions, Wanted};
-use ndarray::{Array2, Array3, Array4, Axis, array};
+use ndarray::{Array2, Array3, Array4, Axis, array, s};
 use ndarray_npy::WriteNpyExt;
 
 fn command(arguments: &[&str]) -> Command {
@@ -132,152 +132,174 @@ fn rows(array: &Array2<f64>) -> Vec<Vec<f64>> {
     array.outer_iter().map(|row| row.to_vec()).collect()
 }
 
-/// Every table and every sum against the library.
-#[test]
-fn numbers_are_the_librarys() {
-    let cases: [(&[&str], [usize; 2], [usize; 2], [usize; 3], ConvOptions); 6] = [
-        (
-            &["--stride", "2"],
-            [5, 5],
-            [3, 3],
-            [1, 1, 1],
-            ConvOptions::new().stride(2),
-        ),
-        (
-            &["--padding", "1,2"],
-            [3, 4],
-            [3, 2],
-            [1, 1, 1],
-            ConvOptions::new().padding([1, 2]),
-        ),
-        (
-            &["--padding", "same", "--stride", "2"],
-            [4, 5],
-            [3, 3],
-            [1, 2, 1],
-            ConvOptions::new().padding(Padding::SameUpper).stride(2),
-        ),
-        (
-            &["--dilation", "2,1"],
-            [5, 4],
-            [2, 3],
-            [2, 1, 1],
-            ConvOptions::new().dilation([2, 1]),
-        ),
-        (
-            &["--stride", "3"],
-            [5, 5],
-            [2, 2],
-            [1, 1, 1],
-            ConvOptions::new().stride(3),
-        ),
-        (&[], [3, 3], [2, 2], [4, 2, 2], ConvOptions::new().groups(2)),
-    ];
-    for (more, input, kernel, [channels, outputs, groups], options) in cases {
+/// A convolution: arguments, sizes, counts of channels, outputs and groups, and the library's options for the same.
+struct Case {
+    arguments: &'static [&'static str],
+    input: [usize; 2],
+    kernel: [usize; 2],
+    counts: [usize; 3],
+    options: ConvOptions,
+}
+
+/// What the library says of it, as matrices.
+struct Truth {
+    y: Array2<f64>,
+    patches: Array2<f64>,
+    d_output: Array2<f64>,
+    d_weight: Array2<f64>,
+    d_input: Array3<f64>,
+}
+
+impl Case {
+    fn printed(&self) -> String {
         let size = |[rows, columns]: [usize; 2]| format!("{rows}x{columns}");
-        let counts = [channels, outputs, groups].map(|count| count.to_string());
-        let (input_text, kernel_text) = (size(input), size(kernel));
-        let mut arguments = vec![
-            "--backward",
-            "--input",
-            &input_text,
-            "--kernel",
-            &kernel_text,
-        ];
-        arguments.extend([
-            "--channels",
-            &counts[0],
-            "--outputs",
-            &counts[1],
-            "--groups",
-            &counts[2],
-        ]);
-        arguments.extend(more);
+        let values = [size(self.input), size(self.kernel)].into_iter();
+        let values = values.chain(self.counts.map(|count| count.to_string()));
+        let names = ["--input", "--kernel", "--channels", "--outputs", "--groups"];
+        let values: Vec<String> = values.collect();
+        let pairs = names.into_iter().zip(&values);
+        let mut arguments: Vec<&str> = pairs.flat_map(|(name, value)| [name, value]).collect();
+        arguments.push("--backward");
+        arguments.extend(self.arguments);
         let mut wide = command(&arguments);
         wide.env("COLUMNS", "1000");
-        let (out, _) = checked(0, ran(wide));
+        checked(0, ran(wide)).0
+    }
 
-        let x = Array4::from_shape_fn((1, channels, input[0], input[1]), |(_, c, i, j)| {
-            (c + i * input[1] + j) as f64
+    fn truth(&self) -> Truth {
+        let ([channels, outputs, groups], [height, width], [kh, kw]) =
+            (self.counts, self.input, self.kernel);
+        let x = Array4::from_shape_fn((1, channels, height, width), |(_, c, i, j)| {
+            (c + i * width + j) as f64
         });
-        let w = Array4::from_shape_fn(
-            (outputs, channels / groups, kernel[0], kernel[1]),
-            |(o, c, i, j)| (o + c + i * kernel[1] + j) as f64,
-        );
-        let geometry = ConvGeometry::new(x.shape(), w.shape(), &options).unwrap();
+        let w = Array4::from_shape_fn((outputs, channels / groups, kh, kw), |(o, c, i, j)| {
+            (o + c + i * kw + j) as f64
+        });
+        let geometry = ConvGeometry::new(x.shape(), w.shape(), &self.options).unwrap();
         let plan = ConvPlan::new(&geometry, &PlanOptions::new()).unwrap();
         let weights = plan.prepare(&w).unwrap();
         let (k, positions) = (geometry.patch_len(), geometry.positions());
         let y = plan.forward(&x, &weights, &Epilogue::none()).unwrap();
-        let flat_y = y.to_shape((outputs, positions)).unwrap().to_owned();
         let d_output = Array2::from_shape_fn((outputs, positions), |(o, p)| (o + p + 1) as f64);
         let shaped = d_output.to_shape(y.dim()).unwrap().to_owned();
         let gradients = plan.backward(&x, &weights, &shaped, Wanted::ALL).unwrap();
-        let d_weight = gradients
-            .d_weight
-            .unwrap()
-            .into_shape_with_order((outputs, k))
-            .unwrap();
-        let patches = unfold(&x, &kernel, &options, PatchOrder::ElementsByPositions).unwrap();
-        let patches = patches.index_axis_move(Axis(0), 0);
-        let per_group = outputs / groups;
+        let order = PatchOrder::ElementsByPositions;
+        let patches = unfold(&x, &self.kernel, &self.options, order).unwrap();
+        let d_weight = gradients.d_weight.unwrap();
+        Truth {
+            y: y.into_shape_with_order((outputs, positions)).unwrap(),
+            patches: patches.index_axis_move(Axis(0), 0),
+            d_output,
+            d_weight: d_weight.into_shape_with_order((outputs, k)).unwrap(),
+            d_input: gradients.d_input.unwrap().index_axis_move(Axis(0), 0),
+        }
+    }
+}
+
+/// The sums of fold: each equals its terms and what the library folds. Returns how many there are.
+fn check_sums(out: &str, d_input: &Array3<f64>) -> usize {
+    let lines = out.lines().filter_map(|line| line.strip_prefix("dX["));
+    let checks = lines.map(|line| {
+        let (place, sum) = line.split_once("] = ").unwrap();
+        let (terms, sum) = sum.split_once(" = ").unwrap_or((sum, sum));
+        let sum = sum.rsplit(' ').next().unwrap();
+        if !terms.starts_with("nothing") {
+            let terms = terms.split(" + ").map(|term| term.parse::<f64>().unwrap());
+            assert_eq!(terms.sum::<f64>().to_string(), sum, "{line}");
+        }
+        let place = place.split([',', ';', ' ']).filter(|part| !part.is_empty());
+        let place: Vec<usize> = place.map(|part| part.parse().unwrap()).collect();
+        let [i, j] = place[place.len() - 2..] else {
+            panic!("{line}")
+        };
+        let channel = if place.len() == 3 { place[0] } else { 0 };
+        assert_eq!(
+            sum.parse::<f64>().unwrap(),
+            d_input[[channel, i, j]],
+            "{line}"
+        );
+    });
+    checks.count()
+}
+
+/// Every table and every sum against the library.
+#[test]
+fn numbers_are_the_librarys() {
+    let case = |arguments, input, kernel, counts, options| Case {
+        arguments,
+        input,
+        kernel,
+        counts,
+        options,
+    };
+    let new = ConvOptions::new;
+    let same = new().padding(Padding::SameUpper);
+    let cases = [
+        case(
+            &["--stride", "2"],
+            [5, 5],
+            [3, 3],
+            [1, 1, 1],
+            new().stride(2),
+        ),
+        case(
+            &["--padding", "1,2"],
+            [3, 4],
+            [3, 2],
+            [1, 1, 1],
+            new().padding([1, 2]),
+        ),
+        case(
+            &["--padding", "same", "--stride", "2"],
+            [4, 5],
+            [3, 3],
+            [1, 2, 1],
+            same.stride(2),
+        ),
+        case(
+            &["--dilation", "2,1"],
+            [5, 4],
+            [2, 3],
+            [2, 1, 1],
+            new().dilation([2, 1]),
+        ),
+        case(
+            &["--stride", "3"],
+            [5, 5],
+            [2, 2],
+            [1, 1, 1],
+            new().stride(3),
+        ),
+        case(&[], [3, 3], [2, 2], [4, 2, 2], new().groups(2)),
+    ];
+    for case in cases {
+        let (out, truth) = (case.printed(), case.truth());
+        let groups = case.counts[2];
         for group in 0..groups {
-            let name = |what: &str| {
-                if groups == 1 {
-                    what.to_owned()
-                } else {
-                    format!("group {group}: {what}")
-                }
-            };
-            let part = |array: &Array2<f64>, each: usize| {
-                rows(&array.select(
-                    Axis(0),
-                    &(group * each..(group + 1) * each).collect::<Vec<_>>(),
-                ))
-            };
-            assert_eq!(
-                table(&out, &name("Y = W · X̂")),
-                part(&flat_y, per_group),
-                "{out}"
-            );
-            assert_eq!(
-                table(&out, &name("X̂ = im2col(X)")),
-                part(&patches, k),
-                "{out}"
-            );
-            assert_eq!(
-                table(&out, &name("dW = dY · X̂ᵀ")),
-                part(&d_weight, per_group),
-                "{out}"
-            );
-            assert_eq!(
-                table(&out, &name("dY (O × P")),
-                part(&d_output, per_group),
-                "{out}"
-            );
+            for (name, array) in [
+                ("Y = W · X̂", &truth.y),
+                ("X̂ = im2col(X)", &truth.patches),
+                ("dW = dY · X̂ᵀ", &truth.d_weight),
+                ("dY (O × P", &truth.d_output),
+            ] {
+                let title = match groups {
+                    1 => name.to_owned(),
+                    _ => format!("group {group}: {name}"),
+                };
+                let each = array.nrows() / groups;
+                let part = array.slice(s![group * each..(group + 1) * each, ..]);
+                assert_eq!(
+                    table(&out, &title),
+                    rows(&part.to_owned()),
+                    "{title}\n{out}"
+                );
+            }
         }
-        let d_input: Array3<f64> = gradients.d_input.unwrap().index_axis_move(Axis(0), 0);
-        let mut told = 0;
-        for line in out.lines().filter(|line| line.starts_with("dX[")) {
-            let (place, sum) = line[3..].split_once("] = ").unwrap();
-            let sum = sum.rsplit([' ', '=']).next().unwrap();
-            let place: Vec<usize> = place
-                .split([',', ';', ' '])
-                .filter(|part| !part.is_empty())
-                .map(|part| part.parse().unwrap())
-                .collect();
-            let channel = if channels == 1 { 0 } else { place[0] };
-            let [.., i, j] = place[..] else {
-                panic!("{line}")
-            };
-            assert_eq!(
-                sum.parse::<f64>().unwrap(),
-                d_input[[channel, i, j]],
-                "{line}"
-            );
-            told += 1;
-        }
-        assert_eq!(told, d_input.len().min(30), "{out}");
+        assert_eq!(
+            check_sums(&out, &truth.d_input),
+            truth.d_input.len().min(30),
+            "{out}"
+        );
     }
 }
 
@@ -502,46 +524,75 @@ fn every_step_is_printed_where_nobody_presses_keys() {
     assert!(folded.contains("dX[1, 1] = 3 + 4 = 7"), "{folded}");
 }
 
-/// In a terminal Enter goes on and q ends.
-#[test]
-fn keys_step_in_a_terminal() {
-    let line = format!(
-        "{} explain --input 3 -k 2 --step",
-        env!("CARGO_BIN_EXE_gemmconv")
-    );
-    // `script` gives the program a terminal.
-    let started = Command::new("script")
+/// What the program writes to a terminal, which `script` makes, while these keys are pressed.
+fn in_terminal(arguments: &str, no_colour: bool, keys: &[&str]) -> Option<String> {
+    let line = format!("{} explain {arguments}", env!("CARGO_BIN_EXE_gemmconv"));
+    let mut command = Command::new("script");
+    command
         .args(["-qec", &line, "/dev/null"])
-        .env("TERM", "xterm")
-        .env_remove("NO_COLOR")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn();
+        .env("TERM", "xterm");
+    command.env_remove("CLICOLOR_FORCE").env_remove("NO_COLOR");
+    if no_colour {
+        command.env("NO_COLOR", "1");
+    }
+    let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let mut script = match started {
         Ok(script) => script,
         Err(error) => {
-            let message =
-                format!("script cannot be started ({error}): stepping by keys is NOT tested");
+            let message = format!("script cannot be started ({error}): terminals are NOT tested");
             assert!(std::env::var("CI").as_deref() != Ok("true"), "{message}");
             eprintln!("{message}");
-            return;
+            return None;
         }
     };
-    let mut keys = script.stdin.take().unwrap();
-    for key in ["\r", "\r", "q"] {
-        std::thread::sleep(std::time::Duration::from_millis(700));
-        keys.write_all(key.as_bytes()).unwrap();
-        keys.flush().unwrap();
+    let mut stdin = script.stdin.take().unwrap();
+    let mut stdout = script.stdout.take().unwrap();
+    let mut out = Vec::new();
+    let mut block = [0; 4096];
+    for key in keys {
+        // Each key waits for its question.
+        let asked = |out: &[u8]| String::from_utf8_lossy(out).ends_with("q: end\r\n");
+        while !asked(&out) {
+            let count = stdout.read(&mut block).unwrap();
+            assert!(count > 0, "{}", String::from_utf8_lossy(&out));
+            out.extend_from_slice(&block[..count]);
+        }
+        out.extend_from_slice(b"\n");
+        stdin.write_all(key.as_bytes()).unwrap();
+        stdin.flush().unwrap();
     }
-    let output = script.wait_with_output().unwrap();
-    drop(keys);
-    let out = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{out}");
+    stdout.read_to_end(&mut out).unwrap();
+    let status = script.wait().unwrap();
+    let out = String::from_utf8(out).unwrap();
+    assert!(status.success(), "{out}");
+    Some(out)
+}
+
+/// In a terminal Enter goes on and q ends.
+#[test]
+fn keys_step_in_a_terminal() {
+    let step = "--input 3 -k 2 --step";
+    let Some(out) = in_terminal(step, false, &["\r", "\r", "q"]) else {
+        return;
+    };
     assert!(
         out.contains("position 3 of 4") && !out.contains("position 4 of 4"),
         "{out}"
     );
-    assert!(out.contains("\u{1b}["), "a terminal has colours: {out}");
+    let out = in_terminal(step, false, &["\r", " ", "\u{1b}[C", "\r"]).unwrap();
+    assert!(out.contains("position 4 of 4"), "{out}");
+}
+
+#[test]
+fn a_terminal_has_colours_unless_it_must_not() {
+    let Some(out) = in_terminal("--input 3 -k 2", false, &[]) else {
+        return;
+    };
+    assert!(out.contains("\u{1b}[46m"), "{out}");
+    let out = in_terminal("--input 3 -k 2", true, &[]).unwrap();
+    assert!(!out.contains('\u{1b}') && out.contains("[19] 25"), "{out}");
+    let out = in_terminal("--input 3 -k 2 --color never", false, &[]).unwrap();
+    assert!(!out.contains('\u{1b}'), "{out}");
 }
 
 #[test]

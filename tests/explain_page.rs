@@ -385,7 +385,7 @@ fn control(browser: &Browser, case: &Case) {
         [input.id, input.type === 'checkbox' ? String(input.checked) : input.value]))";
     let mut now = browser.run(values);
     for (id, wanted) in [("apart", true), ("same", case.padding.is_none())] {
-        if now[id] != wanted.to_string() {
+        if now[id].as_str() != Some(&wanted.to_string()) {
             browser.click(&browser.one(&format!("#{id}")));
             now = browser.run(values);
         }
@@ -411,7 +411,7 @@ fn control(browser: &Browser, case: &Case) {
         ("groups".to_owned(), case.groups),
     ];
     for (id, value) in sides.chain(counts) {
-        if now[&id] != value.to_string() {
+        if now[&id].as_str() != Some(&value.to_string()) {
             set(browser, &id, &value.to_string());
         }
     }
@@ -848,6 +848,35 @@ fn light_and_dark_by_the_system_and_by_the_button() {
     );
     assert_eq!(text(&browser, "theme"), "Dark");
     check_quiet(&browser);
+}
+
+/// The picture of the README: docs/images/explain.png is a copy of it.
+#[test]
+fn the_readmes_picture() {
+    let Some(driver) = Driver::start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let browser = driver.open(1000, 1230, false);
+    let case = Case {
+        input: [4, 4],
+        kernel: [3, 3],
+        ..PLAIN
+    };
+    open(&browser, folder.path(), &case.arguments());
+    browser.hover(&cells(&browser, "output")[3].1);
+    let now = picture(&browser, "readme.png");
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images/explain.png");
+    let committed = image::open(committed).unwrap().to_rgb8();
+    assert_eq!(committed.dimensions(), now.dimensions());
+    // Fonts differ from machine to machine; the colours of what is lit do not.
+    for (what, colour) in LIGHT {
+        let [now, then] = [&now, &committed].map(|picture| share(picture, colour));
+        assert!(
+            (now - then).abs() < 0.2 * then.max(0.01),
+            "{what}: {now}, was {then}"
+        );
+    }
 }
 
 #[test]

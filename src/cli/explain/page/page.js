@@ -176,7 +176,8 @@ const draw = (c) => {
   const groups = planes(c.groups);
   const named = (name, group) => (c.groups === 1 ? name : `${name}, group ${group}`);
   const [rows, columns] = c.axes;
-  const length = (a) => `⌊(${a.input} + ${a.before + a.after} − ${a.extent}) / ${a.stride}⌋ + 1 = ${a.output}`;
+  // Spaces at which no line breaks.
+  const length = (a) => `⌊(${a.input} + ${a.before + a.after} − ${a.extent}) / ${a.stride}⌋ + 1 = ${a.output}`.replaceAll(" ", "\u00a0");
   const formula = length(rows) === length(columns) ? length(rows) : `${length(rows)} rows, ${length(columns)} columns`;
   const product = (group) => element("div", { class: "row product" },
     grid("weights", "weights", named("W", group), `O × K: ${sizes(c.perGroup, c.K)}`, rowsOf(c, group), view.extents.k, (o, k) => (
