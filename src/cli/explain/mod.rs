@@ -24,6 +24,7 @@ use console::{Key, Term};
 
 use super::bench::terminal_width;
 use super::filter::{PaddingArg, numbers};
+use super::model::write_file;
 use super::refuse;
 use grid::{Block, Paint};
 use model::{Limits, Model, Settings};
@@ -144,7 +145,7 @@ pub(crate) fn run(arguments: &ExplainArgs) -> Result<ExitCode> {
     };
     if let Some(path) = &arguments.html {
         return match page::html(&settings) {
-            Ok(html) => page::write(path, &html).map(|()| ExitCode::SUCCESS),
+            Ok(html) => write_file(path, html.as_bytes()).map(|()| ExitCode::SUCCESS),
             Err(error) => Ok(refuse(&error)),
         };
     }

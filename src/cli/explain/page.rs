@@ -8,15 +8,11 @@
 //!
 //! The page computes for itself, since its sizes can be changed; the tests compare what it shows with the library.
 
-use std::io::Write;
-use std::path::Path;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::model::{Count, Limits, Settings};
 use super::values::Given;
-use crate::cli::part::Part;
 use crate::{ConvGeometry, Error, Padding};
 
 const HTML: &str = include_str!("page/page.html");
@@ -110,17 +106,6 @@ fn errors() -> Value {
         ),
         "limit": Count::refusal("{what}", "{count}", "{unit}", "{limit}"),
     })
-}
-
-/// Writes the page; a file that is there is replaced by a whole one or not at all.
-///
-/// # Errors
-/// A place that cannot be written.
-pub(super) fn write(path: &Path, html: &str) -> Result<()> {
-    let part = Part::beside(path)?;
-    let named = || format!("cannot write {}", path.display());
-    part.file().write_all(html.as_bytes()).with_context(named)?;
-    part.keep()
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub struct Kernel {
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum KernelError {
     /// Nothing between the quotes.
-    #[error("no numbers are given; write rows as in \"1 0 -1; 2 0 -2; 1 0 -1\"")]
+    #[error("the text is empty; write rows of numbers as in \"1 0 -1; 2 0 -2; 1 0 -1\"")]
     Empty,
     /// Nothing between two `;`.
     #[error("row {row} is empty")]
