@@ -614,6 +614,57 @@ fn a_reader_that_leaves_is_no_error() {
 }
 
 #[test]
+fn pictures_hold_the_numbers_and_mark_one_position() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("slide.svg");
+    let name = path.to_str().unwrap();
+    let draw = |at: &str| {
+        let arguments = ["--input", "3", "-k", "2", "--at", at, "--svg", name];
+        assert_eq!(expect(0, &arguments), (String::new(), String::new()));
+        fs::read_to_string(&path).unwrap()
+    };
+    let svg = draw("1,0");
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+    for text in [
+        "19",
+        "25",
+        "37",
+        "43",
+        "Y[1, 0] = 0·3 + 1·4 + 2·6 + 3·7 = 37",
+    ] {
+        assert!(svg.contains(&format!("\n{text}\n")), "{text} in {svg}");
+    }
+    // A patch of four in the image and in X̂, the output in its plane and in the product.
+    let lit = |svg: &str| ["#0A6AA6", "#00775A"].map(|colour| svg.matches(colour).count());
+    assert_eq!(lit(&svg), [8, 2], "{svg}");
+    let other = draw("0,0");
+    assert_eq!(lit(&other), [8, 2]);
+    assert_ne!(other, svg);
+    assert_eq!(draw("1,0"), svg);
+    let back = ["--input", "3", "-k", "2", "--backward", "--svg", name];
+    expect(0, &back);
+    assert!(
+        fs::read_to_string(&path)
+            .unwrap()
+            .contains("gradient of the image dX 3×3")
+    );
+    let (_, err) = expect(
+        2,
+        &["--input", "3", "-k", "2", "--at", "2,0", "--svg", name],
+    );
+    assert_eq!(err, "error: --at 2,0 is outside the output of 2 × 2\n");
+    let (out, _) = expect(0, &["--input", "3", "-k", "2", "--at", "1,1"]);
+    assert!(
+        out.ends_with("Y[1, 1] = 0·4 + 1·5 + 2·7 + 3·8 = 43\n"),
+        "{out}"
+    );
+    assert!(
+        out.contains(" 3 [4][5]") && out.contains(" 6 [7][8]"),
+        "{out}"
+    );
+}
+
+#[test]
 fn pages_are_written_whole_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("page.html");
@@ -664,6 +715,6 @@ fn pages_are_written_whole_or_not_at_all() {
     }
     assert_eq!(
         expect(1, &["--html", "/dev/null"]).1,
-        "error: /dev/null exists and is not a regular file\n"
+        "error: cannot write /dev/null: /dev/null exists and is not a regular file\n"
     );
 }

@@ -1,4 +1,4 @@
-//! Numbers in columns: a grid of cells to lines of text, and lines beside each other.
+//! Numbers in columns: tables of cells to lines of text, and lines beside each other.
 //!
 //! A marked cell stands in brackets, and in colour where there is colour. Of what is too long to show, the first and
 //! the last are shown, and what is marked, with `…` between.
@@ -83,15 +83,25 @@ impl Shown {
     }
 }
 
-/// A table of numbers with a title.
-pub(super) struct Grid<'a> {
-    title: String,
-    rows: Shown,
-    columns: Shown,
-    cell: &'a dyn Fn(usize, usize) -> Cell,
+/// What the numbers of a table are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hue {
+    Image,
+    Weights,
+    Output,
 }
 
-/// What is shown of a grid: its sizes, what must be seen of it, and the most rows and columns.
+/// Numbers in rows under a title, with dots for what is left out. Without rows it is a note.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    pub title: String,
+    /// What stands before it in a product.
+    pub sign: &'static str,
+    pub hue: Hue,
+    pub rows: Vec<Vec<Cell>>,
+}
+
+/// What is shown of a table: its sizes, what must be seen of it, and the most rows and columns.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extent {
     pub sizes: [usize; 2],
@@ -99,13 +109,14 @@ pub(super) struct Extent {
     pub most: [usize; 2],
 }
 
-impl<'a> Grid<'a> {
-    /// As much of the grid as a line of `line` characters holds.
+impl Table {
+    /// As much of a table as a line of `line` characters holds.
     pub fn fitted(
         title: String,
+        hue: Hue,
         extent: Extent,
         line: usize,
-        cell: &'a dyn Fn(usize, usize) -> Cell,
+        cell: &dyn Fn(usize, usize) -> Cell,
     ) -> Self {
         let [rows, columns] =
             [0, 1].map(|axis| Shown::new(extent.sizes[axis], extent.most[axis], extent.at[axis]));
@@ -119,12 +130,52 @@ impl<'a> Grid<'a> {
             true => Shown::new(extent.sizes[1], fits.saturating_sub(2), extent.at[1]),
             false => columns,
         };
+        let cells = |row: Option<usize>| {
+            let cell = |column: Option<usize>| match (row, column) {
+                (Some(row), Some(column)) => cell(row, column),
+                (Some(_), None) => Cell::sign("…", Mark::Faint),
+                (None, _) => Cell::sign("⋮", Mark::Faint),
+            };
+            columns.iter().map(cell).collect()
+        };
+        let rows = rows.iter().map(cells).collect();
         Self {
             title,
+            sign: "",
+            hue,
             rows,
-            columns,
-            cell,
         }
+    }
+
+    /// The same table behind a sign.
+    pub fn behind(self, sign: &'static str) -> Self {
+        Self { sign, ..self }
+    }
+
+    /// Words between tables.
+    pub fn note(words: String) -> Self {
+        Self {
+            title: words,
+            sign: "",
+            hue: Hue::Image,
+            rows: Vec::new(),
+        }
+    }
+
+    /// The lines of the table.
+    pub fn block(&self, paint: Paint) -> Block {
+        let cells = self.rows.iter().flatten();
+        let widths = cells.map(|cell| measure_text_width(&cell.text));
+        let width = 2 + widths.max().unwrap_or(0);
+        let lines = self
+            .rows
+            .iter()
+            .map(|cells| cells.iter().map(|cell| paint.cell(cell, width)).collect());
+        let title = match self.rows.is_empty() {
+            true => paint.faint(&self.title),
+            false => paint.title(&self.title),
+        };
+        std::iter::once(title).chain(lines).collect()
     }
 }
 
@@ -164,37 +215,6 @@ impl Paint {
 
     fn style(self, style: Style, text: &str) -> String {
         style.force_styling(self.0).apply_to(text).to_string()
-    }
-}
-
-impl Grid<'_> {
-    /// The lines of the grid.
-    pub fn block(&self, paint: Paint) -> Block {
-        let dots = Cell::sign("…", Mark::Faint);
-        let gap = Cell::sign("⋮", Mark::Faint);
-        let cells: Vec<Vec<Cell>> = self
-            .rows
-            .iter()
-            .map(|row| {
-                let cell = |column: Option<usize>| match (row, column) {
-                    (Some(row), Some(column)) => (self.cell)(row, column),
-                    (Some(_), None) => dots.clone(),
-                    (None, _) => gap.clone(),
-                };
-                self.columns.iter().map(cell).collect()
-            })
-            .collect();
-        let texts = cells
-            .iter()
-            .flatten()
-            .map(|cell| measure_text_width(&cell.text));
-        let width = 2 + texts.max().unwrap_or(0);
-        let lines = cells
-            .iter()
-            .map(|cells| cells.iter().map(|cell| paint.cell(cell, width)).collect());
-        std::iter::once(paint.title(&self.title))
-            .chain(lines)
-            .collect()
     }
 }
 
@@ -329,7 +349,7 @@ mod tests {
             at: [0, 0],
             most: [9, 9],
         };
-        let grid = Grid::fitted("X".to_owned(), extent, 80, &cell);
+        let grid = Table::fitted("X".to_owned(), Hue::Image, extent, 80, &cell);
         assert_eq!(grid.block(Paint(false)), ["X", " [0]  1 ", " 10 [11]"]);
         let coloured = grid.block(Paint(true));
         assert!(coloured[1].contains("\u{1b}[46m"), "{coloured:?}");
@@ -340,7 +360,8 @@ mod tests {
             most: [9, 64],
         };
         for line in 5..60 {
-            let block = Grid::fitted("X".to_owned(), wide, line, &cell).block(Paint(false));
+            let block =
+                Table::fitted("X".to_owned(), Hue::Image, wide, line, &cell).block(Paint(false));
             assert!(block[1].contains("30"), "{block:?}");
             assert!(width(&block) <= line.max(20), "{line}: {block:?}");
         }

@@ -1,11 +1,12 @@
-//! `gemmconv explain`: one convolution taken apart, in the terminal or as a page.
+//! `gemmconv explain`: one convolution taken apart, in the terminal, as a picture or as a page.
 //!
 //! ```text
-//! values ─► model ─► terminal | page
-//! text to   numbers out of    lines | HTML
-//! numbers   the library
+//! values ─► model ─► terminal | figure | page
+//! text to   numbers out    lines    | SVG    | HTML
+//! numbers   of the library
 //! ```
 
+mod figure;
 mod grid;
 mod model;
 mod page;
@@ -18,7 +19,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use console::{Key, Term};
 
@@ -89,6 +90,14 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["step", "backward", "color"])]
     html: Option<PathBuf>,
 
+    /// Write the same as a picture, instead of printing; a file that is there is replaced
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["html", "step", "color"])]
+    svg: Option<PathBuf>,
+
+    /// The output whose patch is marked, counted from 0
+    #[arg(long, value_name = "ROW,COLUMN", default_value = "0,0", value_parser = numbers, conflicts_with_all = ["html", "step"])]
+    at: [usize; 2],
+
     /// Colours; auto has them in a terminal, unless NO_COLOR is set
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Colour::Auto)]
     color: Colour,
@@ -101,6 +110,7 @@ Examples:
   gemmconv explain --input 6 --kernel 3 --stride 2 --step
   gemmconv explain --input 5 --kernel 3 --channels 2 --outputs 2 --groups 2
   gemmconv explain --input 7 --kernel 3 --padding 1 --html convolution.html
+  gemmconv explain --input 4 --kernel 2 --at 1,1 --svg convolution.svg
 
 Where no numbers are given, the image counts x[c, i] = c + i, the kernels w[o, c, k] = o + c + k, and the gradient \
 that comes from behind dY[o, p] = o + p + 1. Convolution means cross-correlation: the kernel is not flipped. A \
@@ -120,6 +130,17 @@ enum Colour {
 }
 
 impl ExplainArgs {
+    /// The position that is marked.
+    fn position(&self, model: &Model) -> Result<usize> {
+        let axes = model.geometry.axes();
+        let ([row, column], [rows, columns]) = (self.at, [axes[0].output(), axes[1].output()]);
+        ensure!(
+            row < rows && column < columns,
+            "--at {row},{column} is outside the output of {rows} × {columns}"
+        );
+        Ok(row * columns + column)
+    }
+
     fn settings(&self) -> Result<Settings> {
         Ok(Settings {
             input: values::input(&self.input)?,
@@ -153,10 +174,14 @@ pub(crate) fn run(arguments: &ExplainArgs) -> Result<ExitCode> {
         Ok(model) => model,
         Err(error) => return Ok(refuse(&error)),
     };
+    let at = match arguments.position(&model) {
+        Ok(at) => at,
+        Err(error) => return Ok(refuse(&error)),
+    };
     let positions = model.geometry.positions();
     let scene = Scene {
         model: &model,
-        at: 0,
+        at,
         done: positions,
         line: terminal_width(),
         paint: Paint(match arguments.color {
@@ -167,6 +192,16 @@ pub(crate) fn run(arguments: &ExplainArgs) -> Result<ExitCode> {
     };
     if arguments.step {
         return step(scene, arguments.backward).map(|()| ExitCode::SUCCESS);
+    }
+    if let Some(path) = &arguments.svg {
+        // As wide as the picture.
+        let scene = Scene { line: 120, ..scene };
+        let mut tables = scene.forward_tables();
+        if arguments.backward {
+            tables.extend(scene.backward_tables(&scene.folded()?));
+        }
+        let picture = figure::figure(&tables, &scene.products())?;
+        return write_file(path, picture.as_bytes()).map(|()| ExitCode::SUCCESS);
     }
     let mut lines = [scene.sizes(), scene.forward()].concat();
     if arguments.backward {

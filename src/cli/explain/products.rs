@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::grid::{Block, Cell, Extent, Grid, Mark, number};
+use super::grid::{Block, Cell, Extent, Hue, Mark, Table, number};
 use super::terminal::{MOST_PLANES, Scene};
 
 /// The most rows of a matrix.
@@ -65,7 +65,7 @@ impl Scene<'_> {
         side: Side,
         group: usize,
         cell: &dyn Fn(usize, usize) -> Cell,
-    ) -> Block {
+    ) -> Table {
         let geometry = &self.model.geometry;
         let (k, p, o) = (
             geometry.patch_len(),
@@ -94,7 +94,12 @@ impl Scene<'_> {
             most: [MOST_ROWS, MOST_COLUMNS],
         };
         let title = format!("{of_group}{name} ({letters} = {rows} × {columns})");
-        Grid::fitted(title, extent, self.line, cell).block(self.paint)
+        let hue = match side {
+            Side::Weight | Side::TransposedWeight => Hue::Weights,
+            Side::Patches | Side::Transposed => Hue::Image,
+            Side::Output => Hue::Output,
+        };
+        Table::fitted(title, hue, extent, self.line, cell)
     }
 
     /// The sums behind the outputs of the position.

@@ -9,7 +9,12 @@
 //!
 //! One position is marked in all of them. Nothing is computed here; `products` draws the matrices.
 
-use super::grid::{Block, Cell, Extent, Grid, Mark, Paint, beside};
+use std::ops::Range;
+
+use anyhow::Result;
+use ndarray::Array3;
+
+use super::grid::{Block, Cell, Extent, Hue, Mark, Paint, Table, beside};
 use super::model::Model;
 use super::products::Side;
 
@@ -73,125 +78,157 @@ impl Scene<'_> {
 
     /// The forward pass.
     pub fn forward(&self) -> Block {
-        let mut lines = self.planes(
-            self.images("image X", &|c, [i, j]| self.model.x[[c, i, j]]),
-            self.kernels("kernel W", Mark::Kernel, &|o, k| self.model.weights[[o, k]]),
-            self.outputs("output Y", Some(self.done), &|o, p| self.model.y[[o, p]]),
-        );
-        let per_group = self.model.geometry.outputs_per_group();
-        for group in self.groups(&mut lines) {
-            let first = self.model.rows_of(group * per_group).start;
-            let patches = |row: usize, p: usize| match p < self.done {
-                true => self.patch_cell(first + row, p),
-                false => Cell::sign("_", Mark::Faint),
-            };
-            let product = [
-                self.matrix("W", "O × K", Side::Weight, group, &|row, k| {
-                    let mark = if group + row == 0 {
-                        Mark::Kernel
-                    } else {
-                        Mark::Plain
-                    };
-                    Cell::of(self.model.weights[[group * per_group + row, k]], mark)
-                }),
-                self.matrix("X̂ = im2col(X)", "K × P", Side::Patches, group, &patches),
-                self.matrix("Y = W · X̂", "O × P", Side::Output, group, &|row, p| {
-                    self.output_cell(group, row, p, Some(self.done), &self.model.y)
-                }),
-            ];
-            lines.extend(beside(product.into(), self.line));
-            lines.push(String::new());
-        }
+        let mut lines = self.lines(&self.forward_tables());
         lines.extend(self.products());
         lines
+    }
+
+    /// Image, kernels and output, then the product of each group.
+    pub fn forward_tables(&self) -> Vec<Vec<Table>> {
+        let model = self.model;
+        let per_group = model.geometry.outputs_per_group();
+        let mut rows = vec![
+            [
+                self.images("image X", &|c, [i, j]| model.x[[c, i, j]]),
+                self.kernels("kernel W", Mark::Kernel, &|o, k| model.weights[[o, k]]),
+                self.outputs("output Y", Some(self.done), &|o, p| model.y[[o, p]]),
+            ]
+            .concat(),
+        ];
+        for group in self.groups(&mut rows) {
+            let first = model.rows_of(group * per_group).start;
+            rows.push(vec![
+                self.matrix("W", "O × K", Side::Weight, group, &|row, k| {
+                    let mark = match group + row {
+                        0 => Mark::Kernel,
+                        _ => Mark::Plain,
+                    };
+                    Cell::of(model.weights[[group * per_group + row, k]], mark)
+                }),
+                self.matrix(
+                    "X̂ = im2col(X)",
+                    "K × P",
+                    Side::Patches,
+                    group,
+                    &|row, p| match p < self.done {
+                        true => self.patch_cell(first + row, p),
+                        false => Cell::sign("_", Mark::Faint),
+                    },
+                )
+                .behind("·"),
+                self.matrix("Y = W · X̂", "O × P", Side::Output, group, &|row, p| {
+                    self.output_cell(group, row, p, Some(self.done), &model.y)
+                })
+                .behind("="),
+            ]);
+        }
+        rows
     }
 
     /// The gradients, dX̂ folded as far as it is done.
     ///
     /// # Errors
     /// No memory for the folded part.
-    pub fn backward(&self) -> anyhow::Result<Block> {
+    pub fn backward(&self) -> Result<Block> {
+        let folded = self.folded()?;
+        let mut lines = self.lines(&self.backward_tables(&folded));
+        lines.extend(self.folds(&folded));
+        Ok(lines)
+    }
+
+    /// dX as far as it is done.
+    ///
+    /// # Errors
+    /// No memory for it.
+    pub fn folded(&self) -> Result<Array3<f64>> {
+        match self.done == self.model.geometry.positions() {
+            true => Ok(self.model.d_input.clone()),
+            false => self.model.folded(self.done),
+        }
+    }
+
+    /// The gradients of output, kernels and image, then the products of each group.
+    pub fn backward_tables(&self, folded: &Array3<f64>) -> Vec<Vec<Table>> {
         let model = self.model;
-        let folded = match self.done == model.geometry.positions() {
-            true => model.d_input.clone(),
-            false => model.folded(self.done)?,
-        };
         let per_group = model.geometry.outputs_per_group();
-        let mut lines = self.planes(
-            self.outputs("gradient of the output dY", None, &|o, p| {
-                model.d_output[[o, p]]
-            }),
-            self.kernels("gradient of the kernel dW", Mark::Plain, &|o, k| {
-                model.d_weight[[o, k]]
-            }),
-            self.images("gradient of the image dX", &|c, [i, j]| folded[[c, i, j]]),
-        );
-        for group in self.groups(&mut lines) {
+        let mut rows = vec![
+            [
+                self.outputs("gradient of the output dY", None, &|o, p| {
+                    model.d_output[[o, p]]
+                }),
+                self.kernels("gradient of the kernel dW", Mark::Plain, &|o, k| {
+                    model.d_weight[[o, k]]
+                }),
+                self.images("gradient of the image dX", &|c, [i, j]| folded[[c, i, j]]),
+            ]
+            .concat(),
+        ];
+        for group in self.groups(&mut rows) {
             let first = model.rows_of(group * per_group).start;
+            let of_group = |row: usize| group * per_group + row;
             let d_output = self.matrix("dY", "O × P", Side::Output, group, &|row, p| {
                 self.output_cell(group, row, p, None, &model.d_output)
             });
-            let weight = [
+            rows.push(vec![
                 d_output.clone(),
                 self.matrix("X̂ᵀ", "P × K", Side::Transposed, group, &|p, row| {
                     self.patch_cell(first + row, p)
-                }),
+                })
+                .behind("·"),
                 self.matrix(
                     "dW = dY · X̂ᵀ",
                     "O × K",
                     Side::Weight,
                     group,
-                    &|row, k| Cell::of(model.d_weight[[group * per_group + row, k]], Mark::Plain),
-                ),
-            ];
-            lines.extend(beside(weight.into(), self.line));
-            lines.push(String::new());
-            let image = [
+                    &|row, k| Cell::of(model.d_weight[[of_group(row), k]], Mark::Plain),
+                )
+                .behind("="),
+            ]);
+            rows.push(vec![
                 self.matrix(
                     "Wᵀ",
                     "K × O",
                     Side::TransposedWeight,
                     group,
-                    &|k, row| Cell::of(model.weights[[group * per_group + row, k]], Mark::Plain),
+                    &|k, row| Cell::of(model.weights[[of_group(row), k]], Mark::Plain),
                 ),
-                d_output,
+                d_output.behind("·"),
                 self.matrix(
                     "dX̂ = Wᵀ · dY",
                     "K × P",
                     Side::Patches,
                     group,
                     &|row, p| self.d_patch_cell(first + row, p),
-                ),
-            ];
-            lines.extend(beside(image.into(), self.line));
-            lines.push(String::new());
+                )
+                .behind("="),
+            ]);
         }
-        lines.extend(self.folds(&folded));
-        Ok(lines)
+        rows
     }
 
-    /// Planes of three kinds, each kind as far as the line goes.
-    fn planes(&self, first: Vec<Block>, second: Vec<Block>, third: Vec<Block>) -> Block {
-        let all: Vec<Block> = [first, second, third].into_iter().flatten().collect();
-        let mut lines = beside(all, self.line);
-        lines.push(String::new());
+    /// Rows of tables, each as far as the line goes.
+    fn lines(&self, rows: &[Vec<Table>]) -> Block {
+        let mut lines = Vec::new();
+        for row in rows {
+            let blocks = row.iter().map(|table| table.block(self.paint)).collect();
+            lines.extend(beside(blocks, self.line));
+            lines.push(String::new());
+        }
         lines
     }
 
     /// The groups that are shown; says how many are not.
-    fn groups(&self, lines: &mut Block) -> std::ops::Range<usize> {
+    fn groups(&self, rows: &mut Vec<Vec<Table>>) -> Range<usize> {
         let groups = self.model.geometry.groups();
         if groups > MOST_PLANES {
-            lines.push(format!(
-                "… the products of {MOST_PLANES} of {groups} groups follow"
-            ));
-            lines.push(String::new());
+            let words = format!("… the products of {MOST_PLANES} of {groups} groups follow");
+            rows.push(vec![Table::note(words)]);
         }
         0..groups.min(MOST_PLANES)
     }
 
     /// The channels of an image, with the padding around it.
-    fn images(&self, name: &str, value: &dyn Fn(usize, [usize; 2]) -> f64) -> Vec<Block> {
+    fn images(&self, name: &str, value: &dyn Fn(usize, [usize; 2]) -> f64) -> Vec<Table> {
         let model = self.model;
         let ([height, width], _) = model.padded();
         let channels = model.geometry.input_channels();
@@ -202,7 +239,7 @@ impl Scene<'_> {
         (0..channels.min(MOST_PLANES))
             .map(|c| {
                 let title = plane_title(name, c, channels, &model.x.shape()[1..]);
-                self.plane(title, [height, width], at, &|i, j| {
+                self.plane(title, Hue::Image, [height, width], at, &|i, j| {
                     let is_met = c < in_group && met.binary_search(&(i * width + j)).is_ok();
                     let mark = if is_met { Mark::Patch } else { Mark::Plain };
                     match model.pixel(i, j) {
@@ -217,11 +254,11 @@ impl Scene<'_> {
     }
 
     /// The kernels, or their gradients.
-    fn kernels(&self, name: &str, first: Mark, value: &dyn Fn(usize, usize) -> f64) -> Vec<Block> {
+    fn kernels(&self, name: &str, first: Mark, value: &dyn Fn(usize, usize) -> f64) -> Vec<Table> {
         let geometry = &self.model.geometry;
         let (outputs, channels) = (geometry.output_channels(), geometry.channels_per_group());
         let [height, width] = [geometry.axes()[0].kernel(), geometry.axes()[1].kernel()];
-        let mut blocks = Vec::new();
+        let mut tables = Vec::new();
         for o in 0..outputs.min(MOST_PLANES) {
             for c in 0..channels.min(MOST_PLANES) {
                 let which = match (outputs, channels) {
@@ -231,15 +268,17 @@ impl Scene<'_> {
                     _ => format!(" {o}, channel {c}"),
                 };
                 let title = format!("{name}{which} {height}×{width}");
-                blocks.push(self.plane(title, [height, width], [0, 0], &|i, j| {
-                    let k = (c * height + i) * width + j;
-                    Cell::of(value(o, k), if o == 0 { first } else { Mark::Plain })
-                }));
+                tables.push(
+                    self.plane(title, Hue::Weights, [height, width], [0, 0], &|i, j| {
+                        let k = (c * height + i) * width + j;
+                        Cell::of(value(o, k), if o == 0 { first } else { Mark::Plain })
+                    }),
+                );
             }
         }
-        blocks.extend(self.omitted(outputs, "kernels"));
-        blocks.extend(self.omitted(channels, "channels of each"));
-        blocks
+        tables.extend(self.omitted(outputs, "kernels"));
+        tables.extend(self.omitted(channels, "channels of each"));
+        tables
     }
 
     /// The channels of an output, or its gradient.
@@ -248,7 +287,7 @@ impl Scene<'_> {
         name: &str,
         done: Option<usize>,
         value: &dyn Fn(usize, usize) -> f64,
-    ) -> Vec<Block> {
+    ) -> Vec<Table> {
         let axes = self.model.geometry.axes();
         let sides = [axes[0].output(), axes[1].output()];
         let outputs = self.model.geometry.output_channels();
@@ -257,10 +296,16 @@ impl Scene<'_> {
         (0..outputs.min(MOST_PLANES))
             .map(|o| {
                 let title = plane_title(name, o, outputs, &sides);
-                self.plane(title, sides, at, &|i, j| match i * sides[1] + j {
-                    p if done.is_some_and(|done| p >= done) => Cell::sign("_", Mark::Faint),
-                    p => Cell::of(value(o, p), self.mark(p, o / per_group == 0)),
-                })
+                self.plane(
+                    title,
+                    Hue::Output,
+                    sides,
+                    at,
+                    &|i, j| match i * sides[1] + j {
+                        p if done.is_some_and(|done| p >= done) => Cell::sign("_", Mark::Faint),
+                        p => Cell::of(value(o, p), self.mark(p, o / per_group == 0)),
+                    },
+                )
             })
             .chain(self.omitted(outputs, "channels"))
             .collect()
@@ -274,20 +319,21 @@ impl Scene<'_> {
         }
     }
 
-    fn omitted(&self, count: usize, what: &str) -> Option<Block> {
+    fn omitted(&self, count: usize, what: &str) -> Option<Table> {
         let left = count.checked_sub(MOST_PLANES).filter(|&left| left > 0)?;
-        Some(vec![self.paint.faint(&format!("… {left} more {what}"))])
+        Some(Table::note(format!("… {left} more {what}")))
     }
 
     fn plane(
         &self,
         title: String,
+        hue: Hue,
         sizes: [usize; 2],
         at: [usize; 2],
         cell: &dyn Fn(usize, usize) -> Cell,
-    ) -> Block {
+    ) -> Table {
         let most = [MOST_SIDE, MOST_SIDE];
-        Grid::fitted(title, Extent { sizes, at, most }, self.line, cell).block(self.paint)
+        Table::fitted(title, hue, Extent { sizes, at, most }, self.line, cell)
     }
 }
 
