@@ -243,13 +243,13 @@ fn step(scene: Scene<'_>, backward: bool) -> Result<()> {
     Ok(())
 }
 
-/// Waits for a key; false for q and what else means the end.
+/// Waits for a key; false for those that end.
 fn goes_on() -> Result<bool> {
     print(&["Enter: next    q: end".to_owned()].into())?;
     loop {
         match Term::stdout().read_key().context("reading a key")? {
             Key::Enter | Key::Char(' ') | Key::ArrowRight | Key::ArrowDown => return Ok(true),
-            Key::Char('q' | 'Q') | Key::Escape | Key::CtrlC | Key::UnknownEscSeq(_) => {
+            Key::Char('q' | 'Q') | Key::Escape | Key::CtrlC => {
                 return Ok(false);
             }
             _ => {}
