@@ -7,6 +7,7 @@
 mod bench;
 mod difference;
 mod draw;
+mod explain;
 mod filter;
 mod images;
 mod inspect;
@@ -39,6 +40,7 @@ enum Command {
     Bench(bench::BenchArgs),
     Classify(Box<images::ClassifyArgs>),
     Evaluate(train::EvaluateArgs),
+    Explain(explain::ExplainArgs),
     Export(train::ExportArgs),
     Features(Box<images::FeaturesArgs>),
     Filter(filter::FilterArgs),
@@ -62,6 +64,7 @@ pub fn run() -> ExitCode {
         Command::Bench(arguments) => bench::run(arguments),
         Command::Classify(arguments) => images::classify(&arguments),
         Command::Evaluate(arguments) => train::evaluate(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Export(arguments) => train::export(&arguments),
         Command::Features(arguments) => images::features(&arguments),
         Command::Filter(arguments) => filter::run(&arguments),

@@ -38,7 +38,8 @@ use args::LayoutName;
 use chart::Chart;
 use measure::{FEWEST_RUNS, Limits};
 use output::{OutputFile, OutputFiles};
-use report::{AUTO, Contents, Row, Table, terminal_width};
+pub(crate) use report::terminal_width;
+use report::{AUTO, Contents, Row, Table};
 use ways::{Planned, Refusal, Ways};
 use workload::Case;
 

@@ -13,12 +13,12 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
-use ndarray::{Array2, Array3, Axis};
+use ndarray::{Array2, Array3, ArrayD, Axis};
 use thiserror::Error;
 
 use super::named::NAMED;
 use crate::data::npy;
-use crate::network::View;
+use crate::network::{Tensor, View};
 
 /// The largest kernel file that is read. A bank of 1024 kernels of 64 × 64 doubles fits.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -37,20 +37,20 @@ pub struct Kernel {
     pub weights: Array2<f32>,
 }
 
-/// What is wrong with a kernel given as text.
+/// What is wrong with numbers given as text.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum KernelError {
     /// Nothing between the quotes.
-    #[error("the kernel is empty; write its rows as in \"1 0 -1; 2 0 -2; 1 0 -1\"")]
+    #[error("the text is empty; write rows of numbers as in \"1 0 -1; 2 0 -2; 1 0 -1\"")]
     Empty,
     /// Nothing between two `;`.
-    #[error("row {row} of the kernel is empty")]
+    #[error("row {row} is empty")]
     EmptyRow {
         /// Counted from 1.
         row: usize,
     },
     /// Rows of different lengths.
-    #[error("row {row} of the kernel has {got} numbers, row 1 has {expected}")]
+    #[error("row {row} has {got} numbers, row 1 has {expected}")]
     Ragged {
         /// Counted from 1.
         row: usize,
@@ -60,7 +60,7 @@ pub enum KernelError {
         got: usize,
     },
     /// Something that is no number.
-    #[error("\"{text}\" in row {row}, column {column} of the kernel is not a number")]
+    #[error("\"{text}\" in row {row}, column {column} is not a number")]
     NotANumber {
         /// What stands there.
         text: String,
@@ -70,7 +70,7 @@ pub enum KernelError {
         column: usize,
     },
     /// Infinite, not a number, or too large for `f32`.
-    #[error("the weight in row {row}, column {column} of the kernel is {value}; it must be finite")]
+    #[error("the number in row {row}, column {column} is {value}; it must be finite")]
     NotFinite {
         /// The weight as `f32`.
         value: f32,
@@ -222,17 +222,29 @@ fn finite(value: f32, row: usize, column: usize) -> Result<f32, KernelError> {
     }
 }
 
-/// The kernel or the bank of a `.npy` file, of any real element type.
-fn read_npy(path: &Path) -> anyhow::Result<Vec<Kernel>> {
-    let facts = std::fs::metadata(path).context("cannot read the kernel file")?;
-    ensure!(facts.is_file(), "the kernel file is not a regular file");
+/// The array of a `.npy` file, of any shape and any real element type.
+///
+/// # Errors
+/// A file that cannot be read, is too large or holds no such array.
+pub fn read_array(path: &Path) -> anyhow::Result<ArrayD<f32>> {
+    let tensor = npy::read(&read_file(path)?)?;
+    Ok(ArrayD::from_shape_vec(tensor.shape(), singles(&tensor)?)?)
+}
+
+fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let facts = std::fs::metadata(path).context("cannot read the file")?;
+    ensure!(facts.is_file(), "the file is not a regular file");
     ensure!(
         facts.len() <= MAX_FILE_BYTES,
-        "the kernel file has {} bytes, at most {MAX_FILE_BYTES} are read",
+        "the file has {} bytes, at most {MAX_FILE_BYTES} are read",
         facts.len()
     );
-    let bytes = std::fs::read(path).context("cannot read the kernel file")?;
-    let bank = parse_npy(&bytes)?;
+    std::fs::read(path).context("cannot read the file")
+}
+
+/// The kernel or the bank of a `.npy` file, of any real element type.
+fn read_npy(path: &Path) -> anyhow::Result<Vec<Kernel>> {
+    let bank = parse_npy(&read_file(path)?)?;
     let stem = path
         .file_stem()
         .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
@@ -281,17 +293,22 @@ fn parse_npy(bytes: &[u8]) -> anyhow::Result<Array3<f32>> {
             tensor.shape()
         ),
     };
+    Ok(Array3::from_shape_vec(shape, singles(&tensor)?)?)
+}
+
+/// The elements in standard order.
+fn singles(tensor: &Tensor) -> anyhow::Result<Vec<f32>> {
     ensure!(
         !tensor.is_empty(),
-        "an array of shape {:?} has no weights",
+        "an array of shape {:?} has no elements",
         tensor.shape()
     );
     ensure!(
         tensor.len() <= MAX_WEIGHTS,
-        "an array of shape {:?} has more than {MAX_WEIGHTS} weights, the most that are read",
+        "an array of shape {:?} has more than {MAX_WEIGHTS} elements, the most that are read",
         tensor.shape()
     );
-    let weights: Vec<f32> = match tensor.view() {
+    Ok(match tensor.view() {
         View::F32(elements) => elements.to_vec(),
         View::F64(elements) => elements.iter().map(|&v| v as f32).collect(),
         View::F16(elements) => elements.iter().map(|&v| v.into()).collect(),
@@ -305,15 +322,14 @@ fn parse_npy(bytes: &[u8]) -> anyhow::Result<Array3<f32>> {
         View::U16(elements) => elements.iter().map(|&v| v.into()).collect(),
         View::U32(elements) => elements.iter().map(|&v| v as f32).collect(),
         View::U64(elements) => elements.iter().map(|&v| v as f32).collect(),
-    };
-    Ok(Array3::from_shape_vec(shape, weights)?)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::named::list;
     use super::*;
-    use ndarray::{Array, ArrayD, Dimension, array};
+    use ndarray::{Array, Dimension, array};
     use ndarray_npy::{WritableElement, WriteNpyExt};
 
     fn bytes<T: WritableElement, D: Dimension>(array: &Array<T, D>) -> Vec<u8> {
@@ -374,7 +390,7 @@ mod tests {
     fn a_file_of_few_bytes_a_weight_is_still_too_large() {
         let many = Array::<i8, _>::zeros((1, 4096, 4097));
         let error = parse_npy(&bytes(&many)).unwrap_err().to_string();
-        assert!(error.contains("more than 16777216 weights"), "{error}");
+        assert!(error.contains("more than 16777216 elements"), "{error}");
     }
 
     #[test]

@@ -25,6 +25,8 @@ use convolve::Convolver;
 pub(super) use files::files_in;
 use files::{Job, Wanted};
 use job::{Tally, Work};
+pub(super) use kernels::{parse_rows, read_array};
+pub(super) use named::NAMED;
 use render::Show;
 
 mod convolve;
@@ -204,7 +206,8 @@ impl FromStr for Pair {
     }
 }
 
-fn numbers(text: &str) -> Result<[usize; 2], String> {
+/// `N` for both axes, or `ROWS,COLUMNS`.
+pub(super) fn numbers(text: &str) -> Result<[usize; 2], String> {
     let number = |text: &str| {
         text.trim()
             .parse()
@@ -218,7 +221,7 @@ fn numbers(text: &str) -> Result<[usize; 2], String> {
 
 /// `--padding`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct PaddingArg(Padding);
+pub(super) struct PaddingArg(pub Padding);
 
 impl FromStr for PaddingArg {
     type Err = String;
