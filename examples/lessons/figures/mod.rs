@@ -4,10 +4,16 @@ mod compare;
 mod draw;
 
 mod backward;
+mod blocks;
+mod channels;
 mod compute;
 mod cross;
 mod edges;
+mod kinds;
 mod learning;
+mod receptive;
+mod shifts;
+mod sizes;
 mod vectorised;
 mod waldo;
 
@@ -32,16 +38,33 @@ pub const FIGURES: &[(&str, Draw)] = &[
     ("01-template.png", waldo::template),
     ("01-response.png", waldo::response),
     ("01-connections.svg", waldo::connections),
+    ("02-equivariance.svg", shifts::square),
+    ("02-scores.svg", shifts::scores),
     ("03-corr2d.svg", cross::corr2d),
     ("03-flip.svg", cross::flip),
     ("04-vertical.svg", edges::vertical),
     ("04-kernels.png", edges::kernels),
     ("05-loss.svg", learning::loss),
+    ("06-channels.svg", channels::sum),
+    ("06-bank.svg", channels::bank),
+    ("06-maps.png", channels::maps),
+    ("07-stride.svg", sizes::stride),
+    ("07-padding.svg", sizes::padding),
+    ("08-weights.svg", kinds::weights),
+    ("08-separable.svg", kinds::separable),
+    ("08-dilated.svg", kinds::dilated),
+    ("08-transposed.svg", kinds::transposed),
+    ("09-pooling.svg", kinds::pooling),
+    ("09-shift.svg", shifts::maxima),
     ("10-im2col.svg", vectorised::im2col),
     ("10-tiles.svg", vectorised::tiles),
     ("11-weight.svg", backward::weight),
     ("11-input.svg", backward::input),
     ("11-fold.svg", backward::addition),
+    ("12-stack.svg", receptive::stack),
+    ("12-measured.svg", receptive::measured),
+    ("13-lenet.svg", blocks::lenet),
+    ("13-inception.svg", blocks::inception),
 ];
 
 /// Draws all of them into `folder`.
