@@ -1,5 +1,23 @@
-//! THEORY: the same maps as explicit matrices, for small sizes, for proof and for teaching.
+//! THEORY: the same maps as linear algebra, for proof, for teaching, and where a solver wants a matrix.
+//!
+//! ```text
+//! matrix      vec(y) = M · vec(x), with all its zeros           sparse     the same M without them
+//! circulant   circulant, shift and Toeplitz matrices; circular convolution by its sum
+//! ```
 
+mod circulant;
 mod matrix;
+mod sparse;
 
+pub use circulant::{block_circulant, circulant, circular_convolution, shift_matrix, toeplitz};
 pub use matrix::convolution_matrix;
+pub use sparse::{SparseMatrix, convolution_matrix_sparse};
+
+use ndarray::Array2;
+
+use crate::error::{Error, Result};
+
+/// `data`, as long as `shape` says, as a matrix.
+fn array2<T>(shape: [usize; 2], data: Vec<T>) -> Result<Array2<T>> {
+    Array2::from_shape_vec(shape, data).map_err(|_| Error::Overflow { what: "matrix" })
+}
