@@ -16,7 +16,7 @@ use super::array2;
 use crate::element::{Element, filled, standard};
 use crate::error::{Error, Result, check_shape, product};
 
-/// The circulant matrix of `c`, its first column: C[i, j] = c[(i − j) mod n].
+/// The circulant matrix of `c`, its first column: `C[i, j] = c[(i − j) mod n]`.
 ///
 /// # Errors
 /// An empty `c`; a matrix beyond the memory there is.
@@ -35,7 +35,7 @@ pub fn circulant<T: Element>(c: &ArrayRef1<T>) -> Result<Array2<T>> {
 
 /// The matrix of the doubly blocked circulant of `c` `[h, w]`: h × h blocks, each a circulant of w × w.
 ///
-/// Row (i₀, i₁) and column (j₀, j₁), counted row by row, hold c[(i₀ − j₀) mod h, (i₁ − j₁) mod w]: the
+/// Row (i₀, i₁) and column (j₀, j₁), counted row by row, hold `c[(i₀ − j₀) mod h, (i₁ − j₁) mod w]`: the
 /// circular convolution of pictures with `c`.
 ///
 /// # Errors
@@ -47,7 +47,7 @@ pub fn block_circulant<T: Element>(c: &ArrayRef2<T>) -> Result<Array2<T>> {
     })
 }
 
-/// The n × n matrix that moves a vector on by `k` places, around the end: (S · x)[i] = x[(i − k) mod n].
+/// The n × n matrix that moves a vector on by `k` places, around the end: `(S · x)[i] = x[(i − k) mod n]`.
 ///
 /// # Errors
 /// n = 0; a matrix beyond the memory there is.
@@ -111,7 +111,7 @@ pub fn toeplitz<T: Element>(
     })
 }
 
-/// The circular convolution a ⊛ b of two arrays of one shape, by its sum: (a ⊛ b)[i] = Σ_j a[(i − j) mod n] · b[j].
+/// The circular convolution a ⊛ b of two arrays of one shape, by its sum: `(a ⊛ b)[i] = Σ_j a[(i − j) mod n] · b[j]`.
 ///
 /// One to three axes. Kernels that are shorter than the signal are filled up with zeros by the caller.
 ///

@@ -106,7 +106,7 @@ pub fn compose<T: Element, D: Dimension>(
     Ok((kernel, options))
 }
 
-/// K[o, c, k · d₁ + l · d₂ · s₁] += w₂[o, m, l] · w₁[m, c, k], tap by tap.
+/// `K[o, c, k · d₁ + l · d₂ · s₁] += w₂[o, m, l] · w₁[m, c, k]`, tap by tap.
 fn add_products<T: Element, D: Dimension>(
     first: (&ArrayRef<T, D>, &ConvOptions),
     second: (&ArrayRef<T, D>, &ConvOptions),

@@ -59,7 +59,7 @@ pub fn inverse_fourier_transform<D: Dimension>(
     Ok(x)
 }
 
-/// The matrix F of n × n: F[k, j] = exp(−2πi · jk / n).
+/// The matrix F of n × n: `F[k, j] = exp(−2πi · jk / n)`.
 ///
 /// # Errors
 /// n = 0; a matrix beyond the memory there is.
@@ -87,7 +87,7 @@ pub fn fourier_matrix(n: usize) -> Result<Array2<Complex<f64>>> {
 /// use ndarray::array;
 ///
 /// let y = circular_convolution_fft(&array![1., 2., 3., 4.], &array![1., -1., 0., 0.])?;
-/// assert!((y - array![-3., 1., 1., 1.]).iter().all(|difference| difference.abs() < 1e-12));
+/// assert!((y - array![-3., 1., 1., 1.]).iter().all(|difference: &f64| difference.abs() < 1e-12));
 /// # Ok::<(), gemmconv::Error>(())
 /// ```
 pub fn circular_convolution_fft<T: Element, D: Dimension>(
