@@ -67,7 +67,7 @@ pub mod conv;
 /// POOLING: maximum, average and Lp, each with its gradient.
 pub mod pool;
 
-/// THEORY: the same maps as explicit matrices.
+/// THEORY: the same maps as linear algebra: matrices, circulants, Fourier transforms, composition.
 pub mod operator;
 
 /// GRAPH: operators, planned for given sizes and run in one arena.
