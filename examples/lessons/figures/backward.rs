@@ -97,8 +97,8 @@ pub fn addition() -> Result<Figure> {
         let heading = "fold adds each patch back where it came from";
         sheet.text_right(heading, (30, 28), 16, bold(INK));
         let side = 28;
-        for place in 0..4 {
-            let (at, colour) = ((place / 2, place % 2), CYCLE[place]);
+        for (place, &colour) in CYCLE.iter().take(4).enumerate() {
+            let at = (place / 2, place % 2);
             let grid = Grid::new((30 + 148 * place as i32, 80), side, 4, 4);
             sheet.cells(&grid, |r, c| within(r, c, at, (3, 3)).then(|| tint(colour)));
             sheet.window(&grid, at, (3, 3), colour);

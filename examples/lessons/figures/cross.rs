@@ -26,9 +26,8 @@ pub fn corr2d() -> Result<Figure> {
         });
         sheet.text("⋆", (270, image.middle().1), 30, INK);
         sheet.text("=", (490, image.middle().1), 30, INK);
-        for place in 0..4 {
+        for (place, &colour) in CYCLE.iter().take(4).enumerate() {
             let (row, column) = (place / 2, place % 2);
-            let colour = CYCLE[place];
             let grid = Grid::of((45 + 190 * place as i32, 230), 38, &x);
             let window = |r, c| within(r, c, (row, column), (2, 2)).then(|| tint(colour));
             sheet.numbers(&grid, x.view(), window);

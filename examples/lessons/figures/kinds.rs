@@ -60,7 +60,7 @@ pub fn dilated() -> Result<Figure> {
             let first = 3 - dilation;
             let extent = 2 * dilation + 1;
             let tap = |cell: usize| {
-                cell >= first && cell < first + extent && (cell - first) % dilation == 0
+                cell >= first && cell < first + extent && (cell - first).is_multiple_of(dilation)
             };
             sheet.cells(&image, |r, c| (tap(r) && tap(c)).then(|| tint(BLUE)));
             sheet.window(&image, (first, first), (extent, extent), BLUE);

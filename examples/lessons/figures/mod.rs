@@ -11,6 +11,7 @@ mod cross;
 mod edges;
 mod kinds;
 mod learning;
+mod matrix;
 mod receptive;
 mod shifts;
 mod sizes;
@@ -65,6 +66,10 @@ pub const FIGURES: &[(&str, Draw)] = &[
     ("12-measured.svg", receptive::measured),
     ("13-lenet.svg", blocks::lenet),
     ("13-inception.svg", blocks::inception),
+    ("14-toeplitz.svg", matrix::toeplitz),
+    ("14-doubly-blocked.svg", matrix::doubly_blocked),
+    ("14-circulant.svg", matrix::going_round),
+    ("15-fourier.svg", matrix::spectra),
 ];
 
 /// Draws all of them into `folder`.

@@ -16,7 +16,7 @@ pub fn stride() -> Result<Figure> {
             let output = Grid::new((left + 260, 105), 22, outputs, outputs);
             let title = format!("stride {stride}: {outputs} × {outputs}");
             sheet.text(&title, (left + 170, 26), 17, bold(INK));
-            let starts = |cell: usize| cell % stride == 0 && cell <= 4;
+            let starts = |cell: usize| cell.is_multiple_of(stride) && cell <= 4;
             sheet.cells(&image, |_, _| None);
             for (place, colour) in [(0, BLUE), (stride, RED)] {
                 for (row, column) in (0..3).flat_map(|r| (0..3).map(move |c| (r, c + place))) {
