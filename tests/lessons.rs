@@ -268,70 +268,25 @@ fn source() -> String {
     text
 }
 
+/// What the course has, as the first column of the table names it.
+const CONCEPTS: &str = "fully connected, parameters, Waldo, locality, equivariance, invariance, \
+    cross-correlation, true convolution, corr2d, edges, blur, outline, shift kernel, learning a kernel, \
+    filter bank, feature map, channels, stride, padding, VALID, SAME, output size, 1 × 1, depthwise, \
+    separable, grouped, dilated, transposed, locally connected, pooling, vectorisation, im2col, GEMM, dK, dX, \
+    as products, fold, receptive field, LeNet, Inception, flatten, global pooling, softmax, Toeplitz, \
+    circulant, composition, Fourier";
+
 /// Each concept of the course has a chapter, something that does it, and a test; all of them exist.
 #[test]
 fn every_concept_is_done_and_proved() {
-    const ASKED: [&str; 47] = [
-        "fully connected",
-        "parameters",
-        "Waldo",
-        "locality",
-        "equivariance",
-        "invariance",
-        "cross-correlation",
-        "true convolution",
-        "corr2d",
-        "edges",
-        "blur",
-        "outline",
-        "shift kernel",
-        "learning a kernel",
-        "filter bank",
-        "feature map",
-        "channels",
-        "stride",
-        "padding",
-        "VALID",
-        "SAME",
-        "output size",
-        "1 × 1",
-        "depthwise",
-        "separable",
-        "grouped",
-        "dilated",
-        "transposed",
-        "locally connected",
-        "pooling",
-        "vectorisation",
-        "im2col",
-        "GEMM",
-        "dK",
-        "dX",
-        "as products",
-        "fold",
-        "receptive field",
-        "LeNet",
-        "Inception",
-        "flatten",
-        "global pooling",
-        "softmax",
-        "Toeplitz",
-        "circulant",
-        "Fourier",
-        "composition",
-    ];
     let rows = concepts();
-    for asked in ASKED {
-        assert!(
-            rows.iter().any(|row| row[0].contains(asked)),
-            "no row for {asked}"
-        );
+    for concept in CONCEPTS.split(", ") {
+        let named = rows.iter().any(|row| row[0].contains(concept));
+        assert!(named, "no row for {concept}");
     }
     let source = source();
-    let help = Command::new(env!("CARGO_BIN_EXE_gemmconv"))
-        .arg("--help")
-        .output()
-        .unwrap();
+    let program = env!("CARGO_BIN_EXE_gemmconv");
+    let help = Command::new(program).arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     for row in &rows {
         let [concept, chapter, does, proves] = row.as_slice() else {
@@ -340,44 +295,53 @@ fn every_concept_is_done_and_proved() {
         assert!(chapter.starts_with('['), "{concept}: {chapter}");
         assert!(names(does).count() > 0, "{concept}: nothing does it");
         for name in names(does) {
-            if let Some(command) = name.strip_prefix("gemmconv ") {
-                let known = help
-                    .lines()
-                    .any(|line| line.trim_start().starts_with(&format!("{command} ")));
-                assert!(known, "{concept}: no command {command}");
-                continue;
-            }
-            let last = name.rsplit("::").next().unwrap();
-            let kinds = ["pub fn ", "pub struct ", "pub enum "];
-            let declared = kinds.iter().any(|kind| {
-                source
-                    .match_indices(&format!("{kind}{last}"))
-                    .any(|(at, found)| {
-                        !source[at + found.len()..]
-                            .starts_with(|next: char| next.is_alphanumeric() || next == '_')
-                    })
-            });
-            let variant = source.contains(&format!("\n    {last},\n"));
-            assert!(declared || variant, "{concept}: no {name}");
+            let there = match name.strip_prefix("gemmconv ") {
+                Some(command) => is_command(&help, command),
+                None => is_declared(&source, name),
+            };
+            assert!(there, "{concept}: no {name}");
         }
         let tests = links(proves);
         assert!(!tests.is_empty(), "{concept}: nothing proves it");
         for (_, text, target) in tests {
-            if text == "listing" {
-                let (file, anchor) = target.split_once('#').unwrap_or((&target, ""));
-                assert!(
-                    has_listing(file, anchor),
-                    "{concept}: no listing at {target}"
-                );
-                continue;
-            }
-            let file = fs::read_to_string(lessons().join(&target)).unwrap();
-            let name = names(&text).next().unwrap();
-            let test = file.contains(&format!("#[test]\nfn {name}()"))
-                || file.contains(&format!("#[test]\n    fn {name}()"));
-            assert!(test, "{concept}: no test {name} in {target}");
+            assert!(is_test(&text, &target), "{concept}: no {text} at {target}");
         }
     }
+}
+
+fn is_command(help: &str, command: &str) -> bool {
+    let mut words = help.lines().map(|line| line.split_whitespace().next());
+    words.any(|word| word == Some(command))
+}
+
+/// Whether the last part of a path is declared somewhere: a function, a type, or a variant.
+fn is_declared(source: &str, path: &str) -> bool {
+    let name = path.rsplit("::").next().unwrap();
+    let ends = |rest: &str| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_');
+    let declared = |kind: &str| {
+        let start = format!("{kind} {name}");
+        let mut found = source.match_indices(&start);
+        found.any(|(at, start)| ends(&source[at + start.len()..]))
+    };
+    let variant = source.contains(&format!("\n    {name},\n"));
+    variant
+        || ["pub fn", "pub struct", "pub enum"]
+            .into_iter()
+            .any(declared)
+}
+
+/// Whether a cell's link leads to a listing, or to the file of the test of its name.
+fn is_test(text: &str, target: &str) -> bool {
+    if text == "listing" {
+        let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+        return has_listing(file, anchor);
+    }
+    let file = fs::read_to_string(lessons().join(target)).unwrap();
+    let name = names(text).next().unwrap();
+    // In a module of tests, or in a file of its own.
+    let forms = ["#[test]\nfn ", "#[test]\n    fn "];
+    let mut forms = forms.iter().map(|form| format!("{form}{name}()"));
+    forms.any(|form| file.contains(&form))
 }
 
 /// Whether the part of a chapter under a heading, or the chapter, has a listing.
