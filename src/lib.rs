@@ -67,7 +67,7 @@ pub mod conv;
 /// POOLING: maximum, average and Lp, each with its gradient.
 pub mod pool;
 
-/// THEORY: the same maps as explicit matrices.
+/// THEORY: the same maps as linear algebra: matrices, circulants, Fourier transforms, composition.
 pub mod operator;
 
 /// GRAPH: operators, planned for given sizes and run in one arena.
@@ -113,3 +113,30 @@ pub use pool::{
     adaptive_avg_pool, adaptive_max_pool, avg_pool, global_avg_pool, global_lp_pool,
     global_max_pool, lp_pool, max_pool, max_pool_with_indices, max_unpool,
 };
+
+/// The listings of `docs/lessons` are tests.
+#[cfg(doctest)]
+mod lessons {
+    macro_rules! lessons {
+        ($($(#[$feature:meta])? $chapter:ident $file:literal;)*) => {
+            $($(#[$feature])? #[doc = include_str!(concat!("../docs/lessons/", $file, ".md"))] struct $chapter;)*
+        };
+    }
+    lessons! {
+        #[cfg(feature = "infer")] Chapter1 "01-from-fully-connected-to-convolution";
+        #[cfg(all(feature = "infer", feature = "onnx"))] Chapter2 "02-equivariance";
+        Chapter3 "03-cross-correlation";
+        Chapter4 "04-edges";
+        Chapter5 "05-learning-a-kernel";
+        Chapter6 "06-filters-and-channels";
+        Chapter7 "07-stride-and-padding";
+        Chapter8 "08-kinds-of-convolution";
+        Chapter9 "09-pooling";
+        Chapter10 "10-from-loops-to-gemm";
+        Chapter11 "11-the-backward-pass";
+        Chapter12 "12-receptive-field";
+        #[cfg(feature = "train")] Chapter13 "13-a-network-block-by-block";
+        Chapter14 "14-convolution-as-a-matrix";
+        #[cfg(feature = "fft")] Chapter15 "15-fourier";
+    }
+}
