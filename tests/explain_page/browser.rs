@@ -24,19 +24,18 @@ impl Driver {
     /// Starts it on a free port.
     pub fn start() -> Option<Self> {
         let browser = Command::new("chromium").arg("--version").output();
-        let started = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn();
-        let mut process = match (browser, started) {
-            (Ok(_), Ok(process)) => process,
-            (browser, started) => {
-                let errors = [browser.err(), started.err()].into_iter().flatten();
-                let errors: Vec<String> = errors.map(|error| error.to_string()).collect();
+        let started = browser.and_then(|_| {
+            Command::new("chromedriver")
+                .arg("--port=0")
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+        });
+        let mut process = match started {
+            Ok(process) => process,
+            Err(error) => {
                 let message = format!(
-                    "chromium or chromedriver cannot be started ({}): the page of explain is NOT tested",
-                    errors.join(", ")
+                    "chromium or chromedriver cannot be started ({error}): the page of explain is NOT tested"
                 );
                 assert!(std::env::var("CI").as_deref() != Ok("true"), "{message}");
                 eprintln!("{message}");
