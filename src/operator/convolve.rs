@@ -207,7 +207,7 @@ mod tests {
         assert!(convolve(&wide, &high, ConvolveMode::Same).is_err());
         assert_eq!(
             convolve(&wide, &high, ConvolveMode::Full).unwrap(),
-            Array2::ones((3, 3))
+            Array2::<f32>::ones((3, 3))
         );
         let (line, plane) = (a.into_dyn(), wide.into_dyn());
         assert!(convolve(&line, &plane, ConvolveMode::Full).is_err());

@@ -70,6 +70,9 @@ const FOURIER_MOVE: f64 = 1.8;
 const FOURIER_ROW: f64 = 15.0;
 const FOURIER_WINDOW: f64 = 150.0;
 
+/// Nanoseconds more for a pair of pixels that lie apart, as channels last: there channels first are 0.
+const FOURIER_APART: [f64; 2] = [0.0, 1.2];
+
 /// Transforms of a window that one spectrum of weights takes as long as.
 const FOURIER_PREPARE: f64 = 3.2;
 
@@ -82,11 +85,13 @@ const FOURIER_WEIGHTS: [f64; 2] = [40.0, 14.0];
 const FOURIER_FAR: f64 = 33e6;
 
 /// GB/s at which spectra of images are written and read within the second-level cache and beyond it, and where it ends.
-const FOURIER_MOVED: [f64; 2] = [40.0, 8.0];
+const FOURIER_MOVED: [f64; 2] = [40.0, 5.0];
 const FOURIER_NEAR: f64 = 1.5e6;
 
-/// Estimates of direct recipes are too high by as much where they are near: they are for 3 × 3 kernels.
+/// How many times too high the estimates of `direct` and, for depthwise layers, of `grouped` are for large kernels: they
+/// were measured on 3 × 3.
 const FOURIER_DOUBT: f64 = 1.15;
+const FOURIER_DOUBT_DEPTHWISE: f64 = 1.5;
 
 /// Taps below which no plan thinks of Fourier transforms: no layer of 3 × 3 was quicker with them than by Winograd's
 /// algorithm or direct.
@@ -364,13 +369,15 @@ fn fourier_seconds<T: Element>(
         tiles.lines() as f64 * (columns as f64).log2() + f * ((planes * rows) as f64).log2();
     let transform = wide * (steps * FOURIER_STEP + f * FOURIER_MOVE)
         + tiles.lines() as f64 / columns as f64 * FOURIER_ROW
+        + tiles.lines() as f64
+            * FOURIER_APART[usize::from(geometry.layout() == Layout::ChannelsLast)]
         + FOURIER_WINDOW;
     let prepared = match options.weights_change {
         true => sources * results * FOURIER_PREPARE * transform,
         false => 0.0,
     };
     if tiles.depthwise {
-        return FOURIER_DOUBT * groups * (count * 2.0 * transform + prepared) / 1e9;
+        return FOURIER_DOUBT_DEPTHWISE * groups * (count * 2.0 * transform + prepared) / 1e9;
     }
     let transformed = count * (sources + results) * transform;
     let columns = (2.0 * results / 16.0).ceil() * 16.0;

@@ -155,6 +155,13 @@ impl FourierTiles {
             (self.images, self.tiles) = (1, all);
             return self.scratch_len() <= limit;
         }
+        if self.columns >= self.channels.saturating_mul(2) {
+            // One panel gives two threads nothing to share but tiles.
+            let count = all
+                .iter()
+                .fold(batch, |count, &tiles| count.saturating_mul(tiles));
+            most = most.min(count.div_ceil(2)).max(1);
+        }
         loop {
             let [planes, rows, columns] = all;
             let plane = rows.saturating_mul(columns);
