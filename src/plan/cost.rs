@@ -382,7 +382,8 @@ fn fourier_seconds<T: Element>(
     let transformed = count * (sources + results) * transform;
     let columns = (2.0 * results / 16.0).ceil() * 16.0;
     let blocks = (count / tiles.block() as f64).ceil();
-    let products = f * (4.0 * count * sources * columns * wide / FOURIER + blocks * FOURIER_CALL);
+    let calls = blocks * (columns / tiles.columns as f64).ceil();
+    let products = f * (4.0 * count * sources * columns * wide / FOURIER + calls * FOURIER_CALL);
     let bytes = size_of::<T>() as f64;
     // Spectra are written and read, on both sides; those of the weights by every block.
     let rate = |[near, far]: [f64; 2], size: f64, limit: f64| if size > limit { far } else { near };
@@ -450,6 +451,11 @@ mod tests {
         }
         assert_ne!(chosen(31, 64, 2, &options), RecipeKind::Fft);
         assert_ne!(chosen(3, 64, 1, &options), RecipeKind::Fft);
+        // Few channels in and many out: transforms of results for hardly any product.
+        let conv = ConvOptions::new().padding(5);
+        let wide = ConvGeometry::new(&[1, 3, 224, 224], &[64, 3, 11, 11], &conv).unwrap();
+        let (recipe, why) = choose::<f32>(&wide, Pass::Forward, &options);
+        assert_eq!(recipe.kind(), RecipeKind::Direct, "{why}");
         let once = options.clone().weights_change(true);
         assert_eq!(chosen(7, 64, 1, &options), RecipeKind::Fft);
         assert_ne!(chosen(7, 64, 1, &once), RecipeKind::Fft);
