@@ -10,11 +10,11 @@ use std::collections::HashMap;
 use gemmconv::kernel::Isa;
 use gemmconv::{
     ConvGeometry, ConvOptions, ConvPlan, Element, EngineKind, Epilogue, Error, Explanation, Layout,
-    Padding, PaddingMode, Pass, PlanOptions, RecipeKind, reference,
+    Padding, PaddingMode, Pass, PlanOptions, Recipe, RecipeKind, reference,
 };
 use ndarray::{ArrayView, IxDyn};
 use rayon::ThreadPool;
-use support::{takes, winograd};
+use support::{fourier, takes, winograd};
 
 /// Scratch with which no recipe may complain of too little.
 const ENOUGH: usize = 64 << 10;
@@ -175,6 +175,11 @@ fn check_choice<T: Element>(
             assert!(recipe.is_none() || asked, "{name}");
         } else if recipe.is_none() && !explanation.why.contains("no ") {
             // The choice between recipes that can all run.
+        } else if recipe == Some(RecipeKind::Fft) && pass == Pass::BackwardWeight {
+            assert!(
+                explanation.why.contains("it makes no gradients of weights"),
+                "{name}"
+            );
         } else if size_of::<T>() == size_of::<f32>() && case.scratch_limit >= ENOUGH {
             // Padding that is a copy of pixels: a pixel's gradient comes from several places of the window.
             let copies = !matches!(
@@ -265,16 +270,36 @@ fn run<T: Element>(case: &Case, geometry: &ConvGeometry, pools: &[ThreadPool], t
         check_choice(case, &plan, recipe, tally);
         // All others are exact on integers.
         let rounding = Pass::ALL.map(|pass| {
-            let rounds = plan.recipe_of(pass).kind() == RecipeKind::WinogradF4;
             let single = |values: &[T]| -> Vec<f32> {
                 values.iter().map(|value| value.to_f64() as f32).collect()
             };
-            let (x, w, dy) = (single(&x), single(&w), single(&dy));
-            rounds.then(|| match pass {
-                Pass::Forward => winograd::bounds(geometry, pass, 4, &x, &w),
-                Pass::BackwardInput => winograd::bounds(geometry, pass, 4, &dy, &w),
-                Pass::BackwardWeight => winograd::weight_bounds(geometry, 4, &x, &dy),
-            })
+            match (plan.recipe_of(pass), pass) {
+                (Recipe::Fft(tiles), Pass::Forward) => {
+                    Some(fourier::bounds(geometry, pass, tiles, &x, &w))
+                }
+                (Recipe::Fft(tiles), _) => Some(fourier::bounds(geometry, pass, tiles, &dy, &w)),
+                (recipe, _) if recipe.kind() != RecipeKind::WinogradF4 => None,
+                (_, Pass::Forward) => Some(winograd::bounds(
+                    geometry,
+                    pass,
+                    4,
+                    &single(&x),
+                    &single(&w),
+                )),
+                (_, Pass::BackwardInput) => Some(winograd::bounds(
+                    geometry,
+                    pass,
+                    4,
+                    &single(&dy),
+                    &single(&w),
+                )),
+                (_, Pass::BackwardWeight) => Some(winograd::weight_bounds(
+                    geometry,
+                    4,
+                    &single(&x),
+                    &single(&dy),
+                )),
+            }
         });
         let weight = ArrayView::from_shape(IxDyn(&case.weight), &w).unwrap();
         let weights = plan.prepare(&weight).unwrap();
@@ -405,6 +430,65 @@ fn tiles_of_winograd() {
         }
     }
     tally.assert_all_ran(&[(RecipeKind::WinogradF2, 150), (RecipeKind::WinogradF4, 150)]);
+}
+
+/// Random layers of stride 1 with large kernels: several tiles and one, channels around every vector and panel, all
+/// contents of the padding, one to three axes, f32 and f64.
+#[cfg(feature = "fft")]
+#[test]
+fn tiles_of_fourier_transforms() {
+    let pools = pools();
+    let mut random = fastrand::Rng::with_seed(12);
+    let mut tally = Tally::default();
+    let mut checked = 0;
+    while checked < 400 {
+        let rank = random.usize(1..=3);
+        let groups = [1, 1, 2, 5][random.usize(0..4)];
+        let layout = [Layout::ChannelsFirst, Layout::ChannelsLast][random.usize(0..2)];
+        let (most, taps) = ([150, 24, 9][rank - 1], [40, 9, 4][rank - 1]);
+        let mut draw = |low: usize, high: usize| {
+            (0..rank)
+                .map(|_| random.usize(low..=high))
+                .collect::<Vec<_>>()
+        };
+        let (spatial, kernel, dilation) = (draw(1, most), draw(1, taps), draw(1, 2));
+        let pads: Vec<_> = draw(0, 6).into_iter().zip(draw(0, 6)).collect();
+        let depthwise = random.u8(0..4) == 0;
+        let mut channels = || match depthwise {
+            true => groups,
+            false => groups * [1, 2, 3, 8, 17, 33][random.usize(0..6)],
+        };
+        let (inputs, outputs) = (channels(), channels());
+        let options = ConvOptions::new()
+            .padding(pads.as_slice())
+            .dilation(dilation.as_slice())
+            .padding_mode(MODES[random.usize(0..MODES.len())])
+            .groups(groups)
+            .layout(layout)
+            .flip_kernel(random.u8(0..4) == 0);
+        let case = Case {
+            input: layout.shape(random.usize(0..4), inputs, &spatial),
+            weight: [&[outputs, inputs / groups], kernel.as_slice()].concat(),
+            options,
+            scratch_limit: [1 << 18, 1 << 20, 16 << 20][random.usize(0..3)],
+            seed: random.u64(..),
+        };
+        if let Ok(geometry) = ConvGeometry::new(&case.input, &case.weight, &case.options) {
+            if geometry.operations() > 20_000_000 {
+                continue;
+            }
+            run::<f32>(&case, &geometry, &pools, &mut tally);
+            run::<f64>(&case, &geometry, &pools, &mut tally);
+            checked += 1;
+        }
+    }
+    for pass in [Pass::Forward, Pass::BackwardInput] {
+        for isa in Isa::available() {
+            let key = (pass, RecipeKind::Fft, isa.name());
+            let ran = tally.0.get(&key).copied().unwrap_or(0);
+            assert!(ran >= 60, "{pass} on {isa}: {ran} runs");
+        }
+    }
 }
 
 /// Sizes around the blocks of the tiles and of the engines, in two dimensions.

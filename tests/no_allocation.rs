@@ -226,8 +226,13 @@ fn measure<T: Element>(
     );
 
     let weight = [&[c, o / g], kernel.as_slice()].concat();
-    // Winograd's algorithm knows no strides.
-    let tiles = [RecipeKind::WinogradF2, RecipeKind::WinogradF4].map(Some);
+    // Tiles know no strides.
+    let tiles = [
+        RecipeKind::WinogradF2,
+        RecipeKind::WinogradF4,
+        RecipeKind::Fft,
+    ]
+    .map(Some);
     let stride = if tiles.contains(&options.recipe) {
         1
     } else {
@@ -329,10 +334,15 @@ fn measure_all(report: &mut Report) {
                         ..PlanOptions::new().engine(engine).serial_below(0)
                     };
                     measure::<f32>(&name, (input, *extent), &options, &conv, report);
+                    // A tile of transforms is no smaller.
+                    let limit = match recipe {
+                        Some(RecipeKind::Fft) => 1 << 20,
+                        _ => 1 << 14,
+                    };
                     measure::<f64>(
                         &name,
                         (input, *extent),
-                        &options.scratch_limit(1 << 14),
+                        &options.scratch_limit(limit),
                         &conv,
                         report,
                     );
@@ -369,8 +379,10 @@ fn passes_with_scratch_allocate_nothing() {
     assert!(report.failures.is_empty(), "{}", report.failures.join("\n"));
     assert!(report.packed > 0, "no product was ever packed");
     // Loops, engines and the plan's choice: every layer in both types; direct: in f32; grouped: one layer in f32;
-    // pointwise: the one of one tap; both kinds of Winograd's tiles: four layers.
-    let plans = 3 * 8 * 2 + 8 + 1 + 1 + 2 * 4;
+    // pointwise: the one of one tap; both kinds of Winograd's tiles: four layers; Fourier transforms: those without a
+    // stride, in both types.
+    let transformed = if cfg!(feature = "fft") { 7 * 2 } else { 0 };
+    let plans = 3 * 8 * 2 + 8 + 1 + 1 + 2 * 4 + transformed;
     assert_eq!(
         report.measured,
         2 * 2 * plans * EngineKind::available().len() * 3

@@ -25,7 +25,7 @@ pub fn conv<T: Element, D: Dimension>(
 ) -> Result<Array<T, D>> {
     let geometry = ConvGeometry::new(x.shape(), weight.shape(), options)?;
     check_bias(bias, geometry.output_channels())?;
-    let plan = ConvPlan::for_passes(&geometry, &PlanOptions::new(), &[Pass::Forward])?;
+    let plan = ConvPlan::for_passes(&geometry, &once(), &[Pass::Forward])?;
     let bias = bias.map(standard).transpose()?;
     let epilogue = Epilogue {
         bias: bias.as_deref(),
@@ -96,7 +96,7 @@ pub fn conv_transpose<T: Element, D: Dimension>(
 ) -> Result<Array<T, D>> {
     let geometry = TransposedGeometry::new(x.shape(), weight.shape(), options)?;
     check_bias(bias, geometry.output_channels())?;
-    let plan = TransposedPlan::new(&geometry, &PlanOptions::new())?;
+    let plan = TransposedPlan::new(&geometry, &once())?;
     let bias = bias.map(standard).transpose()?;
     let epilogue = Epilogue {
         bias: bias.as_deref(),
@@ -142,6 +142,11 @@ pub fn conv_transpose3d<T: Element>(
     options: &TransposedOptions,
 ) -> Result<Array<T, Ix5>> {
     conv_transpose(x, weight, bias, options)
+}
+
+/// Weights are prepared for one call.
+fn once() -> PlanOptions {
+    PlanOptions::new().weights_change(true)
 }
 
 fn check_bias<T>(bias: Option<&ArrayRef1<T>>, channels: usize) -> Result<()> {

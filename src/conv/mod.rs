@@ -8,6 +8,8 @@
 //! ```
 
 mod epilogue;
+#[cfg(feature = "fft")]
+mod fourier;
 mod functions;
 mod gradients;
 mod local;

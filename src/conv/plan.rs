@@ -5,6 +5,8 @@ use std::sync::Arc;
 use ndarray::{Array, ArrayRef, Dimension, IxDyn};
 
 use super::epilogue::{Epilogue, epilogue_over};
+#[cfg(feature = "fft")]
+use super::fourier::{FourierPass, Kernels};
 use super::native::{
     Correlation, Finale, OuterSum, Sweep, Target, WeightGradient, Winograd, WinogradWeight,
 };
@@ -47,6 +49,9 @@ pub struct ConvPlan<T: Element> {
     pub(super) engine_kind: EngineKind,
     engine: &'static dyn Engine<T>,
     native: Arc<Native>,
+    /// Of the forward pass and of backward input.
+    #[cfg(feature = "fft")]
+    fourier: [Option<Arc<dyn FourierPass<T>>>; 2],
     serial_below: u128,
 }
 
@@ -152,11 +157,20 @@ impl Native {
             let taps = way.as_ref().map(DataPass::taps);
             Form::of(geometry, pass, decision.recipe(pass), taps)
         };
+        #[cfg(feature = "fft")]
+        let form = |pass, way: &Option<DataPass>| match decision.recipe(pass) {
+            Recipe::Fft(tiles) => {
+                Kernels::new(geometry, pass, tiles).map(|kernels| Form::Fourier(Arc::new(kernels)))
+            }
+            _ => Ok(form(pass, way)),
+        };
+        #[cfg(not(feature = "fft"))]
+        let form = |pass, way: &Option<DataPass>| Ok::<_, Error>(form(pass, way));
         let backward_weight = decision.recipe(Pass::BackwardWeight);
         Ok(Self {
             forms: [
-                form(Pass::Forward, &forward),
-                form(Pass::BackwardInput, &backward_input),
+                form(Pass::Forward, &forward)?,
+                form(Pass::BackwardInput, &backward_input)?,
             ],
             forward,
             backward_input,
@@ -171,6 +185,8 @@ impl<T: Element> Clone for ConvPlan<T> {
             geometry: self.geometry.clone(),
             decision: self.decision.clone(),
             native: self.native.clone(),
+            #[cfg(feature = "fft")]
+            fourier: self.fourier.clone(),
             ..*self
         }
     }
@@ -195,7 +211,17 @@ impl<T: Element> ConvPlan<T> {
         let engine = options.engine.engine::<T>()?;
         let decision = Decision::new(geometry, options, engine, passes)?;
         let native = Arc::new(Native::new(geometry, &decision)?);
+        #[cfg(feature = "fft")]
+        let fourier = {
+            let way = |pass| match decision.recipe(pass) {
+                Recipe::Fft(tiles) => super::fourier::pass(geometry, pass, tiles, engine).map(Some),
+                _ => Ok(None),
+            };
+            [way(Pass::Forward)?, way(Pass::BackwardInput)?]
+        };
         Ok(Self {
+            #[cfg(feature = "fft")]
+            fourier,
             geometry: geometry.clone(),
             decision,
             engine_kind: options.engine,
@@ -418,6 +444,9 @@ impl<T: Element> ConvPlan<T> {
             let y = (y, self.target(self.geometry.output_channels()));
             return self.native(way, Pass::Forward, x, weights, epilogue, y, scratch);
         }
+        if let Some(done) = self.by_fourier(Pass::Forward, x, weights, epilogue, y, scratch) {
+            return done;
+        }
         match self.job(Pass::Forward) {
             Some(job) => {
                 let _one_thread = self.engine_kind.one_thread();
@@ -435,6 +464,39 @@ impl<T: Element> ConvPlan<T> {
                 )
             }
         }
+    }
+
+    /// A pass by Fourier transforms, if that is its recipe. Lengths have been checked but for the scratch.
+    #[cfg(feature = "fft")]
+    fn by_fourier(
+        &self,
+        pass: Pass,
+        x: &[T],
+        weights: &[T],
+        epilogue: &Epilogue<'_, T>,
+        y: &mut [T],
+        scratch: &mut [T],
+    ) -> Option<Result<()>> {
+        let way = self.fourier.get(pass as usize)?.as_ref()?;
+        let _one_thread = self.engine_kind.one_thread();
+        let run = |(_, lanes): (_, Lanes<'_, T>)| {
+            way.run(x, weights, epilogue, y, &lanes, self.threads())
+        };
+        Some(self.lanes(pass, scratch).and_then(run))
+    }
+
+    /// No pass is by Fourier transforms.
+    #[cfg(not(feature = "fft"))]
+    fn by_fourier(
+        &self,
+        _: Pass,
+        _: &[T],
+        _: &[T],
+        _: &Epilogue<'_, T>,
+        _: &mut [T],
+        _: &mut [T],
+    ) -> Option<Result<()>> {
+        None
     }
 
     /// A result of `channels` channels for itself, in the layout of the geometry.
@@ -506,7 +568,8 @@ impl<T: Element> ConvPlan<T> {
         )
     }
 
-    /// Backward input by a native recipe, with an epilogue of the input's shape; `None` where another runs.
+    /// Backward input by a native recipe or Fourier transforms, with an epilogue of the input's shape; `None` where
+    /// another runs.
     pub(super) fn native_backward_input(
         &self,
         d_output: &[T],
@@ -516,6 +579,12 @@ impl<T: Element> ConvPlan<T> {
         scratch: &mut [T],
     ) -> Option<Result<()>> {
         let pass = Pass::BackwardInput;
+        if let Recipe::Fft(_) = self.decision.recipe(pass) {
+            return match self.weights(pass, weights) {
+                Ok(data) => self.by_fourier(pass, d_output, data, epilogue, d_input, scratch),
+                Err(error) => Some(Err(error)),
+            };
+        }
         let way = self.native.backward_input.as_ref()?;
         let run = || {
             let data = self.weights(pass, weights)?;

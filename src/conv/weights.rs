@@ -6,14 +6,20 @@
 //! panels    [group][phase][panel][term][width], terms (c, taps) or (taps, c); zeros beyond the last column
 //! grouped   [phase][panel][term][lane], a lane for every channel of the result
 //! winograd  [group][panel][product][term][width], terms c: G g Gᵀ of each kernel g, computed in f64
+//! fft       [group][panel][frequency][term][width], see `fourier/kernels.rs`
 //! ```
 //!
 //! The columns of panels are the channels of the result, the terms those of the source: O and C forward, C and O
 //! backward. The passes of one plan may want different forms; those that are equal are held once.
 
+#[cfg(feature = "fft")]
+use std::sync::Arc;
+
 use ndarray::{ArrayRef, Dimension};
 
-use super::native::Kernels;
+#[cfg(feature = "fft")]
+use super::fourier::Kernels;
+use super::native::WinogradKernels;
 use crate::element::{Element, filled, standard};
 use crate::error::{Error, Result, check_shape};
 use crate::geometry::{ConvGeometry, Layout};
@@ -46,6 +52,9 @@ pub(super) enum Form {
         /// The tap that each pixel of a window meets.
         taps: [usize; TAPS * TAPS],
     },
+    /// For Fourier transforms.
+    #[cfg(feature = "fft")]
+    Fourier(Arc<Kernels>),
 }
 
 impl Form {
@@ -126,6 +135,11 @@ impl Form {
                 (_, false) => "Winograd F4",
                 (_, true) => "Winograd F4, backward",
             },
+            #[cfg(feature = "fft")]
+            Self::Fourier(kernels) => match kernels.backward {
+                false => "Fourier transforms",
+                true => "Fourier transforms, backward",
+            },
         }
     }
 
@@ -135,7 +149,7 @@ impl Form {
         Error::PreparedWeights {
             expected,
             got: if got == expected {
-                "another stride, layout, flip, number of groups or instruction set"
+                "another stride, layout, flip, number of groups, size of tiles or instruction set"
             } else {
                 got
             },
@@ -158,6 +172,8 @@ impl Form {
                 results,
                 ..
             } => winograd_len(geometry, *isa, *results, *backward),
+            #[cfg(feature = "fft")]
+            Self::Fourier(kernels) => Ok(kernels.len()),
         }
     }
 
@@ -225,14 +241,36 @@ impl Form {
             }
             // Its numbers are sums of several weights.
             Self::Winograd { .. } => {}
+            #[cfg(feature = "fft")]
+            Self::Fourier(_) => {}
+        }
+    }
+
+    /// Numbers of f64 that [`prepare`](Self::prepare) works in.
+    fn work(&self) -> usize {
+        match self {
+            #[cfg(feature = "fft")]
+            Self::Fourier(kernels) => kernels.made_in(),
+            _ => 0,
         }
     }
 
     /// `prepared` ← `given`; what belongs to no weight keeps its value.
-    fn prepare<T: Element>(&self, geometry: &ConvGeometry, given: &[T], prepared: &mut [T]) {
+    fn prepare<T: Element>(
+        &self,
+        geometry: &ConvGeometry,
+        given: &[T],
+        prepared: &mut [T],
+        work: &mut [f64],
+    ) {
         if self.is_given() {
             return prepared.copy_from_slice(given);
         }
+        #[cfg(feature = "fft")]
+        if let Self::Fourier(kernels) = self {
+            return kernels.prepare(given, prepared, &mut work[..kernels.made_in()]);
+        }
+        debug_assert!(self.work() <= work.len());
         if let Self::Winograd {
             isa,
             backward,
@@ -241,7 +279,7 @@ impl Form {
             ..
         } = self
         {
-            let kernels = Kernels {
+            let kernels = WinogradKernels {
                 roles: &Roles::new(geometry, *backward),
                 isa: *isa,
                 results: *results,
@@ -361,6 +399,8 @@ impl<T: Element> Clone for Aligned<T> {
 #[derive(Debug)]
 pub struct PreparedWeights<T> {
     forms: Vec<(Form, Aligned<T>)>,
+    /// What the forms are made in.
+    work: Vec<f64>,
     shape: Vec<usize>,
     /// Whether no weight is infinite or NaN.
     finite: bool,
@@ -370,6 +410,7 @@ impl<T: Element> Clone for PreparedWeights<T> {
     fn clone(&self) -> Self {
         Self {
             forms: self.forms.clone(),
+            work: self.work.clone(),
             shape: self.shape.clone(),
             finite: self.finite,
         }
@@ -386,6 +427,7 @@ impl<T: Element> PreparedWeights<T> {
         check_weight("weight", geometry, weight.shape())?;
         let mut prepared = Self {
             forms: Vec::new(),
+            work: Vec::new(),
             shape: geometry.weight_shape(),
             finite: true,
         };
@@ -395,6 +437,8 @@ impl<T: Element> PreparedWeights<T> {
                 prepared.forms.push((form.clone(), data));
             }
         }
+        let work = prepared.forms.iter().map(|(form, _)| form.work()).max();
+        prepared.work = filled(work.unwrap_or(0), 0.0)?;
         prepared.fill(geometry, weight)?;
         Ok(prepared)
     }
@@ -424,7 +468,7 @@ impl<T: Element> PreparedWeights<T> {
         let weight = standard(weight)?;
         self.finite = weight.iter().all(|weight| weight.to_f64().is_finite());
         for (form, data) in &mut self.forms {
-            form.prepare(geometry, &weight, data.as_mut_slice());
+            form.prepare(geometry, &weight, data.as_mut_slice(), &mut self.work);
         }
         Ok(())
     }

@@ -14,10 +14,11 @@
 
 use ndarray::{Array, ArrayRef, ArrayView, Axis, Dimension, IxDyn};
 
-use crate::conv::conv;
+use crate::conv::{ConvPlan, Epilogue};
 use crate::element::Element;
 use crate::error::{Error, Result};
-use crate::geometry::ConvOptions;
+use crate::geometry::{ConvGeometry, ConvOptions};
+use crate::plan::{Accuracy, Pass, PlanOptions};
 
 /// Which part of a convolution is computed; see the file head for the lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,7 +78,7 @@ pub fn correlate<T: Element, D: Dimension>(
     slide(a, v, mode, false)
 }
 
-/// [`conv`] with a batch of one and one channel.
+/// A convolution with a batch of one and one channel, in sums of products: exact where they are.
 fn slide<T: Element, D: Dimension>(
     signal: &ArrayRef<T, D>,
     kernel: &ArrayRef<T, D>,
@@ -118,7 +119,12 @@ fn slide<T: Element, D: Dimension>(
     let options = ConvOptions::new()
         .padding(pads.as_slice())
         .flip_kernel(flip);
-    let y = conv(&one(signal.view()), &one(kernel.view()), None, &options)?;
+    let (signal, kernel) = (one(signal.view()), one(kernel.view()));
+    let geometry = ConvGeometry::new(signal.shape(), kernel.shape(), &options)?;
+    let exact = PlanOptions::new().accuracy(Accuracy::Exact);
+    let plan = ConvPlan::for_passes(&geometry, &exact, &[Pass::Forward])?;
+    let weights = plan.prepare_for(Pass::Forward, &kernel)?;
+    let y = plan.forward(&signal, &weights, &Epilogue::none())?;
     let y = y.remove_axis(Axis(0)).remove_axis(Axis(0));
     y.into_dimensionality().map_err(|_| Error::Overflow {
         what: "convolution",

@@ -11,8 +11,8 @@
 //! machines they are assumed to be the same.
 
 use super::{
-    Accuracy, Blocks, Pass, PlanOptions, Recipe, RecipeKind, Tiles, WINOGRAD_SCRATCH_LIMIT,
-    WinogradParts, WinogradTiles,
+    Accuracy, Blocks, FOURIER_SCRATCH_LIMIT, FourierTiles, Pass, PlanOptions, Recipe, RecipeKind,
+    Tiles, WINOGRAD_SCRATCH_LIMIT, WinogradParts, WinogradTiles,
 };
 use crate::element::Element;
 use crate::geometry::{ConvGeometry, Layout};
@@ -61,6 +61,42 @@ const WINOGRAD_WEIGHTS: f64 = 45.0;
 /// with it were, on the 26 layers.
 const SUM_JOINED: f64 = 0.1;
 
+/// Nanoseconds of a Fourier transform for a complex number and a doubling of the length, to put a number of the spectrum in
+/// its place, and those of a pair of rows and of a window. These and the following: 35 layers with kernels of 5 × 5 to
+/// 31 × 31, 14 to 224 pixels wide, 1 to 384 channels, dense and depthwise, one thread, rustfft 6.4; the estimates are
+/// within a third of what was measured (docs/benchmarks.md).
+const FOURIER_STEP: f64 = 0.09;
+const FOURIER_MOVE: f64 = 1.8;
+const FOURIER_ROW: f64 = 15.0;
+const FOURIER_WINDOW: f64 = 150.0;
+
+/// Nanoseconds more for a pair of pixels that lie apart, as channels last: there channels first are 0.
+const FOURIER_APART: [f64; 2] = [0.0, 1.2];
+
+/// Transforms of a window that one spectrum of weights takes as long as.
+const FOURIER_PREPARE: f64 = 3.2;
+
+/// GFLOP/s of the products of spectra, and nanoseconds to begin with one.
+const FOURIER: f64 = 140.0;
+const FOURIER_CALL: f64 = 60.0;
+
+/// GB/s at which the spectra of weights are read, up to so many bytes and beyond.
+const FOURIER_WEIGHTS: [f64; 2] = [40.0, 14.0];
+const FOURIER_FAR: f64 = 33e6;
+
+/// GB/s at which spectra of images are written and read within the second-level cache and beyond it, and where it ends.
+const FOURIER_MOVED: [f64; 2] = [40.0, 5.0];
+const FOURIER_NEAR: f64 = 1.5e6;
+
+/// How many times too high the estimates of `direct` and, for depthwise layers, of `grouped` are for large kernels: they
+/// were measured on 3 × 3.
+const FOURIER_DOUBT: f64 = 1.15;
+const FOURIER_DOUBT_DEPTHWISE: f64 = 1.5;
+
+/// Taps below which no plan thinks of Fourier transforms: no layer of 3 × 3 was quicker with them than by Winograd's
+/// algorithm or direct.
+const FOURIER_TAPS: usize = 25;
+
 /// Channels of the source up to which the errors of Winograd F4 were found to stay below 2.5 times those of direct, and
 /// the largest below 4 times: 256 have 2.3 and 3.8 times, 512 have 2.5 and once 4.9.
 const MOST_SOURCES: usize = 256;
@@ -71,6 +107,9 @@ const FEWEST_TERMS: usize = 400;
 
 /// Why no native recipe takes a plan of another type.
 const NOT_SINGLE: &str = "the elements are not f32";
+
+/// Why there is no recipe `fft`.
+const NO_FOURIER: &str = "the feature `fft` is not compiled in";
 
 /// The tiled recipe, which handles everything.
 pub(super) fn unfold<T: Element>(
@@ -113,6 +152,14 @@ pub(super) fn recipe<T: Element>(
         RecipeKind::Grouped => (true, Recipe::Grouped),
         RecipeKind::WinogradF2 => return winograd(2),
         RecipeKind::WinogradF4 => return winograd(4),
+        RecipeKind::Fft if !cfg!(feature = "fft") => return Err(NO_FOURIER),
+        RecipeKind::Fft => {
+            let limit = options.scratch_limit.unwrap_or(FOURIER_SCRATCH_LIMIT) / size_of::<T>();
+            let seconds =
+                |tiles: &FourierTiles| fourier_seconds::<T>(tiles, geometry, pass, options);
+            let tiles = FourierTiles::new(geometry, pass, options.isa, limit, seconds);
+            return tiles.map(Recipe::Fft);
+        }
     };
     if !single {
         return Err(NOT_SINGLE);
@@ -122,12 +169,13 @@ pub(super) fn recipe<T: Element>(
 }
 
 /// What a plan chooses from.
-pub(crate) const CANDIDATES: [RecipeKind; 6] = [
+pub(crate) const CANDIDATES: [RecipeKind; 7] = [
     RecipeKind::Direct,
     RecipeKind::Pointwise,
     RecipeKind::Grouped,
     RecipeKind::WinogradF2,
     RecipeKind::WinogradF4,
+    RecipeKind::Fft,
     RecipeKind::Unfold,
 ];
 
@@ -145,10 +193,14 @@ pub(super) fn choose<T: Element>(
     };
     let mut best = (unfold::<T>(geometry, pass, options), f64::INFINITY);
     let mut told = Vec::new();
-    for kind in CANDIDATES.into_iter().filter(|&kind| kind != other_name) {
+    let large = geometry.patch.taps() >= FOURIER_TAPS;
+    let candidates = CANDIDATES
+        .into_iter()
+        .filter(|&kind| kind != other_name && (large || kind != RecipeKind::Fft));
+    for kind in candidates {
         match recipe::<T>(kind, geometry, pass, options) {
             Ok(recipe) => {
-                let seconds = seconds(&recipe, geometry, pass, options);
+                let seconds = seconds::<T>(&recipe, geometry, pass, options);
                 let but = match options.accuracy {
                     _ if kind.is_exact() => "",
                     Accuracy::Exact => " but not exact",
@@ -160,7 +212,7 @@ pub(super) fn choose<T: Element>(
                     best = (recipe, seconds);
                 }
             }
-            // One group, or another kernel than 3 × 3, is no reason that anybody wonders about.
+            // One group, a kernel that is not 3 × 3, or a stride is no reason that anybody wonders about.
             Err(_) if kind == RecipeKind::Grouped || !kind.is_exact() => {}
             Err(why) => told.push(format!("no {kind}: {why}")),
         }
@@ -181,10 +233,18 @@ fn rounds_much(kind: RecipeKind, geometry: &ConvGeometry, pass: Pass) -> bool {
 }
 
 /// Seconds that one thread would need, by the model.
-fn seconds(recipe: &Recipe, geometry: &ConvGeometry, pass: Pass, options: &PlanOptions) -> f64 {
+fn seconds<T: Element>(
+    recipe: &Recipe,
+    geometry: &ConvGeometry,
+    pass: Pass,
+    options: &PlanOptions,
+) -> f64 {
     match recipe {
         Recipe::Winograd(tiles) => return winograd_seconds(tiles, geometry, pass),
         Recipe::WinogradWeight(parts) => return winograd_weight_seconds(parts, geometry),
+        Recipe::Fft(tiles) => {
+            return fourier_seconds::<T>(tiles, geometry, pass, options);
+        }
         _ => {}
     }
     let kind = recipe.kind();
@@ -213,7 +273,9 @@ fn seconds(recipe: &Recipe, geometry: &ConvGeometry, pass: Pass, options: &PlanO
                 Pass::BackwardWeight => (ENGINE_WEIGHT, ENGINE_WEIGHT_ROWS),
                 _ => (ENGINE, ENGINE_ROWS),
             };
-            let rate = rate * rows.min(most) as f64 / most as f64;
+            // Twice the bytes take twice the time.
+            let wide = size_of::<T>() as f64 / size_of::<f32>() as f64;
+            let rate = rate / wide * rows.min(most) as f64 / most as f64;
             work(rate) * (1.0 + ENGINE_EXIT / terms.max(1.0)) + fold
         }
         _ => {
@@ -279,6 +341,59 @@ fn winograd_weight_seconds(parts: &WinogradParts, geometry: &ConvGeometry) -> f6
     groups * products * (multiplied + transformed + joined) / 1e9
 }
 
+/// The same for Fourier transforms: those of all windows and results, the products, the spectra of the weights that
+/// every block reads.
+fn fourier_seconds<T: Element>(
+    tiles: &FourierTiles,
+    geometry: &ConvGeometry,
+    pass: Pass,
+    options: &PlanOptions,
+) -> f64 {
+    let wide = size_of::<T>() as f64 / size_of::<f32>() as f64;
+    let lengths = geometry.patch.axes.map(|axis| match pass {
+        Pass::BackwardInput => axis.input,
+        _ => axis.output,
+    });
+    let results = match pass {
+        Pass::BackwardInput => geometry.channels_per_group(),
+        _ => geometry.outputs_per_group(),
+    };
+    let in_image: f64 = (0..3)
+        .map(|axis| lengths[axis].div_ceil(tiles.results[axis]) as f64)
+        .product();
+    let count = geometry.batch() as f64 * in_image;
+    let (groups, f) = (geometry.groups() as f64, tiles.frequencies() as f64);
+    let (sources, results) = (tiles.sources as f64, results as f64);
+    let [planes, rows, columns] = tiles.lengths;
+    let steps =
+        tiles.lines() as f64 * (columns as f64).log2() + f * ((planes * rows) as f64).log2();
+    let transform = wide * (steps * FOURIER_STEP + f * FOURIER_MOVE)
+        + tiles.lines() as f64 / columns as f64 * FOURIER_ROW
+        + tiles.lines() as f64
+            * FOURIER_APART[usize::from(geometry.layout() == Layout::ChannelsLast)]
+        + FOURIER_WINDOW;
+    let prepared = match options.weights_change {
+        true => sources * results * FOURIER_PREPARE * transform,
+        false => 0.0,
+    };
+    if tiles.depthwise {
+        return FOURIER_DOUBT_DEPTHWISE * groups * (count * 2.0 * transform + prepared) / 1e9;
+    }
+    let transformed = count * (sources + results) * transform;
+    let columns = (2.0 * results / 16.0).ceil() * 16.0;
+    let blocks = (count / tiles.block() as f64).ceil();
+    let calls = blocks * (columns / tiles.columns as f64).ceil();
+    let products = f * (4.0 * count * sources * columns * wide / FOURIER + calls * FOURIER_CALL);
+    let bytes = size_of::<T>() as f64;
+    // Spectra are written and read, on both sides; those of the weights by every block.
+    let rate = |[near, far]: [f64; 2], size: f64, limit: f64| if size > limit { far } else { near };
+    let moved = count * f * (sources + results) * 4.0 * bytes;
+    let moved = moved / rate(FOURIER_MOVED, tiles.spectra() as f64 * bytes, FOURIER_NEAR);
+    let weights = f * sources * columns * bytes;
+    let read = blocks * weights / rate(FOURIER_WEIGHTS, groups * weights, FOURIER_FAR);
+    FOURIER_DOUBT * groups * (transformed + products + read + moved + prepared) / 1e9
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,6 +430,38 @@ mod tests {
             assert_eq!(chosen(3, 64, 1, Pass::BackwardInput), RecipeKind::Unfold);
         }
         assert_eq!(chosen(3, 64, 1, Pass::Forward), RecipeKind::Direct);
+    }
+
+    /// Large kernels by Fourier transforms, unless strides, preparing or accuracy stand against it.
+    #[cfg(feature = "fft")]
+    #[test]
+    fn large_kernels_are_transformed() {
+        let chosen = |kernel: usize, channels: usize, stride: usize, options: &PlanOptions| {
+            let shape = [1, channels, 56, 56];
+            let conv = ConvOptions::new().padding(kernel / 2).stride(stride);
+            let geometry =
+                ConvGeometry::new(&shape, &[channels, channels, kernel, kernel], &conv).unwrap();
+            choose::<f32>(&geometry, Pass::Forward, options).0.kind()
+        };
+        let options = PlanOptions::new();
+        for kernel in [11, 15, 31] {
+            for channels in [1, 8, 64] {
+                assert_eq!(chosen(kernel, channels, 1, &options), RecipeKind::Fft);
+            }
+        }
+        assert_ne!(chosen(31, 64, 2, &options), RecipeKind::Fft);
+        assert_ne!(chosen(3, 64, 1, &options), RecipeKind::Fft);
+        // Few channels in and many out: transforms of results for hardly any product.
+        let conv = ConvOptions::new().padding(5);
+        let wide = ConvGeometry::new(&[1, 3, 224, 224], &[64, 3, 11, 11], &conv).unwrap();
+        let (recipe, why) = choose::<f32>(&wide, Pass::Forward, &options);
+        assert_eq!(recipe.kind(), RecipeKind::Direct, "{why}");
+        let once = options.clone().weights_change(true);
+        assert_eq!(chosen(7, 64, 1, &options), RecipeKind::Fft);
+        assert_ne!(chosen(7, 64, 1, &once), RecipeKind::Fft);
+        assert_eq!(chosen(31, 64, 1, &once), RecipeKind::Fft);
+        let exact = options.accuracy(Accuracy::Exact);
+        assert_ne!(chosen(31, 64, 1, &exact), RecipeKind::Fft);
     }
 
     #[test]

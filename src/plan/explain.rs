@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Decision, Pass, Patches, Recipe, RecipeKind, WinogradTiles};
+use super::{Decision, FourierTiles, Pass, Patches, Recipe, RecipeKind, WinogradTiles};
 use crate::geometry::{ConvGeometry, Layout};
 
 /// What a plan will do in one pass: printable, and readable by programs.
@@ -128,8 +128,27 @@ fn why(geometry: &ConvGeometry, pass: Pass, recipe: &Recipe, reason: &str) -> St
                 tiles.isa
             )
         }
+        Recipe::Fft(tiles) => fourier(tiles, geometry.rank()),
     };
     format!("{reason}: {how}")
+}
+
+/// The transforms of a block.
+fn fourier(tiles: &FourierTiles, rank: usize) -> String {
+    let by = |lengths: [usize; 3]| {
+        let lengths = lengths[3 - rank..].iter().map(usize::to_string);
+        lengths.collect::<Vec<_>>().join(" × ")
+    };
+    let at_once = match tiles.depthwise {
+        true => "each channel by itself".to_owned(),
+        false => format!("{} tiles share the reading of the weights", tiles.block()),
+    };
+    format!(
+        "Fourier transforms of {} pixels for {} results each, {at_once}, {}",
+        by(tiles.lengths),
+        by(tiles.results),
+        tiles.isa
+    )
 }
 
 /// How the batch is cut for the gradient of the weights.

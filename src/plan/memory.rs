@@ -5,7 +5,7 @@
 //!   + the tables of the native recipes
 //! ```
 
-use super::{Blocks, Decision, Pass, Recipe, WinogradParts, WinogradTiles};
+use super::{Blocks, Decision, FourierTiles, Pass, Recipe, WinogradParts, WinogradTiles};
 use crate::error::{Result, product, sum};
 use crate::geometry::ConvGeometry;
 use crate::kernel::{Isa, Left, Panels, TAPS};
@@ -41,6 +41,7 @@ pub(super) fn needed(geometry: &ConvGeometry, decision: &Decision) -> Result<usi
         Recipe::Winograd(tiles) | Recipe::WinogradWeight(WinogradParts { tiles, .. }) => {
             winograd_table_bytes(tiles)
         }
+        Recipe::Fft(tiles) => fourier_table_bytes(geometry, tiles),
     });
     let [forward, backward_input, backward_weight] = tables;
     sum(
@@ -53,6 +54,8 @@ pub(super) fn needed(geometry: &ConvGeometry, decision: &Decision) -> Result<usi
 fn prepared_len(geometry: &ConvGeometry, decision: &Decision) -> Result<usize> {
     let mut elements = 0;
     let mut in_rows = false;
+    // What spectra are made in, which serves both passes.
+    let mut made_in = 0;
     for pass in [Pass::Forward, Pass::BackwardInput] {
         let more = match decision.recipe(pass) {
             // Both passes read the same rows.
@@ -77,10 +80,15 @@ fn prepared_len(geometry: &ConvGeometry, decision: &Decision) -> Result<usize> {
                 tiles.results,
                 pass == Pass::BackwardInput,
             )?,
+            Recipe::Fft(tiles) => {
+                let made = product(WHAT, &[tiles.made_in(), size_of::<f64>()])?;
+                made_in = made_in.max(made / decision.element_bytes);
+                fourier_spectra(geometry, tiles, pass == Pass::BackwardInput)?
+            }
         };
         elements = sum(WHAT, &[elements, more])?;
     }
-    Ok(elements)
+    sum(WHAT, &[elements, made_in])
 }
 
 /// Elements of the weights as panels: whole vectors of channels of the result for every term.
@@ -115,6 +123,42 @@ pub(crate) fn winograd_len(
     product(
         "prepared weights",
         &[geometry.groups(), products, sources, columns],
+    )
+}
+
+/// Numbers of the weights' spectra.
+pub(crate) fn fourier_spectra(
+    geometry: &ConvGeometry,
+    tiles: &FourierTiles,
+    backward: bool,
+) -> Result<usize> {
+    let (sources, results) = channels(geometry, backward);
+    let columns = product("prepared weights", &[results, 2])?;
+    let columns = match tiles.depthwise {
+        true => columns,
+        false => Panels::new(tiles.isa, Left::Scalars, columns).columns(),
+    };
+    product(
+        "prepared weights",
+        &[geometry.groups(), tiles.frequencies(), sources, columns],
+    )
+}
+
+/// Bytes of the tables of a pass by Fourier transforms: the places of taps and rows.
+fn fourier_table_bytes(geometry: &ConvGeometry, tiles: &FourierTiles) -> Result<usize> {
+    let taps = product(WHAT, &[geometry.patch.taps(), 2 * size_of::<usize>()])?;
+    let offsets = match tiles.depthwise {
+        true => 0,
+        false => sum(WHAT, &[2 * tiles.block(), tiles.sources])?,
+    };
+    let twiddles: usize = tiles.lengths.iter().sum();
+    sum(
+        WHAT,
+        &[
+            taps,
+            product(WHAT, &[offsets, size_of::<u32>()])?,
+            product(WHAT, &[twiddles, 4 * size_of::<f64>()])?,
+        ],
     )
 }
 

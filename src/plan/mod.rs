@@ -1,7 +1,7 @@
 //! WHICH WAY: from sizes to a printable decision. Nothing runs here and no buffer is allocated.
 //!
 //! ```text
-//! geometry + options ─► Recipe per pass { direct, pointwise, grouped (blocks) | winograd (tiles of results)
+//! geometry + options ─► Recipe per pass { direct, pointwise, grouped (blocks) | winograd, fft (tiles of results)
 //!                                         | unfold (tiles) | naive }
 //!                    ─► scratch lengths, explanation
 //! ```
@@ -10,6 +10,7 @@ mod accuracy;
 mod blocks;
 mod cost;
 mod explain;
+mod fourier;
 mod memory;
 mod recipe;
 mod tiles;
@@ -32,6 +33,13 @@ pub(crate) use blocks::{ALIGN, is_thinned, sweep_axes};
 #[cfg(feature = "cli")]
 pub(crate) use cost::CANDIDATES;
 pub use explain::Explanation;
+pub use fourier::FourierTiles;
+#[cfg(feature = "fft")]
+pub(crate) use fourier::TOGETHER;
+#[cfg(all(test, feature = "fft"))]
+pub(crate) use fourier::{LONGEST, ROOM, quick};
+#[cfg(feature = "fft")]
+pub(crate) use memory::fourier_spectra;
 pub(crate) use memory::{panels_len, winograd_len};
 pub use recipe::{Patches, Recipe, RecipeKind, Tiles};
 pub(crate) use tiles::{SHORT_BLOCK, sums_are_short};
@@ -45,6 +53,10 @@ pub const DEFAULT_SCRATCH_LIMIT: usize = 1 << 20;
 /// The same for Winograd's algorithm, 4 MiB: with many channels a few tiles fill a second-level cache, and their
 /// weights would be read too often.
 pub const WINOGRAD_SCRATCH_LIMIT: usize = 4 << 20;
+
+/// The same for Fourier transforms, 16 MiB: the more tiles a block has, the less often their weights are read, which
+/// are many times as many as those of other recipes.
+pub const FOURIER_SCRATCH_LIMIT: usize = 16 << 20;
 
 /// Memory that one plan may need where the caller says nothing: 64 GiB.
 pub const DEFAULT_MEMORY_BUDGET: usize = 1 << 36;
@@ -104,13 +116,17 @@ pub struct PlanOptions {
     /// The instruction set of the native recipes; by default [`Isa::selected`], the widest that the CPU has unless the
     /// variable `GEMMCONV_ISA` says otherwise. Bits of results depend on it.
     pub isa: Isa,
-    /// Most bytes of scratch a thread; by default 1 MiB, and 4 MiB for Winograd's algorithm.
+    /// Most bytes of scratch a thread; by default 1 MiB, 4 MiB for Winograd's algorithm, and 16 MiB for Fourier
+    /// transforms.
     pub scratch_limit: Option<usize>,
     /// Most bytes of input, output, weights and their prepared forms, one thread's scratch and the plan's tables
     /// together; 64 GiB by default.
     pub memory_budget: usize,
     /// Multiply-adds of a pass below which one thread does it all; 2²⁰ by default.
     pub serial_below: u128,
+    /// Whether weights are prepared anew for every pass, as in training, instead of once for many: then a plan counts
+    /// what preparing them takes where that is much. No by default.
+    pub weights_change: bool,
 }
 
 impl Default for PlanOptions {
@@ -123,13 +139,14 @@ impl Default for PlanOptions {
             scratch_limit: None,
             memory_budget: DEFAULT_MEMORY_BUDGET,
             serial_below: SERIAL_BELOW,
+            weights_change: false,
         }
     }
 }
 
 impl PlanOptions {
     /// The plan's own choice of recipes, the fastest ones too, the default engine, the CPU's instruction set, 1 MiB of
-    /// scratch a thread (4 MiB for Winograd's algorithm), 64 GiB in all.
+    /// scratch a thread (4 MiB for Winograd's algorithm, 16 MiB for Fourier transforms), 64 GiB in all.
     pub fn new() -> Self {
         Self::default()
     }
@@ -165,6 +182,11 @@ impl PlanOptions {
     /// Sets the most bytes of input, output, weights, their prepared forms, one thread's scratch and tables together.
     pub fn memory_budget(mut self, bytes: usize) -> Self {
         self.memory_budget = bytes;
+        self
+    }
+    /// Sets whether weights are prepared anew for every pass.
+    pub fn weights_change(mut self, change: bool) -> Self {
+        self.weights_change = change;
         self
     }
     /// Sets the multiply-adds below which one thread does it all.

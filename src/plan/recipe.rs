@@ -5,13 +5,13 @@ use std::str::FromStr;
 
 #[cfg(doc)]
 use super::Accuracy;
-use super::{Blocks, WinogradParts, WinogradTiles};
+use super::{Blocks, FourierTiles, WinogradParts, WinogradTiles};
 use crate::kernel::Isa;
 
 /// A way to compute a convolution, without its numbers.
 ///
-/// All but `Naive` and `Unfold` are native recipes: f32 alone, no engine, no patch matrix. Each pass of a plan has its
-/// own recipe.
+/// All but `Naive`, `Unfold` and `Fft` are native recipes: f32 alone, no engine, no patch matrix. Each pass of a plan has
+/// its own recipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RecipeKind {
     /// The reference loops.
@@ -30,11 +30,14 @@ pub enum RecipeKind {
     WinogradF2,
     /// The same in tiles of 4 × 4: 36 products for 144, and about twice the rounding of `Direct`.
     WinogradF4,
+    /// Fourier transforms of overlapping tiles, for large kernels of stride 1, in f32 and f64 (feature `fft`); no gradient
+    /// of the weights.
+    Fft,
 }
 
 impl RecipeKind {
     /// All recipes.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Naive,
         Self::Unfold,
         Self::Direct,
@@ -42,11 +45,12 @@ impl RecipeKind {
         Self::Grouped,
         Self::WinogradF2,
         Self::WinogradF4,
+        Self::Fft,
     ];
 
     /// Whether results are sums of products of one pixel and one weight, see [`Accuracy`].
     pub fn is_exact(&self) -> bool {
-        !matches!(self, Self::WinogradF2 | Self::WinogradF4)
+        !matches!(self, Self::WinogradF2 | Self::WinogradF4 | Self::Fft)
     }
 
     /// The name, as [`FromStr`] reads it.
@@ -59,6 +63,7 @@ impl RecipeKind {
             Self::Grouped => "grouped",
             Self::WinogradF2 => "winograd-f2",
             Self::WinogradF4 => "winograd-f4",
+            Self::Fft => "fft",
         }
     }
 
@@ -103,6 +108,8 @@ pub enum Recipe {
     Winograd(WinogradTiles),
     /// The same for the gradient of the weights.
     WinogradWeight(WinogradParts),
+    /// Fourier transforms of overlapping tiles, forward and backward input.
+    Fft(FourierTiles),
 }
 
 impl Recipe {
@@ -114,6 +121,7 @@ impl Recipe {
             Self::Direct(_) => RecipeKind::Direct,
             Self::Pointwise(_) => RecipeKind::Pointwise,
             Self::Grouped(_) => RecipeKind::Grouped,
+            Self::Fft(_) => RecipeKind::Fft,
             Self::Winograd(tiles) | Self::WinogradWeight(WinogradParts { tiles, .. }) => {
                 match tiles.results {
                     2 => RecipeKind::WinogradF2,
@@ -126,17 +134,22 @@ impl Recipe {
     /// The blocks of a native recipe that has them.
     pub fn blocks(&self) -> Option<&Blocks> {
         match self {
-            Self::Naive | Self::Unfold(_) | Self::Winograd(_) | Self::WinogradWeight(_) => None,
+            Self::Naive
+            | Self::Unfold(_)
+            | Self::Winograd(_)
+            | Self::WinogradWeight(_)
+            | Self::Fft(_) => None,
             Self::Direct(blocks) | Self::Pointwise(blocks) | Self::Grouped(blocks) => Some(blocks),
         }
     }
 
-    /// The instruction set of a native recipe.
+    /// The instruction set of a recipe that multiplies by itself.
     pub fn isa(&self) -> Option<Isa> {
         match self {
             Self::Winograd(tiles) | Self::WinogradWeight(WinogradParts { tiles, .. }) => {
                 Some(tiles.isa)
             }
+            Self::Fft(tiles) => Some(tiles.isa),
             _ => self.blocks().map(|blocks| blocks.isa),
         }
     }
@@ -147,6 +160,7 @@ impl Recipe {
             Self::Naive => 0,
             Self::Winograd(tiles) => tiles.scratch_len(),
             Self::WinogradWeight(parts) => parts.scratch_len(),
+            Self::Fft(tiles) => tiles.scratch_len(),
             Self::Unfold(tiles) => tiles.scratch_len(),
             Self::Direct(blocks) | Self::Pointwise(blocks) | Self::Grouped(blocks) => {
                 blocks.scratch_len()

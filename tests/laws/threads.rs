@@ -127,6 +127,35 @@ fn tiles_of_winograd_too() {
     failures.finish(2 * 6 * 2 * 3 * 4);
 }
 
+/// Fourier transforms, dense and depthwise, one block of tiles and several, f32 and f64.
+#[cfg(feature = "fft")]
+#[test]
+fn fourier_transforms_too() {
+    let cases = || {
+        LAYOUTS.into_iter().flat_map(|layout| {
+            let options = || ConvOptions::new().layout(layout);
+            [
+                Case::new(&[3, 24, 29, 31], &[40, 24, 7, 5], options().padding(3)),
+                Case::new(&[1, 5, 20, 20], &[70, 5, 9, 9], options()),
+                Case::new(&[2, 9, 40, 33], &[9, 1, 11, 11], options().groups(9)),
+                Case::new(&[2, 6, 300], &[10, 3, 40], options().groups(2)),
+            ]
+        })
+    };
+    let ways = |_: &ConvGeometry| {
+        vec![Way {
+            recipe: Some(RecipeKind::Fft),
+            ..Way::LOOPS
+        }]
+    };
+    let mut failures = Failures::new();
+    for limit in [16 << 20, 1 << 20] {
+        same_bits::<f32>(&mut failures, cases(), ways, limit);
+        same_bits::<f64>(&mut failures, cases(), ways, limit);
+    }
+    failures.finish(2 * 2 * 8 * 3);
+}
+
 /// Weights that are not all finite: their gradient of the input is summed by other loops, which say so.
 #[test]
 fn infinite_weights_too() {

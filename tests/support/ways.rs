@@ -28,6 +28,7 @@ pub fn takes<T: Element>(recipe: RecipeKind, geometry: &ConvGeometry) -> bool {
         RecipeKind::WinogradF2 | RecipeKind::WinogradF4 => {
             single && geometry.rank() == 2 && of(Axis::kernel, 3) && of(Axis::stride, 1)
         }
+        RecipeKind::Fft => cfg!(feature = "fft") && of(Axis::stride, 1),
     }
 }
 
@@ -48,12 +49,15 @@ impl Way {
 
     /// Every recipe that takes `geometry` in `T` with each number of threads, `unfold` on every engine, and the
     /// plan's own choice of exact ones; the loops come first and alone know neither engines nor threads. All of them are exact where
-    /// sums are: those that are not, `WinogradF4`, have tests of their own.
+    /// sums are: those that are not, `WinogradF4` and `Fft`, have tests of their own.
     pub fn on<T: Element>(geometry: &ConvGeometry, threads: &[usize]) -> Vec<Self> {
         let mut ways = vec![Self::LOOPS];
-        let kinds = RecipeKind::ALL
-            .into_iter()
-            .filter(|&kind| kind != RecipeKind::Naive && kind != RecipeKind::WinogradF4);
+        let kinds = RecipeKind::ALL.into_iter().filter(|kind| {
+            !matches!(
+                kind,
+                RecipeKind::Naive | RecipeKind::WinogradF4 | RecipeKind::Fft
+            )
+        });
         for recipe in kinds.map(Some).chain([None]) {
             let engines = match recipe {
                 Some(RecipeKind::Unfold) => EngineKind::available(),
@@ -88,8 +92,8 @@ impl Way {
         }
     }
 
-    /// Whether results are sums of products of one pixel and one weight: not by Winograd's algorithm, where all numbers of
-    /// a tile meet.
+    /// Whether results are sums of products of one pixel and one weight: not by Winograd's algorithm or Fourier transforms,
+    /// where all numbers of a tile meet.
     pub fn is_exact(&self) -> bool {
         self.recipe.is_none_or(|recipe| recipe.is_exact())
     }

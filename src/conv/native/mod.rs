@@ -27,7 +27,7 @@ pub(super) use backward_weight::Correlation;
 pub(super) use outer_sum::OuterSum;
 pub(super) use shares::WeightGradient;
 pub(super) use sweep::{Finale, Sweep};
-pub(super) use winograd::{Kernels, Winograd, WinogradWeight};
+pub(super) use winograd::{Winograd, WinogradKernels, WinogradWeight};
 
 use ndarray::{ArrayViewMut4, s};
 

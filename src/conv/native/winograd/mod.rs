@@ -17,7 +17,7 @@ mod prepare;
 mod read;
 mod weight;
 
-pub(in crate::conv) use prepare::Kernels;
+pub(in crate::conv) use prepare::WinogradKernels;
 pub(in crate::conv) use weight::WinogradWeight;
 
 use ndarray::{ArrayView4, ArrayViewMut4, s};

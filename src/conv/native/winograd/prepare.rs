@@ -20,7 +20,7 @@ const PARALLEL_FROM: usize = 1 << 13;
 const SOURCES: usize = 8;
 
 /// Kernels, and what becomes of them.
-pub(in crate::conv) struct Kernels<'a, T> {
+pub(in crate::conv) struct WinogradKernels<'a, T> {
     pub roles: &'a Roles,
     pub isa: Isa,
     /// Results of a tile on each axis.
@@ -30,7 +30,7 @@ pub(in crate::conv) struct Kernels<'a, T> {
     pub given: &'a [T],
 }
 
-impl<T: Element> Kernels<'_, T> {
+impl<T: Element> WinogradKernels<'_, T> {
     /// `prepared` ← G g Gᵀ of all; what belongs to no kernel keeps its value.
     pub fn transform(&self, prepared: &mut [T]) {
         let Roles {

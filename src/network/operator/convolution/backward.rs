@@ -125,7 +125,8 @@ impl<T: HasPrepared> InputStep<T> {
         weight: &Fact,
         shared: &Shared,
     ) -> Result<Box<dyn Step>> {
-        let plan = ConvPlan::<T>::for_passes(geometry, options, &[Pass::BackwardInput])?;
+        let options = options.clone().weights_change(weight.value.is_none());
+        let plan = ConvPlan::<T>::for_passes(geometry, &options, &[Pass::BackwardInput])?;
         let plan = BackwardPlan(plan);
         let weights = Weights::new(weight, T::of(shared), &plan)?;
         Ok(Box::new(Self { plan, weights }))

@@ -141,6 +141,8 @@ impl Operator for Conv {
 
     fn step(&self, inputs: &Facts, options: &PlanOptions) -> Result<Box<dyn Step>> {
         let geometry = self.geometry(inputs)?;
+        let change = required(inputs, 1, "W")?.value.is_none();
+        let options = &options.clone().weights_change(change);
         let (target, ..) = self.target(&geometry);
         if required(inputs, 0, "X")?.dtype == DType::F64 {
             let plan = ConvPlan::<f64>::for_passes(&geometry, options, &[Pass::Forward])?;

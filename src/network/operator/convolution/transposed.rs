@@ -140,6 +140,8 @@ impl Operator for ConvTranspose {
 
     fn step(&self, inputs: &Facts, options: &PlanOptions) -> Result<Box<dyn Step>> {
         let geometry = self.geometry(inputs)?;
+        let change = required(inputs, 1, "W")?.value.is_none();
+        let options = &options.clone().weights_change(change);
         if required(inputs, 0, "X")?.dtype == DType::F64 {
             let plan = TransposedPlan::<f64>::forward_only(&geometry, options)?;
             return step(plan, inputs, &self.shared, self.activation, None);
