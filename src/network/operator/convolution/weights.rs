@@ -27,6 +27,9 @@ pub(crate) trait Prepares<T: Element> {
 #[derive(Debug)]
 pub(crate) struct Prepared<T>(Arc<Mutex<Vec<Entry<T>>>>);
 
+/// Forms of one constant that are kept though no session reads them: that of Fourier transforms differs with sizes.
+const KEPT: usize = 8;
+
 type Entry<T> = (Weak<Tensor>, Arc<PreparedWeights<T>>);
 
 impl<T> Clone for Prepared<T> {
@@ -61,6 +64,13 @@ impl<T: Element + Scalar> Prepared<T> {
             .array::<T>()
             .ok_or_else(|| wrong("W", T::DTYPE.name(), weight.dtype().name()))?;
         let made = Arc::new(plan.prepare(array)?);
+        let own = |(from, _): &Entry<T>| std::ptr::eq(from.as_ptr(), Arc::as_ptr(weight));
+        let unread = |entry: &Entry<T>| own(entry) && Arc::strong_count(&entry.1) == 1;
+        if held.iter().filter(|entry| own(entry)).count() >= KEPT
+            && let Some(oldest) = held.iter().position(unread)
+        {
+            held.remove(oldest);
+        }
         held.push((Arc::downgrade(weight), made.clone()));
         Ok(made)
     }
@@ -113,5 +123,50 @@ impl<T: Element + Scalar> Weights<T> {
         let done = run(&prepared);
         places().push(prepared);
         done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conv::ConvPlan;
+    use crate::geometry::{ConvGeometry, ConvOptions};
+    use crate::network::operator::testing::floats;
+    use crate::plan::PlanOptions;
+
+    /// A plan that wants a form which no other has.
+    struct Particular(ConvPlan<f32>);
+
+    impl Prepares<f32> for Particular {
+        fn prepare(&self, weight: &ArrayRef<f32, IxDyn>) -> Result<PreparedWeights<f32>> {
+            self.0.prepare(weight)
+        }
+        fn update(
+            &self,
+            held: &mut PreparedWeights<f32>,
+            weight: &ArrayRef<f32, IxDyn>,
+        ) -> Result<()> {
+            self.0.update(held, weight)
+        }
+        fn takes(&self, _prepared: &PreparedWeights<f32>) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn forms_that_nobody_reads_do_not_pile_up() {
+        let geometry = ConvGeometry::new(&[1, 1, 3], &[1, 1, 2], &ConvOptions::new()).unwrap();
+        let plan = Particular(ConvPlan::new(&geometry, &PlanOptions::new()).unwrap());
+        let weights = [1.0, 2.0].map(|first| Arc::new(floats(&[1, 1, 2], [first, 0.0])));
+        let prepared = Prepared::default();
+        let read = prepared.get(&weights[0], &plan).unwrap();
+        for _ in 0..3 * KEPT {
+            for weight in &weights {
+                prepared.get(weight, &plan).unwrap();
+            }
+        }
+        let held = prepared.0.lock().unwrap();
+        assert_eq!(held.len(), 2 * KEPT);
+        assert!(held.iter().any(|(_, made)| Arc::ptr_eq(made, &read)));
     }
 }
