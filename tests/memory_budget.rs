@@ -64,6 +64,8 @@ fn counted_and_held<T: Element>(geometry: &ConvGeometry, options: &PlanOptions) 
 
 #[test]
 fn forms_and_tables_are_counted() {
+    // Threads begin with memory of their own.
+    rayon::broadcast(|_| ());
     // Input, weight, stride, dilation, groups.
     let layers: [(&[usize], &[usize], [usize; 3]); 8] = [
         (&[1, 64, 28, 28], &[64, 64, 3, 3], [1, 1, 1]),
