@@ -13,7 +13,7 @@ use crate::element::Element;
 use crate::kernel::{Isa, KERNELS, Left, MOST_PRODUCTS, Panels, TAPS, transform_weights};
 use crate::parallel::{for_each_tile, threads};
 
-/// Weights from which on several threads transform them: some 25 µs on one.
+/// Weights from which on several threads transform them: some 50 µs on one, by the profile of a training step.
 const PARALLEL_FROM: usize = 1 << 13;
 
 /// Sources that a task does.

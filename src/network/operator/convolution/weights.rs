@@ -46,25 +46,33 @@ impl<T> Default for Prepared<T> {
 
 impl<T: Element + Scalar> Prepared<T> {
     /// What was made of `weight` before and `plan` takes, or what it makes now.
+    ///
+    /// Nothing is locked while it is made: that takes several threads, and one that waits for the others may begin
+    /// another run, which comes here too. Then both make it, and the first is kept.
     pub(crate) fn get(
         &self,
         weight: &Arc<Tensor>,
         plan: &impl Prepares<T>,
     ) -> Result<Arc<PreparedWeights<T>>> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A weak reference keeps the address from being given away, not the tensor.
-        held.retain(|(from, _)| from.strong_count() > 0);
-        let found = held.iter().find(|(from, made)| {
-            std::ptr::eq(from.as_ptr(), Arc::as_ptr(weight)) && plan.takes(made)
-        });
-        if let Some((_, made)) = found {
-            return Ok(made.clone());
+        let held = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = |(from, _): &Entry<T>| std::ptr::eq(from.as_ptr(), Arc::as_ptr(weight));
+        let found = |held: &[Entry<T>]| {
+            let found = held.iter().find(|entry| own(entry) && plan.takes(&entry.1));
+            found.map(|(_, made)| made.clone())
+        };
+        if let Some(made) = found(&held()) {
+            return Ok(made);
         }
         let array = weight
             .array::<T>()
             .ok_or_else(|| wrong("W", T::DTYPE.name(), weight.dtype().name()))?;
         let made = Arc::new(plan.prepare(array)?);
-        let own = |(from, _): &Entry<T>| std::ptr::eq(from.as_ptr(), Arc::as_ptr(weight));
+        let mut held = held();
+        if let Some(made) = found(&held) {
+            return Ok(made);
+        }
+        // A weak reference keeps the address from being given away, not the tensor.
+        held.retain(|(from, _)| from.strong_count() > 0);
         let unread = |entry: &Entry<T>| own(entry) && Arc::strong_count(&entry.1) == 1;
         if held.iter().filter(|entry| own(entry)).count() >= KEPT
             && let Some(oldest) = held.iter().position(unread)
@@ -168,5 +176,36 @@ mod tests {
         let held = prepared.0.lock().unwrap();
         assert_eq!(held.len(), 2 * KEPT);
         assert!(held.iter().any(|(_, made)| Arc::ptr_eq(made, &read)));
+    }
+
+    /// A plan that asks for weights itself while it prepares some, as a thread does that meets another run meanwhile.
+    struct Meanwhile<'a>(Particular, &'a Prepared<f32>, &'a Arc<Tensor>);
+
+    impl Prepares<f32> for Meanwhile<'_> {
+        fn prepare(&self, weight: &ArrayRef<f32, IxDyn>) -> Result<PreparedWeights<f32>> {
+            self.1.get(self.2, &self.0)?;
+            self.0.prepare(weight)
+        }
+        fn update(
+            &self,
+            held: &mut PreparedWeights<f32>,
+            weight: &ArrayRef<f32, IxDyn>,
+        ) -> Result<()> {
+            self.0.update(held, weight)
+        }
+        fn takes(&self, _prepared: &PreparedWeights<f32>) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn nothing_is_locked_while_weights_are_prepared() {
+        let geometry = ConvGeometry::new(&[1, 1, 3], &[1, 1, 2], &ConvOptions::new()).unwrap();
+        let plan = Particular(ConvPlan::new(&geometry, &PlanOptions::new()).unwrap());
+        let weight = Arc::new(floats(&[1, 1, 2], [1.0, 2.0]));
+        let prepared = Prepared::default();
+        let plan = Meanwhile(plan, &prepared, &weight);
+        prepared.get(&weight, &plan).unwrap();
+        assert_eq!(prepared.0.lock().unwrap().len(), 2);
     }
 }
