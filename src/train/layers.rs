@@ -269,6 +269,8 @@ pub struct ConvLayer {
     kernel: PerAxis,
     options: ConvOptions,
     depthwise: bool,
+    /// Whether every position has a kernel of its own.
+    local: bool,
     bias: bool,
     weights: Initialiser,
 }
@@ -280,6 +282,7 @@ pub fn conv(outputs: usize, kernel: impl Into<PerAxis>) -> ConvLayer {
         kernel: kernel.into(),
         options: ConvOptions::new(),
         depthwise: false,
+        local: false,
         bias: true,
         weights: Initialiser::KaimingNormal(Fan::In, Gain::Relu),
     }
@@ -291,6 +294,14 @@ pub fn depthwise(kernel: impl Into<PerAxis>) -> ConvLayer {
         outputs: None,
         depthwise: true,
         ..conv(1, kernel)
+    }
+}
+
+/// A layer of `outputs` channels with a kernel of its own at every position. ONNX has no operator for it.
+pub fn locally_connected(outputs: usize, kernel: impl Into<PerAxis>) -> ConvLayer {
+    ConvLayer {
+        local: true,
+        ..conv(outputs, kernel)
     }
 }
 
@@ -330,63 +341,17 @@ impl ConvLayer {
         self.weights = from;
         self
     }
-}
 
-/// A locally connected layer, see [`locally_connected`].
-pub struct LocalLayer {
-    outputs: usize,
-    kernel: PerAxis,
-    options: ConvOptions,
-    bias: bool,
-    weights: Initialiser,
-}
-
-/// A layer of `outputs` channels with a kernel of its own at every position. ONNX has no operator for it.
-pub fn locally_connected(outputs: usize, kernel: impl Into<PerAxis>) -> LocalLayer {
-    LocalLayer {
-        outputs,
-        kernel: kernel.into(),
-        options: ConvOptions::new(),
-        bias: true,
-        weights: Initialiser::KaimingNormal(Fan::In, Gain::Relu),
-    }
-}
-
-impl LocalLayer {
-    /// Sets the padding.
-    pub fn padding(mut self, padding: impl Into<Padding>) -> Self {
-        self.options = self.options.padding(padding);
-        self
-    }
-
-    /// Sets the stride.
-    pub fn stride(mut self, stride: impl Into<PerAxis>) -> Self {
-        self.options = self.options.stride(stride);
-        self
-    }
-
-    /// Leaves the bias out.
-    pub fn no_bias(mut self) -> Self {
-        self.bias = false;
-        self
-    }
-
-    /// Sets how the weights begin; Kaiming normal for a ReLU unless told otherwise, the bias at 0.
-    pub fn weights(mut self, from: Initialiser) -> Self {
-        self.weights = from;
-        self
-    }
-}
-
-impl Layer for LocalLayer {
-    fn add(&self, build: &mut Build, x: ValueId) -> Result<ValueId> {
+    /// The layer with a kernel of its own at every position.
+    fn add_local(&self, build: &mut Build, x: ValueId) -> Result<ValueId> {
         let kernel = taps(&self.kernel, spatial(build, x)?)?;
+        let outputs = self.outputs.unwrap_or(build.channels(x)?);
         let operator = LocallyConnected::new(kernel, self.options.clone());
-        let geometry = operator.geometry(build.shape(x)?, self.outputs)?;
+        let geometry = operator.geometry(build.shape(x)?, outputs)?;
         let (positions, patch) = (geometry.positions(), geometry.patch_len());
-        let neurons = product("a locally connected layer", &[positions, self.outputs])?;
+        let neurons = product("a locally connected layer", &[positions, outputs])?;
         let name = build.name("local");
-        let (shape, drawn) = ([positions, self.outputs, patch], [neurons, patch]);
+        let (shape, drawn) = ([positions, outputs, patch], [neurons, patch]);
         let weight = format!("{name}.weight");
         let mut given = vec![x, build.weight_like(weight, &shape, &drawn, self.weights)?];
         if self.bias {
@@ -411,6 +376,9 @@ fn taps(kernel: &PerAxis, rank: usize) -> Result<Vec<usize>> {
 
 impl Layer for ConvLayer {
     fn add(&self, build: &mut Build, x: ValueId) -> Result<ValueId> {
+        if self.local {
+            return self.add_local(build, x);
+        }
         let channels = build.channels(x)?;
         let mut options = self.options.clone();
         if self.depthwise {
