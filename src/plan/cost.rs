@@ -64,7 +64,7 @@ const SUM_JOINED: f64 = 0.1;
 /// Nanoseconds of a Fourier transform for a complex number and a doubling of the length, to put a number of the spectrum in
 /// its place, and those of a pair of rows and of a window. These and the following: 35 layers with kernels of 5 × 5 to
 /// 31 × 31, 14 to 224 pixels wide, 1 to 384 channels, dense and depthwise, one thread, rustfft 6.4; the estimates are
-/// within a third of what was measured (docs/benchmarks.md).
+/// within a third of what was measured, but for few channels that become many, where they are too low (docs/benchmarks.md).
 const FOURIER_STEP: f64 = 0.09;
 const FOURIER_MOVE: f64 = 1.8;
 const FOURIER_ROW: f64 = 15.0;
