@@ -1,28 +1,30 @@
-//! Networks: planning, sessions, passes.
+//! Networks, their files, data sets and training.
 #![cfg(feature = "network")]
 
-mod operators;
-mod parts;
-mod passes;
-mod sessions;
+#[path = "../common/mod.rs"]
+mod common;
 
-use gemmconv::network::Tensor;
-use ndarray::{Array, ArrayD, IxDyn};
+mod graph;
+mod torch_layers;
 
-/// Numbers in -0.5..0.5.
-fn random(shape: &[usize], seed: u64) -> ArrayD<f32> {
-    let mut random = fastrand::Rng::with_seed(seed);
-    Array::from_shape_simple_fn(IxDyn(shape), || random.f32() - 0.5)
-}
+#[cfg(feature = "onnx")]
+mod onnx_bad;
+#[cfg(feature = "onnx")]
+mod onnx_conformance;
+#[cfg(feature = "onnx")]
+mod onnx_export;
+#[cfg(feature = "onnx")]
+mod onnx_mnist;
 
-/// Equal but for the rounding of sums.
-fn close(got: &Tensor, expected: &ArrayD<f32>) {
-    let got = got.array::<f32>().unwrap();
-    assert_eq!(got.shape(), expected.shape());
-    let largest = expected
-        .iter()
-        .fold(1.0f32, |most, value| most.max(value.abs()));
-    for (got, expected) in got.iter().zip(expected) {
-        assert!((got - expected).abs() <= 1e-5 * largest, "{got} {expected}");
-    }
-}
+#[cfg(feature = "train")]
+mod checkpoint;
+#[cfg(feature = "train")]
+mod data_sets;
+#[cfg(feature = "train")]
+mod safetensors_bad;
+#[cfg(feature = "train")]
+mod train;
+#[cfg(feature = "train")]
+mod train_loader;
+#[cfg(feature = "train")]
+mod train_torch;

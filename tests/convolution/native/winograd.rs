@@ -1,0 +1,288 @@
+//! What Winograd's algorithm promises of numbers: see `Accuracy`.
+
+use gemmconv::kernel::Isa;
+use gemmconv::{
+    Accuracy, ConvGeometry, ConvPlan, Epilogue, Error, Layout, Pass, PlanOptions, RecipeKind,
+    Wanted, reference,
+};
+use ndarray::{ArrayD, ArrayView, IxDyn};
+
+use super::layer::{Layer, Shape};
+use crate::support::{LAYOUTS, winograd};
+
+const KINDS: [(RecipeKind, usize); 2] = [(RecipeKind::WinogradF2, 2), (RecipeKind::WinogradF4, 4)];
+
+fn array(shape: Vec<usize>, data: &[f32]) -> ArrayD<f32> {
+    ArrayView::from_shape(IxDyn(&shape), data)
+        .unwrap()
+        .to_owned()
+}
+
+/// y and dx of a layer by a recipe.
+fn results(layer: &Layer, kind: RecipeKind, isa: Isa) -> [Vec<f32>; 2] {
+    let geometry = &layer.geometry;
+    let options = PlanOptions::new().recipe(kind).isa(isa);
+    let plan = ConvPlan::new(geometry, &options).unwrap();
+    for pass in [Pass::Forward, Pass::BackwardInput] {
+        assert_eq!(plan.recipe_of(pass).kind(), kind);
+    }
+    let weights = plan.prepare(&layer.weight()).unwrap();
+    let (x, dy) = (
+        array(geometry.input_shape(), &layer.x),
+        array(geometry.output_shape(), &layer.dy),
+    );
+    let y = plan.forward(&x, &weights, &Epilogue::none()).unwrap();
+    let gradients = plan.backward(&x, &weights, &dy, Wanted::ALL).unwrap();
+    [y, gradients.d_input.unwrap()].map(|results| results.into_raw_vec_and_offset().0)
+}
+
+/// The same by the loops in f64.
+fn exact(layer: &Layer) -> [Vec<f64>; 2] {
+    let wide = |data: &[f32]| -> Vec<f64> { data.iter().copied().map(f64::from).collect() };
+    let (x, w, dy) = (wide(&layer.x), wide(&layer.w), wide(&layer.dy));
+    let mut results = [vec![f64::NAN; dy.len()], vec![f64::NAN; x.len()]];
+    reference::forward(&layer.geometry, &x, &w, None, &mut results[0]);
+    reference::backward_input(&layer.geometry, &w, &dy, &mut results[1]);
+    results
+}
+
+fn root_mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = values.len() as f64;
+    (values.map(|value| value * value).sum::<f64>() / count).sqrt()
+}
+
+fn reals(geometry: ConvGeometry, seed: u64) -> Layer {
+    let mut layer = Layer::new(geometry, seed);
+    let mut random = fastrand::Rng::with_seed(seed);
+    for data in [&mut layer.x, &mut layer.w, &mut layer.dy] {
+        data.iter_mut()
+            .for_each(|value| *value = 2.0 * random.f32() - 1.0);
+    }
+    layer
+}
+
+/// The figures that `Accuracy` gives, with room for other random numbers: those by which `Fast` is the default.
+#[test]
+fn errors_are_what_the_documentation_says() {
+    for (channels, outputs, image, dilation) in [
+        (64, 64, 28, [1, 1]),
+        (128, 96, 14, [1, 1]),
+        (17, 33, 28, [1, 1]),
+        (512, 64, 7, [1, 1]),
+        (64, 64, 28, [2, 2]),
+        (96, 33, 26, [3, 5]),
+    ] {
+        for layout in LAYOUTS {
+            let shape = Shape {
+                batch: 1,
+                ..Shape::dense(channels, outputs, [image, image]).dilation(dilation)
+            };
+            let layer = reals(shape.geometry(layout), 3);
+            let expected = exact(&layer);
+            for isa in Isa::available() {
+                let errors = |kind| {
+                    let mut of_pass = results(&layer, kind, isa).into_iter().zip(&expected);
+                    std::array::from_fn::<_, 2, _>(|_| {
+                        let (got, expected) = of_pass.next().unwrap();
+                        let errors = got.iter().zip(expected).map(|(&a, b)| f64::from(a) - b);
+                        let largest = errors.clone().fold(0.0, |most: f64, e| most.max(e.abs()));
+                        (root_mean(errors), largest)
+                    })
+                };
+                let direct = errors(RecipeKind::Direct);
+                for (kind, rms, most) in [
+                    // Without fused multiply-adds the transforms round more often.
+                    (
+                        RecipeKind::WinogradF4,
+                        if isa == Isa::Portable { 2.8 } else { 2.5 },
+                        4.0,
+                    ),
+                    (RecipeKind::WinogradF2, 1.0, 1.5),
+                ] {
+                    for (pass, (got, direct)) in errors(kind).into_iter().zip(direct).enumerate() {
+                        let times = (got.0 / direct.0, got.1 / direct.1);
+                        assert!(
+                            times.0 <= rms && times.1 <= most,
+                            "{kind} on {isa}, {shape:?}, {}, {}: errors {times:?} times those of direct",
+                            Pass::ALL[pass],
+                            layout.name()
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Pixels and weights of 10⁻¹⁵ to 10¹⁵ beside each other: the error stays within what the sizes in a tile allow, and
+/// tiles without large numbers are as good as ever.
+#[test]
+fn a_wide_range_costs_digits_within_a_tile_alone() {
+    const DILATIONS: [[usize; 2]; 6] = [[1, 1], [2, 2], [1, 1], [3, 2], [1, 4], [6, 1]];
+    for (seed, layout) in (0..6).flat_map(|seed| LAYOUTS.map(|layout| (seed, layout))) {
+        let shape = Shape {
+            batch: 1,
+            ..Shape::dense(5, 7, [13, 14]).dilation(DILATIONS[seed as usize])
+        };
+        let mut layer = reals(shape.geometry(layout), seed);
+        let mut random = fastrand::Rng::with_seed(seed);
+        for data in [&mut layer.x, &mut layer.w, &mut layer.dy] {
+            data.iter_mut()
+                .for_each(|value| *value *= 10f32.powi(random.i32(-15..=15)));
+        }
+        let expected = exact(&layer);
+        let sources = [(Pass::Forward, &layer.x), (Pass::BackwardInput, &layer.dy)];
+        for (kind, size) in KINDS {
+            for isa in Isa::available() {
+                let got = results(&layer, kind, isa);
+                for ((pass, source), (got, expected)) in
+                    sources.into_iter().zip(got.iter().zip(&expected))
+                {
+                    let bounds = winograd::bounds(&layer.geometry, pass, size, source, &layer.w);
+                    for (i, (&got, expected)) in got.iter().zip(expected).enumerate() {
+                        let error = (f64::from(got) - expected).abs();
+                        assert!(
+                            error <= bounds[i],
+                            "{kind} on {isa}, {pass}: element {i} is {got:e}, expected {expected:e} within {:e}",
+                            bounds[i]
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One number that is not finite: results that are not finite in the loops are not finite here, and results of tiles
+/// that do not read it are as if it were not there.
+#[test]
+fn what_is_not_finite_stays_within_its_tile() {
+    let image = [11, 13];
+    for ((number, dilation), layout) in [
+        (f32::NAN, [1, 1]),
+        (f32::INFINITY, [1, 1]),
+        (f32::NEG_INFINITY, [1, 1]),
+        (f32::NAN, [2, 3]),
+        (f32::INFINITY, [1, 5]),
+    ]
+    .into_iter()
+    .flat_map(|fault| LAYOUTS.map(|layout| (fault, layout)))
+    {
+        let shape = Shape {
+            batch: 2,
+            ..Shape::dense(3, 5, image).dilation(dilation)
+        };
+        let geometry = shape.geometry(layout);
+        let at = |channels: usize, [n, c, row, column]: [usize; 4]| match layout {
+            Layout::ChannelsFirst => ((n * channels + c) * image[0] + row) * image[1] + column,
+            Layout::ChannelsLast => ((n * image[0] + row) * image[1] + column) * channels + c,
+        };
+        for place in [[0, 0], [3, 4], [7, 8], [10, 12], [5, 6]] {
+            let plain = Layer::new(geometry.clone(), 4);
+            let mut faulty = plain.clone();
+            faulty.x[at(3, [1, 2, place[0], place[1]])] = number;
+            faulty.dy[at(5, [1, 4, place[0], place[1]])] = number;
+            let loops = faulty.answers();
+            for (kind, size) in KINDS {
+                for isa in Isa::available() {
+                    let (got, without) = (results(&faulty, kind, isa), results(&plain, kind, isa));
+                    for (pass, channels, loops) in [(0, 5, &loops.y), (1, 3, &loops.dx)] {
+                        let results = (0..2 * channels * image[0] * image[1]).map(|i| {
+                            let (image, column) = (i / image[1], i % image[1]);
+                            let (row, plane) = (image % 11, image / 11);
+                            [plane / channels, plane % channels, row, column]
+                        });
+                        for result in results {
+                            let i = at(channels, result);
+                            let name =
+                                || format!("{kind} on {isa}, pass {pass}, {place:?}, {result:?}");
+                            assert!(
+                                loops[i].is_finite() || !got[pass][i].is_finite(),
+                                "{}: {} in the loops, {} here",
+                                name(),
+                                loops[i],
+                                got[pass][i]
+                            );
+                            // A tile reads one pixel more on each side, and of its own phase alone.
+                            let reads = |axis: usize| {
+                                let (result, place) = (result[axis + 2], place[axis]);
+                                let (at, phase) = (place / dilation[axis], place % dilation[axis]);
+                                let first = result / dilation[axis] / size * size;
+                                result % dilation[axis] == phase
+                                    && (first..first + size + 2).contains(&(at + 1))
+                            };
+                            if result[0] != 1 || !reads(0) || !reads(1) {
+                                assert_eq!(got[pass][i], without[pass][i], "{}", name());
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Taps so far apart that the middle one alone meets the image: channels last nothing between them is touched; channels
+/// first their window is refused.
+#[test]
+fn taps_may_lie_far_apart() {
+    for dilation in [[1 << 20, 1 << 40], [1 << 61, 1]] {
+        let shape = Shape::dense(17, 5, [4, 6]).dilation(dilation);
+        for (kind, _) in KINDS {
+            let geometry = shape.geometry(Layout::ChannelsFirst);
+            let refused = ConvPlan::<f32>::new(&geometry, &PlanOptions::new().recipe(kind));
+            let Err(Error::Unsupported { what, wanted }) = refused else {
+                panic!("{refused:?}");
+            };
+            assert_eq!(what, kind.name());
+            assert_eq!(wanted, "a tile does not fit the scratch limit");
+            let layer = Layer::new(shape.geometry(Layout::ChannelsLast), 5);
+            let loops = layer.answers();
+            for isa in Isa::available() {
+                for (got, expected) in results(&layer, kind, isa).iter().zip([&loops.y, &loops.dx])
+                {
+                    for (&got, &expected) in got.iter().zip(expected) {
+                        let name = || format!("{kind} on {isa}: {got}, expected {expected}");
+                        assert!((got - expected).abs() < 1e-3, "{}", name());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `Exact` never takes it; `Fast` does, and says what it costs.
+#[test]
+fn the_accuracy_decides() {
+    for (layout, dilation) in LAYOUTS
+        .into_iter()
+        .flat_map(|layout| [[1, 1], [2, 2]].map(|dilation| (layout, dilation)))
+    {
+        let shape = Shape::dense(64, 64, [28, 28]).dilation(dilation);
+        let geometry = shape.geometry(layout);
+        let plan = |accuracy| {
+            ConvPlan::<f32>::new(&geometry, &PlanOptions::new().accuracy(accuracy)).unwrap()
+        };
+        let (exact, fast) = (plan(Accuracy::Exact), plan(Accuracy::Fast));
+        for pass in Pass::ALL {
+            assert!(exact.recipe_of(pass).kind().is_exact());
+        }
+        assert_eq!(fast.recipe_of(Pass::Forward).kind(), RecipeKind::WinogradF4);
+        let why = fast.explain(Pass::Forward).why;
+        assert!(why.contains("Winograd's algorithm F(4×4, 3×3)"), "{why}");
+        assert!(why.contains("errors about 2.3 times"), "{why}");
+        let phases = why.contains("tiles in each of 2 × 2 phases");
+        assert_eq!(phases, dilation == [2, 2], "{why}");
+        let why = exact.explain(Pass::Forward).why;
+        assert!(why.contains("but not exact"), "{why}");
+        // A recipe that is asked for is taken anyway.
+        let options = PlanOptions::new()
+            .accuracy(Accuracy::Exact)
+            .recipe(RecipeKind::WinogradF2);
+        let forced = ConvPlan::<f32>::new(&geometry, &options).unwrap();
+        assert_eq!(
+            forced.recipe_of(Pass::Forward).kind(),
+            RecipeKind::WinogradF2
+        );
+    }
+}
