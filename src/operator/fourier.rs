@@ -12,9 +12,10 @@
 //! F is applied along each. Everything here is computed in f64, in O(n log n) for any length.
 
 use std::f64::consts::TAU;
+use std::sync::Arc;
 
 use ndarray::{Array, Array2, ArrayRef, Axis, Dimension};
-use rustfft::{FftDirection, FftPlanner};
+use rustfft::{Fft, FftDirection, FftPlanner};
 
 use super::array2;
 use super::circulant::check_periodic;
@@ -113,10 +114,9 @@ fn transformed<D: Dimension>(
     let mut x = Array::from_shape_vec(dim, values).map_err(|_| Error::Overflow {
         what: "Fourier transform",
     })?;
-    let mut planner = FftPlanner::new();
     for axis in 0..x.ndim() {
         let length = x.len_of(Axis(axis));
-        let plan = planner.plan_fft(length, direction);
+        let plan = planned(length, direction);
         let mut line = filled(length, Complex::default())?;
         let mut scratch = filled(plan.get_inplace_scratch_len(), Complex::default())?;
         for mut lane in x.lanes_mut(Axis(axis)) {
@@ -130,6 +130,11 @@ fn transformed<D: Dimension>(
         }
     }
     Ok(x)
+}
+
+/// Not generic: all of `rustfft` would be compiled again in every crate that transforms an array.
+fn planned(length: usize, direction: FftDirection) -> Arc<dyn Fft<f64>> {
+    FftPlanner::new().plan_fft(length, direction)
 }
 
 fn check_some(length: usize) -> Result<()> {

@@ -68,22 +68,8 @@ pub(super) fn pass<T: Element>(
     tiles: &FourierTiles,
     engine: &'static dyn Engine<T>,
 ) -> Result<Arc<dyn FourierPass<T>>> {
-    fn made<R: Real>(
-        geometry: &ConvGeometry,
-        pass: Pass,
-        tiles: &FourierTiles,
-        engine: &dyn Any,
-    ) -> Result<Option<Arc<dyn FourierPass<R>>>> {
-        // `Element` is sealed: T is the type of exactly one of the two.
-        let Some(engine) = engine.downcast_ref::<&'static dyn Engine<R>>() else {
-            return Ok(None);
-        };
-        Ok(Some(Arc::new(Fourier::new(
-            geometry, pass, tiles, *engine,
-        )?)))
-    }
-    let single = made::<f32>(geometry, pass, tiles, &engine)?;
-    let double = made::<f64>(geometry, pass, tiles, &engine)?;
+    let single = single(geometry, pass, tiles, &engine)?;
+    let double = double(geometry, pass, tiles, &engine)?;
     let (single, double): (&dyn Any, &dyn Any) = (&single, &double);
     let found: Option<&Option<Arc<dyn FourierPass<T>>>> =
         single.downcast_ref().or_else(|| double.downcast_ref());
@@ -91,6 +77,43 @@ pub(super) fn pass<T: Element>(
         what: "fft",
         wanted: "the elements are neither f32 nor f64",
     })
+}
+
+/// What a pass in elements of type R is, if `engine` is one of R.
+type Made<R> = Result<Option<Arc<dyn FourierPass<R>>>>;
+
+fn made<R: Real>(
+    geometry: &ConvGeometry,
+    pass: Pass,
+    tiles: &FourierTiles,
+    engine: &dyn Any,
+) -> Made<R> {
+    // `Element` is sealed: T is the type of exactly one of the two.
+    let Some(engine) = engine.downcast_ref::<&'static dyn Engine<R>>() else {
+        return Ok(None);
+    };
+    Ok(Some(Arc::new(Fourier::new(
+        geometry, pass, tiles, *engine,
+    )?)))
+}
+
+// Compiled here, once, and not in every crate that plans a convolution.
+fn single(
+    geometry: &ConvGeometry,
+    pass: Pass,
+    tiles: &FourierTiles,
+    engine: &dyn Any,
+) -> Made<f32> {
+    made(geometry, pass, tiles, engine)
+}
+
+fn double(
+    geometry: &ConvGeometry,
+    pass: Pass,
+    tiles: &FourierTiles,
+    engine: &dyn Any,
+) -> Made<f64> {
+    made(geometry, pass, tiles, engine)
 }
 
 /// The axes of a pass, from its source to its result.

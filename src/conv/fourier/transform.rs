@@ -18,10 +18,31 @@ use rustfft::{Fft, FftDirection, FftNum, FftPlanner};
 
 use crate::element::Element;
 
+/// Transforms along three axes; an axis of length 1 has none.
+type Plans<R> = [Option<Arc<dyn Fft<R>>>; 3];
+
 /// Elements with transforms: f32 and f64.
-pub(super) trait Real: Element + FftNum + Pod {}
-impl Real for f32 {}
-impl Real for f64 {}
+pub(super) trait Real: Element + FftNum + Pod {
+    /// Transforms of these lengths, forward and back.
+    ///
+    /// Not generic: all of `rustfft` would be compiled again in every crate that plans a convolution.
+    fn plans(lengths: [usize; 3]) -> [Plans<Self>; 2];
+}
+
+macro_rules! real {
+    ($type:ty) => {
+        impl Real for $type {
+            fn plans(lengths: [usize; 3]) -> [Plans<Self>; 2] {
+                let mut planner = FftPlanner::new();
+                [FftDirection::Forward, FftDirection::Inverse].map(|direction| {
+                    lengths.map(|length| (length > 1).then(|| planner.plan_fft(length, direction)))
+                })
+            }
+        }
+    };
+}
+real!(f32);
+real!(f64);
 
 /// What a window is transformed in, complex numbers all.
 pub(super) struct Work<'w, R> {
@@ -36,8 +57,8 @@ pub(super) struct Work<'w, R> {
 pub(super) struct Transform<R> {
     /// Outermost axis first.
     lengths: [usize; 3],
-    forward: [Option<Arc<dyn Fft<R>>>; 3],
-    back: [Option<Arc<dyn Fft<R>>>; 3],
+    forward: Plans<R>,
+    back: Plans<R>,
 }
 
 impl<R> fmt::Debug for Transform<R> {
@@ -48,14 +69,11 @@ impl<R> fmt::Debug for Transform<R> {
 
 impl<R: Real> Transform<R> {
     pub(super) fn new(lengths: [usize; 3]) -> Self {
-        let mut planner = FftPlanner::new();
-        let mut plans = |direction| {
-            lengths.map(|length| (length > 1).then(|| planner.plan_fft(length, direction)))
-        };
+        let [forward, back] = R::plans(lengths);
         Self {
             lengths,
-            forward: plans(FftDirection::Forward),
-            back: plans(FftDirection::Inverse),
+            forward,
+            back,
         }
     }
 
