@@ -42,6 +42,8 @@ pub struct Buffers {
     arenas: usize,
     /// The threads that lanes and scratch are for.
     threads: usize,
+    /// What [`Session::profile`] runs in: a lane with scratch for so many threads.
+    profiled: Option<(usize, Lane)>,
 }
 
 impl Buffers {
@@ -234,6 +236,7 @@ impl Session {
             joined,
             arenas: self.arenas.len(),
             threads: 0,
+            profiled: None,
         })
     }
 
@@ -268,7 +271,7 @@ impl Session {
     }
 
     /// [`run`](Self::run), and how long each of the [layers](Self::layers) took: for all parts together, each of them on
-    /// all threads. Takes arenas and scratch of its own while it lasts.
+    /// all threads. Keeps arenas and scratch of its own in `buffers`: new ones would cost the layers their first touch.
     ///
     /// # Errors
     /// Those of `run`.
@@ -284,17 +287,25 @@ impl Session {
             last = now;
         };
         in_pool(|| {
-            // A lane of its own has scratch for all threads.
-            let mut lane = self.lane()?;
-            lane.scratch = filled(self.steps_scratch(), 0.0)?;
+            let kept = buffers.profiled.take();
+            let mut lane = match kept.filter(|(made_for, _)| *made_for == threads()) {
+                Some((_, lane)) => lane,
+                None => {
+                    let mut lane = self.lane()?;
+                    lane.scratch = filled(self.steps_scratch(), 0.0)?;
+                    lane
+                }
+            };
             if self.parts > 1 {
                 let outputs = buffers.joined.iter_mut().map(Tensor::view_mut).collect();
-                return self.run_parts(inputs, &mut lane, outputs, 0..self.parts, at);
+                self.run_parts(inputs, &mut lane, outputs, 0..self.parts, at)?;
+            } else {
+                self.run_part(inputs, &mut lane, at)?;
+                // The outputs are those of the last run.
+                std::mem::swap(&mut buffers.lanes[0].stores, &mut lane.stores);
+                std::mem::swap(&mut buffers.lanes[0].skips, &mut lane.skips);
             }
-            self.run_part(inputs, &mut lane, at)?;
-            // The outputs are those of the last run.
-            std::mem::swap(&mut buffers.lanes[0].stores, &mut lane.stores);
-            std::mem::swap(&mut buffers.lanes[0].skips, &mut lane.skips);
+            buffers.profiled = Some((threads(), lane));
             Ok(())
         })?;
         Ok(times)
