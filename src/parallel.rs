@@ -11,10 +11,8 @@
 //! inside a sum, and where the cuts of a sum itself matter they depend on the shape alone.
 
 use std::cell::Cell;
-#[cfg(feature = "network")]
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-#[cfg(feature = "network")]
 use std::time::{Duration, Instant};
 
 use ndarray::{ArrayViewMut, Axis, Dimension};
@@ -140,52 +138,87 @@ where
     let first = || split(left, origin, block, parallel, body);
     let second = || split(right, second, block, parallel, body);
     let (first, second) = if parallel {
-        rayon::join(first, second)
+        join(first, second)
     } else {
         (first(), second())
     };
     first.and(second)
 }
 
+/// How long a thread whose part is done looks for other work without falling asleep.
+const PATIENCE: Duration = Duration::from_micros(200);
+
+/// `rayon::join` whose first thread stays awake until the second part is done too: rayon's falls asleep after some
+/// 15 µs, and to wake it takes 50, as long as a layer.
+pub(crate) fn join<A: Send, B: Send>(
+    first: impl FnOnce() -> A + Send,
+    second: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    let begun = AtomicBool::new(false);
+    let done = AtomicBool::new(false);
+    rayon::join(
+        || {
+            let result = first();
+            // Unless another thread has begun it, this one does the second part next.
+            if begun.load(Ordering::Acquire) {
+                wait(&done);
+            }
+            result
+        },
+        || {
+            begun.store(true, Ordering::Release);
+            // However it ends, nobody waits for it any longer.
+            let _done = Done(&done);
+            second()
+        },
+    )
+}
+
 /// Calls `body(index, piece)` for the pieces of `out`, `length` long but for the last, on the rayon pool in force.
 ///
 /// `body` is called through a pointer: so rayon's machinery is compiled once for a type, not for every loop.
-#[cfg(feature = "network")]
 pub(crate) fn for_each_piece<T: Send>(
     out: &mut [T],
     length: usize,
     body: &(dyn Fn(usize, &mut [T]) + Sync),
 ) {
-    use rayon::prelude::*;
-    let length = length.max(1);
-    if out.len() <= length || threads() == 1 {
-        let pieces = out.chunks_mut(length).enumerate();
-        return pieces.for_each(|(index, piece)| body(index, piece));
-    }
-    let pieces = out.par_chunks_mut(length).enumerate();
-    pieces.for_each(|(index, piece)| body(index, piece));
+    let body = |index: usize, piece: &mut [T]| {
+        body(index, piece);
+        Ok(())
+    };
+    // Nothing in it can fail.
+    let _: Result<()> = try_for_each_piece(out, length, &body);
 }
 
-/// [`for_each_piece`] with a body that can fail; one of the errors is returned.
-#[cfg(feature = "network")]
+/// [`for_each_piece`] with a body that can fail; the first error in their order is returned.
 pub(crate) fn try_for_each_piece<T: Send>(
     out: &mut [T],
     length: usize,
     body: &(dyn Fn(usize, &mut [T]) -> Result<()> + Sync),
 ) -> Result<()> {
-    use rayon::prelude::*;
-    let length = length.max(1);
-    if out.len() <= length || threads() == 1 {
-        let mut pieces = out.chunks_mut(length).enumerate();
-        return pieces.try_for_each(|(index, piece)| body(index, piece));
-    }
-    let pieces = out.par_chunks_mut(length).enumerate();
-    pieces.try_for_each(|(index, piece)| body(index, piece))
+    pieces(out, length.max(1), 0, threads() > 1, body)
 }
 
-/// How long a thread without work stays awake.
-#[cfg(feature = "network")]
-const PATIENCE: Duration = Duration::from_micros(200);
+/// [`try_for_each_piece`] for the pieces from number `first` on.
+fn pieces<T: Send>(
+    out: &mut [T],
+    length: usize,
+    first: usize,
+    parallel: bool,
+    body: &(dyn Fn(usize, &mut [T]) -> Result<()> + Sync),
+) -> Result<()> {
+    let count = out.len().div_ceil(length);
+    if !parallel || count <= 1 {
+        let mut each = out.chunks_mut(length).enumerate();
+        return each.try_for_each(|(index, piece)| body(first + index, piece));
+    }
+    let (left, right) = out.split_at_mut(count / 2 * length);
+    let (left, right) = join(
+        || pieces(left, length, first, true, body),
+        || pieces(right, length, first + count / 2, true, body),
+    );
+    left.and(right)
+}
 
 /// Most threads that are kept awake.
 #[cfg(feature = "network")]
@@ -212,10 +245,8 @@ pub(crate) fn awake<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 }
 
 /// Tells those who wait.
-#[cfg(feature = "network")]
 struct Done<'d>(&'d AtomicBool);
 
-#[cfg(feature = "network")]
 impl Drop for Done<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Release);
@@ -238,7 +269,6 @@ fn waiters(count: usize, done: &AtomicBool) {
 }
 
 /// Does what work there is until `done`, or until there was none for a while.
-#[cfg(feature = "network")]
 fn wait(done: &AtomicBool) {
     let mut since = Instant::now();
     while !done.load(Ordering::Acquire) {
@@ -288,6 +318,7 @@ impl<'s, T> Lanes<'s, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
     use ndarray::Array3;
 
     #[test]
@@ -310,6 +341,56 @@ mod tests {
                 assert!(visits.iter().all(|&count| count == 1));
             }
         }
+    }
+
+    #[test]
+    fn both_parts_are_done_once_however_they_are_divided() {
+        fn sum(numbers: &[u64]) -> u64 {
+            match numbers {
+                [] => 0,
+                [one] => *one,
+                _ => {
+                    let (left, right) = numbers.split_at(numbers.len() / 2);
+                    let (left, right) = join(|| sum(left), || sum(right));
+                    left + right
+                }
+            }
+        }
+        let numbers: Vec<u64> = (0..1000).collect();
+        for threads in [1, 2, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            let pool = pool.build().unwrap();
+            assert_eq!(pool.install(|| sum(&numbers)), 499_500);
+        }
+        // A panic in either part comes out, and nobody waits for it.
+        for part in 0..2 {
+            let caught = std::panic::catch_unwind(|| {
+                join(|| assert_ne!(part, 0), || assert_ne!(part, 1));
+            });
+            assert!(caught.is_err());
+        }
+    }
+
+    #[test]
+    fn pieces_are_numbered_and_the_first_error_comes_out() {
+        let mut out = vec![0usize; 23];
+        for_each_piece(&mut out, 5, &|index, piece| piece.fill(index));
+        let expected: Vec<usize> = (0..23).map(|at| at / 5).collect();
+        assert_eq!(out, expected);
+        let fails = try_for_each_piece(&mut out, 5, &|index, _| match index {
+            0 | 1 => Ok(()),
+            index => Err(Error::BufferLength {
+                what: "piece",
+                expected: index,
+                got: 0,
+            }),
+        });
+        let first = Error::BufferLength {
+            what: "piece",
+            expected: 2,
+            got: 0,
+        };
+        assert_eq!(fails, Err(first));
     }
 
     #[test]

@@ -30,7 +30,7 @@ use super::operator::Fact;
 use super::tensor::{DType, Tensor, View, ViewMut};
 use crate::element::filled;
 use crate::error::{Error, Result, check_len, product, sum};
-use crate::parallel::{awake, threads, within};
+use crate::parallel::{awake, join, threads, within};
 
 /// What a run writes: arenas, outputs and scratch.
 #[derive(Debug)]
@@ -381,7 +381,7 @@ impl Session {
             before.push(first);
             after.push(second);
         }
-        let (first, second) = rayon::join(
+        let (first, second) = join(
             || self.divide(inputs, left, before, parts.start..middle),
             || self.divide(inputs, right, after, middle..parts.end),
         );

@@ -2,12 +2,10 @@
 //!
 //! A task takes some lines of the output, or some channels where an image is one window.
 
-use rayon::prelude::*;
-
 use crate::element::Element;
 use crate::geometry::{Layout, PoolGeometry};
 use crate::kernel::{Isa, PoolLine, Pooled};
-use crate::parallel::threads_for;
+use crate::parallel::{for_each_piece, threads_for};
 
 /// Elements visited by one task, at least.
 const TASK_WORK: usize = 1 << 15;
@@ -49,8 +47,9 @@ fn divide(geometry: &PoolGeometry, x: &[f32], y: &mut [f32], divisor: Option<&Di
     if geometry.positions() == 1 && y.len() / row < 2 * threads && threads > 1 {
         for (image, y) in y.chunks_exact_mut(channels).enumerate() {
             let step = task.div_ceil(CHANNELS) * CHANNELS;
-            let parts = y.par_chunks_mut(step).enumerate();
-            parts.for_each(|(part, y)| line(geometry, x, image, part * step, y, divisor));
+            for_each_piece(y, step, &|part, y| {
+                line(geometry, x, image, part * step, y, divisor);
+            });
         }
         return;
     }
@@ -58,8 +57,7 @@ fn divide(geometry: &PoolGeometry, x: &[f32], y: &mut [f32], divisor: Option<&Di
         1 => y.len() / row,
         _ => task.div_ceil(row),
     };
-    let pieces = y.par_chunks_mut(step * row).enumerate();
-    pieces.for_each(|(piece, y)| {
+    for_each_piece(y, step * row, &|piece, y| {
         for (index, y) in y.chunks_exact_mut(row).enumerate() {
             line(geometry, x, piece * step + index, 0, y, divisor);
         }

@@ -12,7 +12,7 @@
 use ndarray::{ArrayViewMut2, Axis};
 
 use crate::error::{Error, Result};
-use crate::parallel::try_for_each_tile;
+use crate::parallel::{join, try_for_each_tile};
 
 /// Images, the gradients of their results, and the gradients of weights and bias.
 pub(in crate::conv) struct WeightGradient<'a> {
@@ -54,7 +54,7 @@ impl WeightGradient<'_> {
         let weights = dw.len();
         let mut none = [];
         let first_db = db.as_deref_mut().unwrap_or(&mut none);
-        let (first, others) = rayon::join(
+        let (first, others) = join(
             || part(0, dw, first_db),
             || {
                 try_for_each_tile(slots.view_mut(), [1, len], true, &|[slot, _], tile| {

@@ -21,7 +21,7 @@ use super::text::in_range;
 use crate::element::reserved;
 use crate::error::{Error, Result, check_len};
 use crate::kernel::{Arithmetic, Isa, Loop, compiled};
-use crate::parallel::threads;
+use crate::parallel::{join, threads};
 
 /// Elements of a task: with two slots and the gradient 256 KiB, a part of the second-level cache.
 const PIECE: usize = 16 << 10;
@@ -313,7 +313,7 @@ fn in_pieces((value, first, second): Changed<'_>, gradient: &[f32], factors: Fac
         left();
         right();
     } else {
-        rayon::join(left, right);
+        join(left, right);
     }
 }
 

@@ -21,7 +21,7 @@ use crate::network::gradient::Backward;
 use crate::network::operator::by_image::{first_alone, spares_first};
 use crate::network::operator::elementwise::integers as list;
 use crate::network::tensor::{DType, Scalar, Tensor, View, ViewMut, with_type};
-use crate::parallel::{for_each_piece, try_for_each_piece};
+use crate::parallel::{for_each_piece, join, try_for_each_piece};
 use crate::plan::PlanOptions;
 
 /// Its inputs, one behind the other along an axis.
@@ -202,7 +202,7 @@ impl Joined {
             let (left, right) = parts.split_at(parts.len() / 2);
             let cut = right[0].begin - left[0].begin;
             let (first, second) = row.split_at_mut(cut);
-            let (first, second) = rayon::join(
+            let (first, second) = join(
                 || self.long_row(left, inputs, index, first),
                 || self.long_row(right, inputs, index, second),
             );
