@@ -284,7 +284,11 @@ impl<T: Element> ConvPlan<T> {
 
     /// The threads that one pass may use now.
     pub(super) fn threads(&self) -> usize {
-        threads_from(self.geometry.operations() / 2, self.serial_below)
+        let work = self.geometry.operations() / 2;
+        let depthwise = self.geometry.channels_per_group() == 1 && self.geometry.groups() > 1;
+        // One multiply-add for each number that is loaded: they take several times as long.
+        let work = if depthwise { 4 * work } else { work };
+        threads_from(work, self.serial_below)
     }
 
     /// Puts `weight`, `[O, C/g, kernel…]`, in the forms this plan multiplies with, forward and backward.

@@ -104,6 +104,12 @@ impl SweepAxis {
         length.saturating_sub(first).div_ceil(self.phases.len())
     }
 
+    /// Whether every position reads the one in its place and no other.
+    pub(crate) fn stays_in_place(&self) -> bool {
+        let alone = self.step == 1 && self.reach == 0 && self.phases.len() == 1;
+        alone && self.base == 0 && self.result == self.source
+    }
+
     /// Whether no window leaves the source.
     pub(crate) fn stays_inside(&self) -> bool {
         self.result == 0

@@ -40,8 +40,8 @@ const MOST_PIECES: u128 = 8;
 /// Multiply-adds of the smallest of those pieces.
 const WORTH_CUTTING: u128 = 1 << 19;
 
-/// Positions below which a block is not made smaller: all weights are read once for each block.
-const FEWEST_POSITIONS: usize = 112;
+/// Positions below which a block is not made smaller: all weights are read once for each block. Half of 14 × 14.
+const FEWEST_POSITIONS: usize = 98;
 
 /// Elements of one channel up to which the source is read where it lies, channels first: neighbouring channels
 /// are then close to each other.
@@ -112,6 +112,25 @@ pub(crate) fn sweep_axes(
     Ok([0, 1, 2].map(|axis| SweepAxis::backward(&axes[axis])))
 }
 
+/// [`sweep_axes`] of the native products. Where every position reads only the one in its place, all axes are one, so
+/// that a block may end anywhere.
+pub(crate) fn block_axes(
+    geometry: &ConvGeometry,
+    pass: Pass,
+) -> Result<[SweepAxis; 3], &'static str> {
+    let axes = sweep_axes(geometry, pass)?;
+    if geometry.groups() > 1 || !axes.iter().all(SweepAxis::stays_in_place) {
+        return Ok(axes);
+    }
+    let all = axes.iter().map(|axis| axis.result).product();
+    let [_, _, last] = axes;
+    Ok([1, 1, all].map(|length| SweepAxis {
+        result: length,
+        source: length,
+        ..last.clone()
+    }))
+}
+
 impl Blocks {
     /// The blocks of one pass with at most `limit` elements of scratch a thread.
     ///
@@ -124,7 +143,7 @@ impl Blocks {
         isa: Isa,
         limit: usize,
     ) -> Result<Self, &'static str> {
-        let axes = sweep_axes(geometry, pass)?;
+        let axes = block_axes(geometry, pass)?;
         let (source, result) = match pass {
             Pass::BackwardInput => (geometry.outputs_per_group(), geometry.channels_per_group()),
             _ => (geometry.channels_per_group(), geometry.outputs_per_group()),
@@ -184,11 +203,16 @@ impl Blocks {
             }
             (room, terms)
         } else {
+            let room = most.min(limit.saturating_sub(ALIGN));
             let work = geometry.operations() / 2 / WORTH_CUTTING;
             // An even number, so that two threads have as much to do.
             let pieces = (work.min(MOST_PIECES) as usize / 2 * 2).max(1);
-            let positions = POSITIONS.min(all.div_ceil(pieces).max(FEWEST_POSITIONS));
-            (most.min(limit.saturating_sub(ALIGN)), positions)
+            let most = POSITIONS.min(all.div_ceil(pieces).max(FEWEST_POSITIONS));
+            let positions = all.div_ceil(match all.div_ceil(most) {
+                0 | 1 => 1,
+                several => several.next_multiple_of(2),
+            });
+            (room, positions)
         };
         if plain {
             // As many channels as leave room for some rows.

@@ -29,7 +29,7 @@ use crate::parallel::SERIAL_BELOW;
 
 pub use accuracy::Accuracy;
 pub use blocks::Blocks;
-pub(crate) use blocks::{ALIGN, is_thinned, sweep_axes};
+pub(crate) use blocks::{ALIGN, block_axes, is_thinned, sweep_axes};
 #[cfg(feature = "cli")]
 pub(crate) use cost::CANDIDATES;
 pub use explain::Explanation;

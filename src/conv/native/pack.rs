@@ -14,7 +14,7 @@ use std::ops::Range;
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, Layout, PaddingMode, SweepAxis};
 use crate::kernel::{AS_THEY_ARE, Lie, MOST_LANES, Slide, SlideAxis, copy_pixels, to_lanes};
-use crate::plan::{Blocks, Pass, is_thinned, sweep_axes};
+use crate::plan::{Blocks, Pass, block_axes, is_thinned};
 
 /// Distances in what a product reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl Source {
     /// # Errors
     /// A geometry that has no sweep.
     pub(super) fn new(geometry: &ConvGeometry, pass: Pass) -> Result<Self> {
-        let axes = sweep_axes(geometry, pass).map_err(|wanted| Error::Unsupported {
+        let axes = block_axes(geometry, pass).map_err(|wanted| Error::Unsupported {
             what: "a native recipe",
             wanted,
         })?;

@@ -15,7 +15,7 @@ use ndarray::{ArrayView3, ArrayViewMut3, Axis, s};
 use super::pack::{Place, Source, Strides};
 use super::{FAR, Target, aligned, batch_mut};
 use crate::error::{Error, Result};
-use crate::geometry::{ConvGeometry, Layout};
+use crate::geometry::{ConvGeometry, Layout, SweepAxis};
 use crate::kernel::{Finish, GROUP, Left, MOST_LANES, Map, Panels, Product, SUM, Slide, offsets};
 use crate::parallel::{Lanes, try_for_each_tile};
 use crate::plan::{Blocks, Pass, is_thinned};
@@ -23,6 +23,9 @@ use crate::unfold::planes;
 
 /// Lines of one task of a depthwise pass: neighbours read the same rows.
 const SLIDE_ROWS: usize = 16;
+
+/// Positions of a task that are worth reading all weights for: two tiles of rows.
+const FEWEST_ROWS: usize = 12;
 
 /// Columns of a product that is over before memory has brought the next rows, unless they are asked for. With 64 columns
 /// and 256 terms that is half of its time where they come from beyond all caches.
@@ -50,6 +53,21 @@ pub(super) struct Phase {
     rows: Vec<u32>,
     /// Terms of the phases before.
     pub(super) before: usize,
+}
+
+/// Lines of one task of a depthwise pass, so that the threads have as much to do each.
+fn rows_of_task(batch: usize, rows: usize, threads: usize) -> usize {
+    if threads == 1 || batch > 1 {
+        return SLIDE_ROWS.min((batch * rows).div_ceil(2 * threads));
+    }
+    let rows = rows.max(1);
+    // A few tasks for each thread, or one where that is fairer: 14 rows are 7 and 7, not 8 and 6.
+    let few = rows.div_ceil(SLIDE_ROWS).next_multiple_of(2 * threads);
+    let busiest = |tasks: usize| rows.div_ceil(tasks) * (tasks / threads);
+    rows.div_ceil(match busiest(threads) < busiest(few) {
+        true => threads,
+        false => few,
+    })
 }
 
 /// A pass that reads windows.
@@ -229,18 +247,17 @@ impl Sweep {
             .transpose()?;
         let positions: usize = self.blocks.lengths.iter().product();
         let blocks = shape[0].div_ceil(self.blocks.images) * runs * run.div_ceil(positions.max(1));
-        let block = [
-            self.blocks.images,
-            self.channels_per_task(blocks, threads),
-            1,
-            positions,
-        ];
+        let [positions, channels] = self.task(positions, blocks, threads);
+        let block = [self.blocks.images, 1, positions, channels];
+        // Positions before channels: of as many blocks of both, a thread takes the positions that it takes of the
+        // layers before and after, whose numbers are in its own cache then.
         try_for_each_tile(
-            y,
+            y.permuted_axes([0, 2, 3, 1]),
             block,
             threads > 1,
-            &|[image, channel, index, position], tile| {
-                let mut tile = tile.index_axis_move(Axis(2), 0);
+            &|[image, index, position, channel], tile| {
+                let tile = tile.index_axis_move(Axis(1), 0);
+                let mut tile = tile.permuted_axes([0, 2, 1]);
                 let position = index * run + position;
                 let (images, channels, count) = tile.dim();
                 let place = Place::new(image, images, position, count, all);
@@ -325,8 +342,7 @@ impl Sweep {
             _ => None,
         };
         let columns_in_all = columns.result;
-        let fair = (self.batch * rows.result).div_ceil(2 * threads);
-        let block = [1, SLIDE_ROWS.min(fair), line];
+        let block = [1, rows_of_task(self.batch, rows.result, threads), line];
         try_for_each_tile(y, block, threads > 1, &|[image, first, _], mut tile| {
             let (rows_here, [_, down, right]) = (tile.len_of(Axis(1)), self.steps);
             // Rows are cut, columns are not: a tile is one run of memory.
@@ -368,6 +384,24 @@ impl Sweep {
             }
             Ok(())
         })
+    }
+
+    /// Positions and channels of the result of one task, of `blocks` with so many `positions` each.
+    fn task(&self, positions: usize, blocks: usize, threads: usize) -> [usize; 2] {
+        let channels = self.channels_per_task(blocks, threads);
+        // Where every position reads itself, a block of one image may be cut anywhere: if it is the only one and its
+        // channels come in pieces that leave a thread with much more than its share.
+        let pieces = self.results.div_ceil(channels.max(1));
+        let busiest = (pieces.div_ceil(threads) * channels).min(self.results);
+        let fair = 6 * busiest * threads <= 7 * self.results;
+        let free = !self.blocks.packed
+            && self.groups == 1
+            && self.blocks.images == 1
+            && self.source.axes.iter().all(SweepAxis::stays_in_place);
+        if fair || !free || blocks > 1 || positions < FEWEST_ROWS * threads {
+            return [positions, channels];
+        }
+        [positions.div_ceil(threads), self.results]
     }
 
     /// Channels of the result of one task: all that read the same window, unless threads would find nothing to do.
