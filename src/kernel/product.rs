@@ -383,7 +383,10 @@ impl Job<'_> {
                 for term in (0..count).step_by(piece) {
                     let terms = &self.terms[term..self.terms.len().min(term + piece)];
                     let last = term + piece >= count;
-                    for (top, height) in pieces(rows, tiles) {
+                    let lines = terms.len() * width / LINE;
+                    for (tile, (top, height)) in pieces(rows, tiles).enumerate() {
+                        // A line with each term, until all of the next piece of B has been asked for.
+                        let asked = (index * tiles + tile) * terms.len();
                         // SAFETY: see `Product::run`; the strip has room for STRIP rows of the widest panel.
                         unsafe {
                             let b = self.b.add(panel * self.terms.len() + term * width);
@@ -395,6 +398,8 @@ impl Job<'_> {
                                 next: if self.far && panel == self.first {
                                     let next = self.rows[row + top + height - 1] as usize;
                                     (self.a.wrapping_add(next + count + term), height)
+                                } else if asked < lines {
+                                    (b.wrapping_add(terms.len() * width + asked * LINE), LINE)
                                 } else {
                                     (b, 0)
                                 },
