@@ -30,7 +30,8 @@ pub const DEFAULT_MEMORY_LIMIT: usize = match usize::BITS {
 };
 
 /// Multiply-adds below which a layer stays on one thread: fewer than elsewhere, since threads stay awake between
-/// layers. On two threads MobileNetV2 makes 222 images/s with 2²⁰, 235 with 2¹⁹, 248 with 2¹⁸, 245 with 2¹⁷.
+/// layers. On two threads MobileNetV2 made 222 images/s with 2²⁰, 235 with 2¹⁹, 248 with 2¹⁸, 245 with 2¹⁷, when
+/// a thread still fell asleep at the end of a layer; it has not been measured again.
 const SERIAL_BELOW: u128 = 1 << 18;
 
 /// Sessions that a network keeps.

@@ -208,6 +208,7 @@ impl Blocks {
             // An even number, so that two threads have as much to do.
             let pieces = (work.min(MOST_PIECES) as usize / 2 * 2).max(1);
             let most = POSITIONS.min(all.div_ceil(pieces).max(FEWEST_POSITIONS));
+            // However many they become, an even number of them too.
             let positions = all.div_ceil(match all.div_ceil(most) {
                 0 | 1 => 1,
                 several => several.next_multiple_of(2),

@@ -1,6 +1,6 @@
 //! What tests on other people's data share: where the data lies, and how to read it.
 
-// Every test file compiles this module for itself and uses a part of it.
+// Every test program compiles this module for itself and uses a part of it.
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;

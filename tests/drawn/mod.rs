@@ -6,7 +6,7 @@
 //!
 //! The file is put together by hand, so that the reader is tried on bytes that no code of the crate wrote.
 
-// Every test file compiles this module for itself and uses a part of it.
+// Every test program compiles this module for itself and uses a part of it.
 #![allow(dead_code)]
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! What the tests of the convolution share: a report of all failures, operands, layouts, and every way to plan.
 
-// Every test file compiles this module for itself and uses a part of it.
+// Every test program compiles this module for itself and uses a part of it.
 #![allow(dead_code, unused_imports)]
 
 pub mod fourier;

@@ -55,21 +55,6 @@ pub(super) struct Phase {
     pub(super) before: usize,
 }
 
-/// Lines of one task of a depthwise pass, so that the threads have as much to do each.
-fn rows_of_task(batch: usize, rows: usize, threads: usize) -> usize {
-    if threads == 1 || batch > 1 {
-        return SLIDE_ROWS.min((batch * rows).div_ceil(2 * threads));
-    }
-    let rows = rows.max(1);
-    // A few tasks for each thread, or one where that is fairer: 14 rows are 7 and 7, not 8 and 6.
-    let few = rows.div_ceil(SLIDE_ROWS).next_multiple_of(2 * threads);
-    let busiest = |tasks: usize| rows.div_ceil(tasks) * (tasks / threads);
-    rows.div_ceil(match busiest(threads) < busiest(few) {
-        true => threads,
-        false => few,
-    })
-}
-
 /// A pass that reads windows.
 #[derive(Clone, Debug)]
 pub(in crate::conv) struct Sweep {
@@ -620,5 +605,20 @@ pub(super) fn term_order(
             (term % channels, term / channels)
         };
         (channel, tap, places[tap])
+    })
+}
+
+/// Lines of one task of a depthwise pass, so that the threads have as much to do each.
+fn rows_of_task(batch: usize, rows: usize, threads: usize) -> usize {
+    if threads == 1 || batch > 1 {
+        return SLIDE_ROWS.min((batch * rows).div_ceil(2 * threads));
+    }
+    let rows = rows.max(1);
+    // A few tasks for each thread, or one where that is fairer: 14 rows are 7 and 7, not 8 and 6.
+    let few = rows.div_ceil(SLIDE_ROWS).next_multiple_of(2 * threads);
+    let busiest = |tasks: usize| rows.div_ceil(tasks) * (tasks / threads);
+    rows.div_ceil(match busiest(threads) < busiest(few) {
+        true => threads,
+        false => few,
     })
 }
