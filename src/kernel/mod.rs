@@ -41,7 +41,7 @@ pub(crate) use loops::{Arithmetic, Loop, compiled};
 pub(crate) use moves::{AS_THEY_ARE, Lie, MOST_LANES, copy_pixels, to_lanes};
 pub use peak::peak_gflops;
 pub(crate) use pool::{PoolLine, Pooled};
-pub(crate) use product::{Finish, Left, Map, Panels, Product, SUM, offsets};
+pub(crate) use product::{Finish, Left, Map, Panels, Product, Turns, offsets};
 pub(crate) use slide::{GROUP, Slide, SlideAxis};
 pub(crate) use slide_weight::SlideWeight;
 pub(crate) use winograd::{

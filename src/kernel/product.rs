@@ -20,8 +20,8 @@
 //! Deviations made for speed:
 //! 1. A panel is up to four vectors wide, a tile as many rows as the registers then hold.
 //! 2. Rows are cut into tiles of even height: a short last tile would leave the multiply-add units waiting.
-//! 3. Sums are made of partial sums of at most [`SUM`] terms, which bounds their rounding. Where a panel is longer
-//!    than [`PIECE`] terms, all tiles read one piece of it before they go on to the next.
+//! 3. Sums are made of partial sums, which bounds their rounding: a turn in registers, turns in a piece, pieces in the
+//!    result, see [`Turns`]. All tiles read one piece of a panel before they go on to the next.
 //! 4. Each size of tile is a function of its own: inlined together, their loops lack registers.
 //! 5. A tile goes straight out where columns are contiguous and whole vectors; else through a small buffer, and
 //!    transposed from there if rows are contiguous.
@@ -35,12 +35,28 @@ use super::portable::Portable;
 use super::simd::{Apart, Simd};
 use crate::error::{Error, Result};
 
-/// Terms summed in registers before they join the sums in memory, which costs about a fiftieth of the time of so many
-/// terms. Twice as many miss 1.3e-6 · |sum| + 1e-5 in sums of 585 numbers of size 1.
-pub(crate) const SUM: usize = 256;
+/// How a sum is made of partial sums.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turns {
+    /// Most terms that are summed in registers before they join the others of their piece.
+    pub(crate) turn: usize,
+    /// Most terms that are summed before they join the rest in the result.
+    pub(crate) piece: usize,
+}
 
-/// Terms of a piece of B that all rows meet before the next one: 288 KiB of the widest panel, which stay in L2.
-const PIECE: usize = 1152;
+impl Turns {
+    /// A turn joins the sums in memory in about a fiftieth of the time of its terms; turns of twice as many miss
+    /// 1.3e-6 · |sum| + 1e-5 in sums of 585 numbers of size 1. A piece of the widest panel has 288 KiB, which stay in L2.
+    pub(crate) const LONG: Self = Self {
+        turn: 256,
+        piece: 1152,
+    };
+
+    /// The same pieces of shorter turns.
+    pub(crate) const fn of(turn: usize) -> Self {
+        Self { turn, ..Self::LONG }
+    }
+}
 
 /// Numbers of B that are asked for ahead of their use: 2 KiB, where panels stream from L2.
 const AHEAD: usize = 512;
@@ -79,8 +95,8 @@ pub(crate) struct Product<'a> {
     /// B in panels, see [`Panels`], and its columns.
     pub(crate) b: &'a [f32],
     pub(crate) columns: usize,
-    /// Most terms that are summed before they join the rest, no more than [`SUM`].
-    pub(crate) turn: usize,
+    /// No longer than [`Turns::LONG`].
+    pub(crate) turns: Turns,
     /// The first column wanted, a multiple of [`Panels::width`]; `out` has as many as are wanted.
     pub(crate) first: usize,
     /// Whether rows follow each other in A, which comes from memory: those of the next tile are asked for meanwhile.
@@ -208,7 +224,7 @@ struct Job<'a> {
     a: *const f32,
     rows: &'a [u32],
     terms: &'a [u32],
-    turn: usize,
+    turns: Turns,
     b: *const f32,
     panels: Panels,
     /// The columns of B that are wanted.
@@ -281,7 +297,7 @@ impl Product<'_> {
             a: self.a.as_ptr(),
             rows: self.rows,
             terms: self.terms,
-            turn: self.turn.clamp(1, SUM),
+            turns: self.turns,
             b: self.b.as_ptr(),
             panels,
             first: self.first,
@@ -357,9 +373,9 @@ impl Job<'_> {
         let count = self.terms.len().max(1);
         // Even pieces: the longest decides how much is rounded.
         let even = |most: usize| count.div_ceil(count.div_ceil(most));
-        let turn = even(self.turn);
+        let turn = even(self.turns.turn.clamp(1, Turns::LONG.turn));
         let piece = match self.left {
-            Left::Scalars => even(PIECE),
+            Left::Scalars => even(self.turns.piece.clamp(1, Turns::LONG.piece)),
             Left::Vectors { .. } => turn,
         };
         for (panel, width) in panels.filter(|&(panel, _)| (self.first..end).contains(&panel)) {
@@ -921,7 +937,7 @@ mod tests {
             terms: &terms,
             b: &b,
             columns: case.columns,
-            turn: SUM,
+            turns: Turns::LONG,
             first: 0,
             far: false,
         };
@@ -1035,7 +1051,7 @@ mod tests {
                 terms: &[0, 1, 2],
                 b: &b,
                 columns: 200,
-                turn: SUM,
+                turns: Turns::LONG,
                 first: 0,
                 far: false,
             };

@@ -10,10 +10,10 @@ use std::str::FromStr;
 /// multiplications for 3 × 3 kernels, and changes three things:
 ///
 /// - Rounding. Against sums in f64, in tiles of 4 × 4 the root mean square of the errors is 1.5 to 2.5 times that of
-///   [`RecipeKind::Direct`](super::RecipeKind::Direct) and the largest error 1 to 4 times, about 6·10⁻⁷ of the root mean
-///   square of the results; in tiles of 2 × 2 both are about those of `Direct` or smaller. A plan takes 4 × 4 only where
-///   that holds: not with more than 256 channels of the source, nor for gradients of the weights that are sums over
-///   fewer than 400 positions. docs/benchmarks.md has every layer.
+///   [`RecipeKind::Direct`](super::RecipeKind::Direct) and the largest error 1 to 4 times (without fused multiply-adds up
+///   to 2.8 and 4.5 times), about 6·10⁻⁷ of the root mean square of the results; in tiles of 2 × 2 both are about those
+///   of `Direct` or smaller. A plan takes 4 × 4 only where that holds: not with more than 2048 channels of the source,
+///   nor for gradients of the weights that are sums over fewer than 400 positions. docs/benchmarks.md has every layer.
 /// - Range. An error is relative to the largest numbers that meet in a tile, 6 × 6 pixels by all channels, no longer to
 ///   those that meet in one result: where pixels of 10¹⁵ stand beside pixels of 10⁻¹⁵, results made of the small ones
 ///   alone are lost. Pixels above 10³⁷ and gradients above 5·10³⁶ may overflow.

@@ -10,7 +10,7 @@ use super::window::{self, Tile};
 use super::{Fourier, Part};
 use crate::error::{Error, Result};
 use crate::gemm::product;
-use crate::kernel::{Finish, Left, Product, SUM};
+use crate::kernel::{Finish, Left, Product, Turns};
 use crate::plan::TOGETHER;
 
 impl<R: Real> Fourier<R> {
@@ -152,7 +152,7 @@ impl<R: Real> Fourier<R> {
                     terms: &self.terms,
                     b,
                     columns: width,
-                    turn: SUM,
+                    turns: Turns::LONG,
                     first: 0,
                     far: false,
                 };

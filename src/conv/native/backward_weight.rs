@@ -22,7 +22,7 @@ use super::{FAR, WeightGradient, aligned};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{
-    AS_THEY_ARE, Finish, Left, Lie, MOST_LANES, Panels, Product, SUM, SlideAxis, SlideWeight,
+    AS_THEY_ARE, Finish, Left, Lie, MOST_LANES, Panels, Product, SlideAxis, SlideWeight, Turns,
     offsets, to_lanes,
 };
 use crate::parallel::{Lanes, try_for_each_tile};
@@ -50,7 +50,7 @@ pub(in crate::conv) struct Correlation {
     /// Where the window of each position of a block begins.
     terms: Vec<u32>,
     /// Terms that are summed before they join the rest.
-    turn: usize,
+    turns: Turns,
     /// As many zeros as terms: the places of the 1 that the bias is summed with.
     ones: Vec<u32>,
 }
@@ -109,10 +109,10 @@ impl Correlation {
             rows: offsets(rows)?,
             ones: vec![0; blocks.positions()],
             terms: offsets(terms)?,
-            turn: if sums_are_short(geometry) {
-                SHORT_BLOCK
+            turns: if sums_are_short(geometry) {
+                Turns::of(SHORT_BLOCK)
             } else {
-                SUM
+                Turns::LONG
             },
             blocks: *blocks,
             groups: geometry.groups(),
@@ -327,7 +327,7 @@ impl Correlation {
                         a: if self.blocks.plain { &a[column..] } else { a },
                         rows: &self.rows[..rows],
                         terms: &self.terms[..terms],
-                        turn: self.turn,
+                        turns: self.turns,
                         b: panel,
                         columns,
                         first: 0,
@@ -367,7 +367,7 @@ impl Correlation {
             a: &[1.0],
             rows: &[0],
             terms: &self.ones[..terms],
-            turn: SUM,
+            turns: Turns::LONG,
             b: panel,
             columns,
             first: 0,

@@ -23,7 +23,7 @@ use super::{WeightGradient, aligned};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{
-    AS_THEY_ARE, Finish, Left, Lie, MOST_LANES, Panels, Product, SUM, copy_pixels, offsets,
+    AS_THEY_ARE, Finish, Left, Lie, MOST_LANES, Panels, Product, Turns, copy_pixels, offsets,
     to_lanes,
 };
 use crate::parallel::{Lanes, try_for_each_tile};
@@ -158,7 +158,7 @@ impl OuterSum {
                         terms,
                         b: panel,
                         columns,
-                        turn: SUM,
+                        turns: Turns::LONG,
                         first: 0,
                         far: false,
                     };
@@ -298,7 +298,7 @@ impl OuterSum {
                             terms,
                             b: &self.ones,
                             columns: db.len(),
-                            turn: SUM,
+                            turns: Turns::LONG,
                             first: 0,
                             far: false,
                         };

@@ -16,7 +16,7 @@ use super::pack::{Place, Source, Strides};
 use super::{FAR, Target, aligned, batch_mut};
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, Layout, SweepAxis};
-use crate::kernel::{Finish, GROUP, Left, MOST_LANES, Map, Panels, Product, SUM, Slide, offsets};
+use crate::kernel::{Finish, GROUP, Left, MOST_LANES, Map, Panels, Product, Slide, Turns, offsets};
 use crate::parallel::{Lanes, try_for_each_tile};
 use crate::plan::{Blocks, Pass, is_thinned};
 use crate::unfold::planes;
@@ -463,7 +463,7 @@ impl Sweep {
                 b: &weights[padded * (group * terms + phase.before)..]
                     [..padded * phase.terms.len()],
                 columns,
-                turn: SUM,
+                turns: Turns::LONG,
                 first: column,
                 far: !self.blocks.packed
                     && columns <= NARROW

@@ -24,7 +24,7 @@ use crate::error::Result;
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{
     AS_THEY_ARE, Finish, GradientRow, Left, Lie, MOST_LANES, Panels, Product, Spectrum, TAPS,
-    WeightSums, to_lanes,
+    Turns, WeightSums, to_lanes,
 };
 use crate::parallel::{Lanes, try_for_each_tile};
 use crate::plan::{Pass, WinogradParts};
@@ -257,7 +257,7 @@ impl WinogradWeight {
                 terms: &self.forward.rows[..tiles],
                 b: &room.w[f * w_step..][..tiles * columns],
                 columns,
-                turn: TURN,
+                turns: Turns::of(TURN),
                 first: 0,
                 far: false,
             };
