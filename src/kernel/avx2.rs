@@ -20,6 +20,7 @@ impl Simd for Avx2Fma {
     type V = __m256;
     type Square = [__m256; 8];
     const LANES: usize = 8;
+    const REGISTERS: usize = 16;
     // 12 accumulators, two vectors, one broadcast: 15 of 16 registers.
     const ROWS: [usize; 4] = [6, 6, 0, 0];
 

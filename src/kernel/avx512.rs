@@ -102,6 +102,7 @@ impl Simd for Avx512 {
     type V = __m512;
     type Square = [__m512; 16];
     const LANES: usize = 16;
+    const REGISTERS: usize = 32;
     // 28 accumulators, two vectors, one broadcast: 31 of 32 registers; 27 + 3 + 1 as well; 24 + 4 + 1.
     const ROWS: [usize; 4] = [14, 14, 9, 6];
 

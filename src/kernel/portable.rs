@@ -13,6 +13,7 @@ impl Simd for Portable {
     type V = [f32; LANES];
     type Square = [[f32; LANES]; LANES];
     const LANES: usize = LANES;
+    const REGISTERS: usize = 16;
     // Eight accumulators of 128 bits leave room in the 16 registers of SSE2.
     const ROWS: [usize; 4] = [4, 4, 0, 0];
 

@@ -19,7 +19,8 @@
 
 use super::Isa;
 use super::portable::Portable;
-use super::simd::Simd;
+use super::roll::{self, Roll};
+use super::simd::{Simd, unrolled};
 
 /// Bytes of the pixels under a tile that should stay in L1: half of 48 KiB.
 const NEAR: usize = 24 << 10;
@@ -157,11 +158,15 @@ impl Slide<'_> {
         s: S,
         block: &Block,
     ) {
+        let rolls = DEPTH == 1 && roll::pays::<S>(self, block.rows);
         let mut column = 0;
         while column < block.columns {
             // The widths of common images are multiples of seven.
             let left = block.columns - column;
-            let tile = if left.is_multiple_of(7) || (left > 7 && left < 14) {
+            let rolls = rolls && left >= roll::TILE;
+            let tile = if rolls {
+                roll::TILE
+            } else if left.is_multiple_of(7) || (left > 7 && left < 14) {
                 7
             } else if left >= 8 {
                 8
@@ -176,6 +181,11 @@ impl Slide<'_> {
             // SAFETY: `tile` columns are left.
             unsafe {
                 match (tile, inside) {
+                    _ if rolls => s.apart(Roll {
+                        slide: self,
+                        block,
+                        column,
+                    }),
                     (8, true) => self.tile::<S, DEPTH, WIDTH, STRIDE, 8, true>(s, block, column),
                     (8, false) => self.tile::<S, DEPTH, WIDTH, STRIDE, 8, false>(s, block, column),
                     (7, true) => self.tile::<S, DEPTH, WIDTH, STRIDE, 7, true>(s, block, column),
@@ -185,6 +195,19 @@ impl Slide<'_> {
                 }
             }
             column += tile;
+        }
+    }
+
+    /// A result within the bounds.
+    ///
+    /// # Safety
+    /// The CPU has `S`.
+    #[inline(always)]
+    pub(super) unsafe fn bound<S: Simd>(&self, s: S, v: S::V) -> S::V {
+        match self.bounds {
+            // SAFETY: the caller's.
+            Some((low, high)) => unsafe { s.at_most(s.splat(high), s.at_least(s.splat(low), v)) },
+            None => v,
         }
     }
 
@@ -266,13 +289,7 @@ impl Slide<'_> {
                         let out = row * block.steps[0] + column * block.steps[1] + channel;
                         let out = block.out.add(out);
                         for (i, &v) in acc.iter().enumerate() {
-                            let v = match self.bounds {
-                                Some((low, high)) => {
-                                    s.at_most(s.splat(high), s.at_least(s.splat(low), v))
-                                }
-                                None => v,
-                            };
-                            s.store(out.add(i * block.steps[1]), v);
+                            s.store(out.add(i * block.steps[1]), self.bound(s, v));
                         }
                     }
                 }
@@ -323,33 +340,62 @@ unsafe fn slide<
     w: &[[S::V; DEPTH]; WIDTH],
     pixel: impl Fn(usize) -> S::V,
 ) {
-    for j in 0..(TILE - 1) * STRIDE + WIDTH {
-        let v = pixel(j);
-        for c in 0..DEPTH {
+    if STRIDE == 1 {
+        for j in 0..TILE - 1 + WIDTH {
             // SAFETY: the caller's.
-            let v = if DEPTH > 1 {
-                unsafe { s.spread(v, c) }
-            } else {
-                v
-            };
-            for (k, w) in w.iter().enumerate() {
-                if j >= k && (j - k).is_multiple_of(STRIDE) && (j - k) / STRIDE < TILE {
-                    let i = (j - k) / STRIDE;
-                    // SAFETY: the caller's.
-                    acc[i] = unsafe { s.fma(v, w[c], acc[i]) };
-                }
+            unsafe { add::<S, DEPTH, WIDTH, STRIDE, TILE>(s, acc, w, &pixel, j) }
+        }
+        return;
+    }
+    unrolled!((TILE - 1) * STRIDE + WIDTH, j, {
+        // SAFETY: the caller's.
+        unsafe { add::<S, DEPTH, WIDTH, STRIDE, TILE>(s, acc, w, &pixel, j) }
+    });
+}
+
+/// What pixel j under the tile adds.
+///
+/// # Safety
+/// The CPU has `S`.
+#[inline(always)]
+unsafe fn add<
+    S: Simd,
+    const DEPTH: usize,
+    const WIDTH: usize,
+    const STRIDE: usize,
+    const TILE: usize,
+>(
+    s: S,
+    acc: &mut [S::V; TILE],
+    w: &[[S::V; DEPTH]; WIDTH],
+    pixel: &impl Fn(usize) -> S::V,
+    j: usize,
+) {
+    let v = pixel(j);
+    for c in 0..DEPTH {
+        // SAFETY: the caller's.
+        let v = if DEPTH > 1 {
+            unsafe { s.spread(v, c) }
+        } else {
+            v
+        };
+        for (k, w) in w.iter().enumerate() {
+            if j >= k && (j - k).is_multiple_of(STRIDE) && (j - k) / STRIDE < TILE {
+                let i = (j - k) / STRIDE;
+                // SAFETY: the caller's.
+                acc[i] = unsafe { s.fma(v, w[c], acc[i]) };
             }
         }
     }
 }
 
 /// Rows of the result, of which the first is number `first`.
-struct Block {
-    out: *mut f32,
-    first: usize,
-    rows: usize,
+pub(super) struct Block {
+    pub(super) out: *mut f32,
+    pub(super) first: usize,
+    pub(super) rows: usize,
     columns: usize,
-    steps: [usize; 2],
+    pub(super) steps: [usize; 2],
 }
 
 #[cfg(target_arch = "x86_64")]

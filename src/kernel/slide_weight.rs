@@ -16,7 +16,9 @@
 
 use super::Isa;
 use super::portable::Portable;
-use super::simd::Simd;
+use super::roll;
+use super::roll_weight::{self, RollWeight};
+use super::simd::{Simd, unrolled};
 use super::slide::{SlideAxis, ask_for};
 
 /// Rows whose pixels under a tile stay in L1 from one vector of channels to the next.
@@ -113,11 +115,25 @@ impl SlideWeight<'_> {
         dw: *mut f32,
     ) {
         let [rows, columns] = self.results;
+        let rolls = roll_weight::pays::<S>(self);
         for begin in (0..rows).step_by(ROWS) {
             let some = begin..rows.min(begin + ROWS);
             let mut column = 0;
             while column < columns {
                 let tile = if columns - column >= 7 { 7 } else { 1 };
+                if rolls && tile == roll::TILE {
+                    let work = RollWeight {
+                        slide: self,
+                        first: begin,
+                        rows: some.len(),
+                        column,
+                        dw,
+                    };
+                    // SAFETY: rows and columns are left.
+                    unsafe { s.apart(work) }
+                    column += tile;
+                    continue;
+                }
                 for channel in (0..self.channels).step_by(S::LANES) {
                     let mut tap = 0;
                     while tap < self.rows.taps {
@@ -251,7 +267,7 @@ unsafe fn slide<S: Simd, const WIDTH: usize, const STRIDE: usize, const TILE: us
     d: &[S::V; TILE],
     pixel: impl Fn(usize) -> S::V,
 ) {
-    for j in 0..(TILE - 1) * STRIDE + WIDTH {
+    unrolled!((TILE - 1) * STRIDE + WIDTH, j, {
         let v = pixel(j);
         for (k, acc) in acc.iter_mut().enumerate() {
             if j >= k && (j - k).is_multiple_of(STRIDE) && (j - k) / STRIDE < TILE {
@@ -259,7 +275,7 @@ unsafe fn slide<S: Simd, const WIDTH: usize, const STRIDE: usize, const TILE: us
                 *acc = unsafe { s.fma(v, d[(j - k) / STRIDE], *acc) };
             }
         }
-    }
+    });
 }
 
 /// What a tile works on.
