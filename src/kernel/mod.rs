@@ -11,8 +11,9 @@
 //! `loops.rs` compiles loops of plain Rust for each set; `functions.rs` has what such loops compute with, and
 //! `derivatives.rs` the gradients of that.
 //!
-//! Products and moves know slices and offsets. `slide.rs`, `slide_weight.rs`, what rolls of both, and `pool.rs` know the
-//! rows, columns and channels of one image. Nothing here knows a recipe, a thread or a file.
+//! Products and moves know slices and offsets. `slide.rs` and `slide_weight.rs` with their parts `roll.rs` and
+//! `roll_weight.rs`, and `pool.rs`, know the rows, columns and channels of one image. Nothing here knows a recipe, a
+//! thread or a file.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

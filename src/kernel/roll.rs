@@ -11,7 +11,7 @@
 //! The sums are added in the order of [`Slide`], bit for bit. A chunk is one vector, whose sums and weights stay in
 //! registers, or many, whose unfinished sums wait in a buffer: where pixels lie 2 KiB apart, those of a tile share few
 //! sets of the first-level cache, where three rows of them do not fit, and each would come three times from the second.
-//! So 512 channels of 14 × 14 pixels take three fifths of the time, 1024 of 7 × 7 too.
+//! So 512 channels of 14 × 14 pixels and 1024 of 7 × 7 take about two thirds of the time.
 
 use super::simd::{Apart, Simd};
 use super::slide::{Block, Slide};
@@ -31,7 +31,7 @@ const CHUNK: usize = 16;
 /// Numbers from one pixel to the next of which a multiple puts the pixels of a tile into two sets of the first-level cache.
 const CROWDED: usize = 512;
 
-/// Fewest rows: the first and the last row of the image under a block do not meet all sums.
+/// Fewest rows, which need five thirds of their multiply-adds: two rows more of the image do not meet all sums.
 const ROWS: usize = 3;
 
 /// Whether a block of so many rows is quicker this way.

@@ -16,6 +16,8 @@
 //!
 //! Pixels beyond the edges are zeros that take part (an infinite weight over them gives NaN) but are not read:
 //! nothing is copied for the padding.
+//!
+//! Tiles of 3 × 3 taps that would read pixels again from beyond L1 are left to `roll.rs`.
 
 use super::Isa;
 use super::portable::Portable;
@@ -340,6 +342,7 @@ unsafe fn slide<
     w: &[[S::V; DEPTH]; WIDTH],
     pixel: impl Fn(usize) -> S::V,
 ) {
+    // These few LLVM unrolls by itself, in less time than copies.
     if STRIDE == 1 {
         for j in 0..TILE - 1 + WIDTH {
             // SAFETY: the caller's.

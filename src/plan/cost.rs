@@ -98,7 +98,7 @@ const FOURIER_DOUBT_DEPTHWISE: f64 = 1.5;
 const FOURIER_TAPS: usize = 25;
 
 /// Channels of the source up to which the errors of Winograd F4 were found to stay below 2.5 times those of direct, and
-/// the largest below 4 times: 256 have 2.2 and 3.1 times, 512 have 2.1 and in eight trials up to 3.3, 2048 have 2.2
+/// the largest below 4 times: 256 have 2.3 and 3.8 times, 512 have 2.1 and in 24 trials up to 3.3, 2048 have 2.2
 /// and 3.5.
 const MOST_SOURCES: usize = 2048;
 

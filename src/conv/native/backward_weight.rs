@@ -49,7 +49,7 @@ pub(in crate::conv) struct Correlation {
     rows: Vec<u32>,
     /// Where the window of each position of a block begins.
     terms: Vec<u32>,
-    /// Terms that are summed before they join the rest.
+    /// How the sums over positions are made.
     turns: Turns,
     /// As many zeros as terms: the places of the 1 that the bias is summed with.
     ones: Vec<u32>,
