@@ -11,7 +11,7 @@
 //! `loops.rs` compiles loops of plain Rust for each set; `functions.rs` has what such loops compute with, and
 //! `derivatives.rs` the gradients of that.
 //!
-//! Products and moves know slices and offsets. `slide.rs` and `slide_weight.rs` with their parts `roll.rs` and
+//! Products (`product.rs` with `panels.rs` and `tile.rs`) and moves know slices and offsets. `slide.rs` and `slide_weight.rs` with their parts `roll.rs` and
 //! `roll_weight.rs`, and `pool.rs`, know the rows, columns and channels of one image. Nothing here knows a recipe, a
 //! thread or a file.
 
@@ -26,6 +26,7 @@ pub(crate) mod functions;
 mod isa;
 mod loops;
 mod moves;
+mod panels;
 mod peak;
 mod pool;
 mod portable;
@@ -35,6 +36,7 @@ mod roll_weight;
 mod simd;
 mod slide;
 mod slide_weight;
+mod tile;
 mod winograd;
 
 #[cfg(feature = "network")]
@@ -42,9 +44,10 @@ pub(crate) use functions::{Function, map, map_in_place};
 pub use isa::{Avx2Fma, Avx512, Isa};
 pub(crate) use loops::{Arithmetic, Loop, compiled};
 pub(crate) use moves::{AS_THEY_ARE, Lie, MOST_LANES, copy_pixels, to_lanes};
+pub(crate) use panels::Panels;
 pub use peak::peak_gflops;
 pub(crate) use pool::{PoolLine, Pooled};
-pub(crate) use product::{Finish, Left, Map, Panels, Product, Turns, offsets};
+pub(crate) use product::{Far, Finish, Left, Map, Product, Turns, offsets};
 pub(crate) use slide::{GROUP, Slide, SlideAxis};
 pub(crate) use slide_weight::SlideWeight;
 pub(crate) use winograd::{

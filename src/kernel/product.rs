@@ -8,9 +8,8 @@
 //!
 //! B is packed in panels:  [panel][term][width], zeros beyond the last column
 //!
-//! for each panel:  for each tile of ROWS rows:
-//!     acc ← 0
-//!     for t in terms:  for i in tile:  acc[i] += A[rows[i] + terms[t]] · B[t]        in registers
+//! for each panel:  for each tile of rows:                                                tile.rs
+//!     acc[i] ← Σ_t A[rows[i] + terms[t]] · B[t]                                         in registers
 //!     out tile ← finish(acc)
 //! ```
 //!
@@ -22,17 +21,19 @@
 //! 2. Rows are cut into tiles of even height: a short last tile would leave the multiply-add units waiting.
 //! 3. Sums are made of partial sums, which bounds their rounding: a turn in registers, turns in a piece, pieces in the
 //!    result, see [`Turns`]. All tiles read one piece of a panel before they go on to the next.
-//! 4. Each size of tile is a function of its own: inlined together, their loops lack registers.
-//! 5. A tile goes straight out where columns are contiguous and whole vectors; else through a small buffer, and
+//! 4. A tile goes straight out where columns are contiguous and whole vectors; else through a strip of some tiles, and
 //!    transposed from there if rows are contiguous.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::Isa;
+use super::panels::Panels;
 use super::portable::Portable;
-use super::simd::{Apart, Simd};
+use super::simd::Simd;
+use super::tile::{Ahead, Exit, LINE, Tile};
 use crate::error::{Error, Result};
 
 /// How a sum is made of partial sums.
@@ -58,14 +59,11 @@ impl Turns {
     }
 }
 
-/// Numbers of B that are asked for ahead of their use: 2 KiB, where panels stream from L2.
-const AHEAD: usize = 512;
-
-/// Numbers in a cache line.
-const LINE: usize = 16;
-
 /// Rows whose sums over a piece are kept together where they cannot stay in the result.
 const STRIP: usize = 60;
+
+/// The same where they are transposed on their way out: whole squares, and whole lines of each column.
+const TURNED: usize = 48;
 
 /// Places in a slice, counted from a base that varies.
 pub(crate) fn offsets(places: impl Iterator<Item = usize>) -> Result<Vec<u32>> {
@@ -99,8 +97,19 @@ pub(crate) struct Product<'a> {
     pub(crate) turns: Turns,
     /// The first column wanted, a multiple of [`Panels::width`]; `out` has as many as are wanted.
     pub(crate) first: usize,
-    /// Whether rows follow each other in A, which comes from memory: those of the next tile are asked for meanwhile.
-    pub(crate) far: bool,
+    /// What the next tile reads of A, where that comes from memory.
+    pub(crate) far: Far,
+}
+
+/// What is asked for while a tile is multiplied, so that the next one finds it in the second-level cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Far {
+    /// Nothing of A, which is near; a part of the next piece of B.
+    Nothing,
+    /// The rows of the next tile, which follow these in A.
+    Rows,
+    /// The terms of the next tile: its rows stand beside these, its terms so far apart.
+    Terms(usize),
 }
 
 /// A function of one number, applied last. NaN stays NaN.
@@ -148,76 +157,6 @@ impl Finish<'_> {
     };
 }
 
-/// How a matrix of some columns is cut into panels: wide ones, then narrower ones.
-///
-/// ```text
-/// widths in vectors, AVX-512    4 … 4 | 4 … 4 3 | 4 … 4 3 3 | 4 … 4 3 3 3       1, 2 and 3 2 where that is all
-/// others                        2 … 2 | 2 … 2 1
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Panels {
-    lanes: usize,
-    /// Vectors of the wide panels, and how many of those there are.
-    wide: (usize, usize),
-    /// The same for the panels after them.
-    narrow: (usize, usize),
-}
-
-impl Panels {
-    pub(crate) fn new(isa: Isa, left: Left, columns: usize) -> Self {
-        let lanes = isa.lanes();
-        let vectors = columns.div_ceil(lanes).max(1);
-        let (wide, narrow) = match (left, isa) {
-            (Left::Vectors { .. }, _) => ((1, vectors), (1, 0)),
-            (Left::Scalars, Isa::Avx512(_)) => {
-                match (vectors, vectors.next_multiple_of(4) - vectors) {
-                    (1 | 2, _) => ((vectors, 1), (1, 0)),
-                    (5, _) => ((3, 1), (2, 1)),
-                    (_, threes) => ((4, (vectors - 3 * threes) / 4), (3, threes)),
-                }
-            }
-            (Left::Scalars, Isa::Avx2Fma(_) | Isa::Portable) => {
-                ((2, vectors / 2), (1, vectors % 2))
-            }
-        };
-        Self {
-            lanes,
-            wide,
-            narrow,
-        }
-    }
-
-    /// Columns of all panels, with the padding.
-    pub(crate) fn columns(&self) -> usize {
-        (self.wide.0 * self.wide.1 + self.narrow.0 * self.narrow.1) * self.lanes
-    }
-
-    /// Whether a panel begins with `column`, or none is left.
-    fn begins(&self, column: usize) -> bool {
-        column >= self.columns() || self.each().any(|(first, _)| first == column)
-    }
-
-    /// The shortest length of at least `least` columns whose multiples all begin with a panel.
-    pub(crate) fn cut(&self, least: usize) -> usize {
-        let all = self.columns();
-        let even = |&length: &usize| (0..all).step_by(length).all(|first| self.begins(first));
-        let ends = self.each().map(|(first, width)| first + width);
-        ends.filter(|&end| end >= least).find(even).unwrap_or(all)
-    }
-
-    /// The first column and the width of every panel.
-    pub(crate) fn each(self) -> impl Iterator<Item = (usize, usize)> {
-        let (wide, lanes) = (self.wide, self.lanes);
-        (0..wide.1 + self.narrow.1).map(move |panel| match panel.checked_sub(wide.1) {
-            None => (panel * wide.0 * lanes, wide.0 * lanes),
-            Some(after) => (
-                (wide.1 * wide.0 + after * self.narrow.0) * lanes,
-                self.narrow.0 * lanes,
-            ),
-        })
-    }
-}
-
 /// A product whose every index has been checked, as pointers.
 struct Job<'a> {
     left: Left,
@@ -230,7 +169,7 @@ struct Job<'a> {
     /// The columns of B that are wanted.
     first: usize,
     columns: usize,
-    far: bool,
+    far: Far,
     out: *mut f32,
     /// Distances between rows and between columns of `out`.
     strides: [isize; 2],
@@ -350,14 +289,34 @@ struct Strip {
     _rows: [f32; STRIP * 64],
 }
 
-/// `total` in even pieces, as (begin, length).
-fn pieces(total: usize, count: usize) -> impl Iterator<Item = (usize, usize)> {
-    let mut begin = 0;
-    (0..count).map(move |index| {
-        let length = (total - begin).div_ceil(count - index);
-        begin += length;
-        (begin - length, length)
-    })
+/// Room for a strip, and for the sums of a tile over its turns.
+struct Room {
+    strip: MaybeUninit<Strip>,
+    sums: MaybeUninit<Strip>,
+}
+
+/// How the sums of a panel reach the result.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// From the registers.
+    Straight,
+    /// Through a strip, transposed.
+    Turned,
+    /// Through a strip.
+    Buffered,
+}
+
+/// Rows of one panel that are summed over one piece of the terms before the next.
+struct Stretch {
+    panel: usize,
+    width: usize,
+    way: Way,
+    rows: Range<usize>,
+    /// Most terms of a turn and of a piece.
+    turns: Turns,
+    /// Most rows of a tile, and tiles of the stretches before.
+    most: usize,
+    before: usize,
 }
 
 impl Job<'_> {
@@ -365,11 +324,11 @@ impl Job<'_> {
     /// The indices are checked, and the CPU has `S`.
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, s: S) {
-        let mut strip = MaybeUninit::<Strip>::uninit();
-        let mut sums = MaybeUninit::<Strip>::uninit();
-        let buffer: *mut f32 = strip.as_mut_ptr().cast();
-        let end = self.first + self.columns;
-        let panels = self.panels.each();
+        let mut room = Room {
+            strip: MaybeUninit::uninit(),
+            sums: MaybeUninit::uninit(),
+        };
+        let (all, end) = (self.rows.len(), self.first + self.columns);
         let count = self.terms.len().max(1);
         // Even pieces: the longest decides how much is rounded.
         let even = |most: usize| count.div_ceil(count.div_ceil(most));
@@ -378,80 +337,121 @@ impl Job<'_> {
             Left::Scalars => even(self.turns.piece.clamp(1, Turns::LONG.piece)),
             Left::Vectors { .. } => turn,
         };
+        let panels = self.panels.each();
         for (panel, width) in panels.filter(|&(panel, _)| (self.first..end).contains(&panel)) {
-            let column = panel - self.first;
-            let columns = width.min(self.columns - column);
+            let (way, strip) = if self.is_plain() && panel + width <= end {
+                (Way::Straight, all)
+            } else if self.strides[0] == 1 {
+                (Way::Turned, TURNED)
+            } else {
+                (Way::Buffered, all.div_ceil(all.div_ceil(STRIP)))
+            };
             let most = match self.left {
                 Left::Scalars => S::ROWS[width / S::LANES - 1],
                 Left::Vectors { .. } => STRIP,
             };
-            let straight = self.is_plain() && columns == width;
-            let strip = if count > piece {
-                if straight { self.rows.len() } else { STRIP }
-            } else {
-                most
-            };
-            let strips = self.rows.len().div_ceil(strip);
-            let mut row = 0;
-            for index in 0..strips {
-                let rows = (self.rows.len() - row).div_ceil(strips - index);
-                let tiles = rows.div_ceil(most);
-                for term in (0..count).step_by(piece) {
-                    let terms = &self.terms[term..self.terms.len().min(term + piece)];
-                    let last = term + piece >= count;
-                    let lines = terms.len() * width / LINE;
-                    for (tile, (top, height)) in pieces(rows, tiles).enumerate() {
-                        // A line with each term, until all of the next piece of B has been asked for.
-                        let asked = (index * tiles + tile) * terms.len();
-                        // SAFETY: see `Product::run`; the strip has room for STRIP rows of the widest panel.
-                        unsafe {
-                            let b = self.b.add(panel * self.terms.len() + term * width);
-                            let tile = Tile {
-                                a: self.a,
-                                rows: self.rows.as_ptr().add(row + top),
-                                terms,
-                                b,
-                                next: if self.far && panel == self.first {
-                                    let next = self.rows[row + top + height - 1] as usize;
-                                    (self.a.wrapping_add(next + count + term), height)
-                                } else if asked < lines {
-                                    (b.wrapping_add(terms.len() * width + asked * LINE), LINE)
-                                } else {
-                                    (b, 0)
-                                },
-                                turn,
-                                sums: sums.as_mut_ptr().cast(),
-                                exit: if straight {
-                                    self.straight([row + top, column], term > 0, last)
-                                } else {
-                                    Exit {
-                                        to: buffer.add(top * width),
-                                        across: width as isize,
-                                        add: term > 0,
-                                        bias: std::ptr::null(),
-                                        residual: (std::ptr::null(), 0),
-                                        bounds: None,
-                                    }
-                                },
-                            };
-                            match self.left {
-                                Left::Scalars => tile.scalars(s, height, width / S::LANES),
-                                Left::Vectors { step } => {
-                                    let a = self.a.add(column / S::LANES * step);
-                                    Tile { a, ..tile }.vectors(s, height, columns);
-                                }
+            let mut before = 0;
+            for first in (0..all).step_by(strip) {
+                let stretch = Stretch {
+                    panel,
+                    width,
+                    way,
+                    rows: first..all.min(first + strip),
+                    turns: Turns { turn, piece },
+                    most,
+                    before,
+                };
+                before += stretch.rows.len().div_ceil(most);
+                // SAFETY: the caller's.
+                unsafe { self.stretch(s, &stretch, &mut room) }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As `run`; the stretch lies inside, and has no more rows than a strip where it goes through one.
+    #[inline(always)]
+    unsafe fn stretch<S: Simd>(&self, s: S, stretch: &Stretch, room: &mut Room) {
+        let &Stretch { panel, width, .. } = stretch;
+        let Range { start: row, end } = stretch.rows;
+        let Turns { turn, piece } = stretch.turns;
+        let column = panel - self.first;
+        let columns = width.min(self.columns - column);
+        let strip: *mut f32 = room.strip.as_mut_ptr().cast();
+        // Tiles of even height, the taller ones first.
+        let tiles = (end - row).div_ceil(stretch.most);
+        let (height, taller) = ((end - row) / tiles, (end - row) % tiles);
+        let groups = [(0, taller, height + 1), (taller, tiles - taller, height)];
+        for term in (0..self.terms.len().max(1)).step_by(piece) {
+            let terms = &self.terms[term..self.terms.len().min(term + piece)];
+            let last = term + piece >= self.terms.len();
+            for (index, count, height) in groups.into_iter().filter(|group| group.1 > 0) {
+                let top = index * (height + 1);
+                // SAFETY: see `Product::run`; a strip has room for its rows of the widest panel.
+                unsafe {
+                    if last && stretch.way == Way::Turned {
+                        let rows = row + top..row + top + count * height;
+                        self.ask_for(s, rows, column..column + columns);
+                    }
+                    let b = self.b.add(panel * self.terms.len() + term * width);
+                    let tile = Tile {
+                        a: self.a,
+                        rows: self.rows.as_ptr().add(row + top),
+                        count,
+                        terms,
+                        b,
+                        ahead: match self.far {
+                            Far::Rows if panel == self.first => {
+                                Ahead::Rows(self.a.wrapping_add(self.terms.len() + term))
                             }
+                            Far::Terms(apart) => {
+                                let first = terms.first().map_or(0, |&term| term as usize);
+                                Ahead::Terms(self.a.wrapping_add(first + LINE), apart)
+                            }
+                            _ => Ahead::Panel(b, stretch.before + index),
+                        },
+                        turn,
+                        sums: room.sums.as_mut_ptr().cast(),
+                        exit: if stretch.way == Way::Straight {
+                            self.straight([row + top, column], term > 0, last)
+                        } else {
+                            Exit {
+                                to: strip.add(top * width),
+                                across: width as isize,
+                                add: term > 0,
+                                bias: std::ptr::null(),
+                                residual: (std::ptr::null(), 0),
+                                bounds: None,
+                            }
+                        },
+                    };
+                    match self.left {
+                        Left::Scalars => tile.scalars(s, height, width / S::LANES),
+                        Left::Vectors { step } => {
+                            let a = self.a.add(column / S::LANES * step);
+                            Tile { a, ..tile }.vectors(s, count * height, columns);
                         }
                     }
                 }
-                for (top, height) in pieces(rows, if straight { 0 } else { tiles }) {
-                    // SAFETY: the loops above have written these rows.
-                    unsafe {
-                        let buffer = buffer.add(top * width);
-                        self.finish(s, buffer, [height, width], [row + top, column], columns);
-                    }
-                }
-                row += rows;
+            }
+        }
+        if stretch.way != Way::Straight {
+            // SAFETY: the loops above have written these rows.
+            unsafe { self.finish(s, strip, [end - row, width], [row, column], columns) }
+        }
+    }
+
+    /// Asks for the lines of some rows and columns of the result, where rows are contiguous.
+    ///
+    /// # Safety
+    /// The CPU has `S`.
+    #[inline(always)]
+    unsafe fn ask_for<S: Simd>(&self, s: S, rows: Range<usize>, columns: Range<usize>) {
+        for line in rows.step_by(LINE) {
+            let to = self.out.wrapping_add(line);
+            for column in columns.clone() {
+                // SAFETY: the caller's; what is asked for need not be there.
+                unsafe { s.prefetch_far(to.wrapping_offset(column as isize * self.strides[1])) }
             }
         }
     }
@@ -608,273 +608,6 @@ impl Job<'_> {
     }
 }
 
-/// What a tile reads, and where it goes.
-struct Tile<'a> {
-    a: *const f32,
-    rows: *const u32,
-    terms: &'a [u32],
-    b: *const f32,
-    /// What is asked for, and how far it moves from term to term.
-    next: (*const f32, usize),
-    /// Most terms that are summed before they join `sums`, which has room for the tile.
-    turn: usize,
-    sums: *mut f32,
-    exit: Exit,
-}
-
-/// Where the rows of a tile go: to the buffer, or straight out if they need nothing but a bias, a residual and bounds.
-#[derive(Clone, Copy)]
-struct Exit {
-    to: *mut f32,
-    /// From one row to the next.
-    across: isize,
-    /// Whether to add to what is there.
-    add: bool,
-    /// A number a column, or null.
-    bias: *const f32,
-    /// A number for each of the result or null, and from one row to the next.
-    residual: (*const f32, isize),
-    bounds: Option<(f32, f32)>,
-}
-
-impl Exit {
-    /// Row `i`, the vector from column `column` on.
-    ///
-    /// # Safety
-    /// The place is there, and the CPU has `S`.
-    #[inline(always)]
-    unsafe fn put<S: Simd>(&self, s: S, i: usize, column: usize, mut v: S::V) {
-        // SAFETY: the caller's.
-        unsafe {
-            let to = self.to.offset(i as isize * self.across).add(column);
-            if self.add {
-                v = s.add(v, s.load(to));
-            }
-            if !self.bias.is_null() {
-                v = s.add(v, s.load(self.bias.add(column)));
-            }
-            let (residual, across) = self.residual;
-            if !residual.is_null() {
-                v = s.add(v, s.load(residual.offset(i as isize * across).add(column)));
-            }
-            if let Some((low, high)) = self.bounds {
-                v = s.at_most(s.splat(high), s.at_least(s.splat(low), v));
-            }
-            s.store(to, v);
-        }
-    }
-}
-
-impl Tile<'_> {
-    /// `height` rows × `vectors` vectors, each row a number.
-    ///
-    /// # Safety
-    /// Every place it reads or writes is there, and the CPU has `S`.
-    #[inline(always)]
-    unsafe fn scalars<S: Simd>(&self, s: S, height: usize, vectors: usize) {
-        macro_rules! heights {
-            ($($rows:literal)*) => {
-                // SAFETY: the caller's.
-                unsafe {
-                    match (height, vectors) {
-                        $(
-                            ($rows, 1) if $rows <= S::ROWS[0] => self.numbers::<S, $rows, 1>(s),
-                            ($rows, 2) if $rows <= S::ROWS[1] => self.numbers::<S, $rows, 2>(s),
-                            ($rows, 3) if $rows <= S::ROWS[2] => self.numbers::<S, $rows, 3>(s),
-                            ($rows, 4) if $rows <= S::ROWS[3] => self.numbers::<S, $rows, 4>(s),
-                        )*
-                        _ => unreachable!("a tile of {height} rows of {vectors} vectors"),
-                    }
-                }
-            };
-        }
-        heights!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
-    }
-
-    /// # Safety
-    /// As `scalars`.
-    #[inline(always)]
-    unsafe fn numbers<S: Simd, const ROWS: usize, const VECTORS: usize>(&self, s: S) {
-        // SAFETY: the caller's.
-        unsafe { s.apart(Numbers::<ROWS, VECTORS>(self)) }
-    }
-
-    /// `height` rows × one vector, each row a vector of which `columns` lanes are read.
-    ///
-    /// # Safety
-    /// As `scalars`.
-    #[inline(always)]
-    unsafe fn vectors<S: Simd>(&self, s: S, height: usize, columns: usize) {
-        let mut row = 0;
-        // SAFETY: the caller's; `row` stays below `height`.
-        unsafe {
-            if columns < S::LANES {
-                while row < height {
-                    self.part(s, row, columns);
-                    row += 1;
-                }
-                return;
-            }
-            // Few terms make short tiles: no choice is made for each.
-            while row + 8 <= height {
-                self.whole::<S, 8>(s, row);
-                row += 8;
-            }
-            if row + 4 <= height {
-                self.whole::<S, 4>(s, row);
-                row += 4;
-            }
-            if row + 2 <= height {
-                self.whole::<S, 2>(s, row);
-                row += 2;
-            }
-            if row < height {
-                self.whole::<S, 1>(s, row);
-            }
-        }
-    }
-
-    /// Rows `first..first + ROWS`: eight hide the latency of a multiply-add.
-    ///
-    /// # Safety
-    /// As `scalars`.
-    #[inline(always)]
-    unsafe fn whole<S: Simd, const ROWS: usize>(&self, s: S, first: usize) {
-        // SAFETY: the caller's.
-        unsafe {
-            let mut acc = [s.zero(); ROWS];
-            let rows: [usize; ROWS] = std::array::from_fn(|i| *self.rows.add(first + i) as usize);
-            let mut b = self.b;
-            for &term in self.terms {
-                let a = self.a.add(term as usize);
-                let v = s.load(b);
-                for i in 0..ROWS {
-                    acc[i] = s.fma(s.load(a.add(rows[i])), v, acc[i]);
-                }
-                b = b.add(S::LANES);
-            }
-            for (i, &v) in acc.iter().enumerate() {
-                self.exit.put(s, first + i, 0, v);
-            }
-        }
-    }
-
-    /// Row `i` of a panel with fewer columns than lanes: nothing beyond them is read.
-    ///
-    /// # Safety
-    /// As `scalars`.
-    #[inline(always)]
-    unsafe fn part<S: Simd>(&self, s: S, i: usize, columns: usize) {
-        // SAFETY: the caller's.
-        unsafe {
-            let a = self.a.add(*self.rows.add(i) as usize);
-            let mut acc = s.zero();
-            for (index, &term) in self.terms.iter().enumerate() {
-                let v = s.load_first(a.add(term as usize), columns);
-                acc = s.fma(v, s.load(self.b.add(index * S::LANES)), acc);
-            }
-            self.exit.put(s, i, 0, acc);
-        }
-    }
-}
-
-/// A tile of numbers, as a function of its own: its loop needs all registers.
-struct Numbers<'a, const ROWS: usize, const VECTORS: usize>(&'a Tile<'a>);
-
-impl<const ROWS: usize, const VECTORS: usize> Apart for Numbers<'_, ROWS, VECTORS> {
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self, s: S) {
-        let tile = self.0;
-        // SAFETY: that of `Tile::scalars`.
-        unsafe {
-            let mut acc = [[s.zero(); VECTORS]; ROWS];
-            let rows: [usize; ROWS] = std::array::from_fn(|i| *tile.rows.add(i) as usize);
-            let mut b = tile.b;
-            let (mut next, on) = tile.next;
-            let sums = |i: usize, j: usize| tile.sums.add((i * VECTORS + j) * S::LANES);
-            let mut rest = tile.terms;
-            loop {
-                let (terms, after) = rest.split_at(rest.len().min(tile.turn));
-                for &term in terms {
-                    let a = tile.a.add(term as usize);
-                    let v: [S::V; VECTORS] = std::array::from_fn(|j| s.load(b.add(j * S::LANES)));
-                    for j in 0..VECTORS {
-                        s.prefetch(b.wrapping_add(AHEAD + j * S::LANES));
-                    }
-                    s.prefetch_far(next);
-                    next = next.wrapping_add(on);
-                    for i in 0..ROWS {
-                        s.step(a, rows[i], &v, &mut acc[i]);
-                    }
-                    b = b.add(VECTORS * S::LANES);
-                }
-                if rest.len() < tile.terms.len() {
-                    for (i, row) in acc.iter_mut().enumerate() {
-                        for (j, v) in row.iter_mut().enumerate() {
-                            *v = s.add(s.load(sums(i, j)), *v);
-                        }
-                    }
-                }
-                rest = after;
-                if rest.is_empty() {
-                    break;
-                }
-                for (i, row) in acc.iter_mut().enumerate() {
-                    for (j, v) in row.iter_mut().enumerate() {
-                        s.store(sums(i, j), *v);
-                        *v = s.zero();
-                    }
-                }
-            }
-            // The next tile begins where this one did.
-            for line in (0..AHEAD).step_by(LINE) {
-                s.prefetch(tile.b.wrapping_add(line));
-            }
-            let exit = &tile.exit;
-            let at = |i: usize, j: usize| {
-                let row = exit.to.offset(i as isize * exit.across);
-                row.add(j * S::LANES)
-            };
-            // One loop for each step, so that every sum stays in its register.
-            if exit.add {
-                for (i, row) in acc.iter_mut().enumerate() {
-                    for (j, v) in row.iter_mut().enumerate() {
-                        *v = s.add(*v, s.load(at(i, j)));
-                    }
-                }
-            }
-            if !exit.bias.is_null() {
-                for j in 0..VECTORS {
-                    let bias = s.load(exit.bias.add(j * S::LANES));
-                    for row in &mut acc {
-                        row[j] = s.add(row[j], bias);
-                    }
-                }
-            }
-            let (residual, across) = exit.residual;
-            if !residual.is_null() {
-                for (i, row) in acc.iter_mut().enumerate() {
-                    let from = residual.offset(i as isize * across);
-                    for (j, v) in row.iter_mut().enumerate() {
-                        *v = s.add(*v, s.load(from.add(j * S::LANES)));
-                    }
-                }
-            }
-            if let Some((low, high)) = exit.bounds {
-                let (low, high) = (s.splat(low), s.splat(high));
-                for v in acc.as_flattened_mut() {
-                    *v = s.at_most(high, s.at_least(low, *v));
-                }
-            }
-            for (i, row) in acc.iter().enumerate() {
-                for (j, &v) in row.iter().enumerate() {
-                    s.store(at(i, j), v);
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -939,7 +672,7 @@ mod tests {
             columns: case.columns,
             turns: Turns::LONG,
             first: 0,
-            far: false,
+            far: Far::Nothing,
         };
         let expected = |i: usize, j: usize| {
             let lane = match case.left {
@@ -1053,7 +786,7 @@ mod tests {
                 columns: 200,
                 turns: Turns::LONG,
                 first: 0,
-                far: false,
+                far: Far::Nothing,
             };
             let mut whole = Array2::zeros((2, 200));
             product.run(isa, whole.view_mut(), &Finish::NONE);
@@ -1063,25 +796,6 @@ mod tests {
                     let mut part = Array2::zeros((2, cut.min(200 - first)));
                     Product { first, ..product }.run(isa, part.view_mut(), &Finish::NONE);
                     assert_eq!(part, whole.slice(s![.., first..first + part.ncols()]));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn panels_hold_every_column_once() {
-        for isa in Isa::available() {
-            for left in [Left::Scalars, Left::Vectors { step: 0 }] {
-                for columns in 1..300 {
-                    let panels = Panels::new(isa, left, columns);
-                    let mut next = 0;
-                    for (first, width) in panels.each() {
-                        assert_eq!(first, next);
-                        assert!(first < columns && width <= 4 * isa.lanes());
-                        next += width;
-                    }
-                    assert_eq!(next, panels.columns());
-                    assert!(next >= columns && next < columns + isa.lanes());
                 }
             }
         }

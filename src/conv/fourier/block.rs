@@ -10,7 +10,7 @@ use super::window::{self, Tile};
 use super::{Fourier, Part};
 use crate::error::{Error, Result};
 use crate::gemm::product;
-use crate::kernel::{Finish, Left, Product, Turns};
+use crate::kernel::{Far, Finish, Left, Product, Turns};
 use crate::plan::TOGETHER;
 
 impl<R: Real> Fourier<R> {
@@ -154,7 +154,7 @@ impl<R: Real> Fourier<R> {
                     columns: width,
                     turns: Turns::LONG,
                     first: 0,
-                    far: false,
+                    far: Far::Nothing,
                 };
                 let m = ArrayViewMut2::from_shape((2 * tiles, width), m).map_err(too_short)?;
                 product.run(self.tiles.isa, m, &Finish::NONE);

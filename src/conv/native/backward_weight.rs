@@ -22,8 +22,8 @@ use super::{FAR, WeightGradient, aligned};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{
-    AS_THEY_ARE, Finish, Left, Lie, MOST_LANES, Panels, Product, SlideAxis, SlideWeight, Turns,
-    offsets, to_lanes,
+    AS_THEY_ARE, Far, Finish, Left, Lie, MOST_LANES, Panels, Product, SlideAxis, SlideWeight,
+    Turns, offsets, to_lanes,
 };
 use crate::parallel::{Lanes, try_for_each_tile};
 use crate::plan::{ALIGN, Blocks, Pass, SHORT_BLOCK, is_thinned, sums_are_short};
@@ -331,7 +331,7 @@ impl Correlation {
                         b: panel,
                         columns,
                         first: 0,
-                        far: false,
+                        far: Far::Nothing,
                     };
                     let finish = Finish {
                         accumulate,
@@ -371,7 +371,7 @@ impl Correlation {
             b: panel,
             columns,
             first: 0,
-            far: false,
+            far: Far::Nothing,
         };
         if let Ok(out) = ArrayViewMut2::from_shape((1, columns), &mut db[first..first + columns]) {
             let finish = Finish {

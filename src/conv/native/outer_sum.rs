@@ -23,7 +23,7 @@ use super::{WeightGradient, aligned};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{
-    AS_THEY_ARE, Finish, Left, Lie, MOST_LANES, Panels, Product, Turns, copy_pixels, offsets,
+    AS_THEY_ARE, Far, Finish, Left, Lie, MOST_LANES, Panels, Product, Turns, copy_pixels, offsets,
     to_lanes,
 };
 use crate::parallel::{Lanes, try_for_each_tile};
@@ -160,7 +160,11 @@ impl OuterSum {
                         columns,
                         turns: Turns::LONG,
                         first: 0,
-                        far: false,
+                        far: if self.source.layout == Layout::ChannelsLast {
+                            Far::Terms(self.groups * self.outputs)
+                        } else {
+                            Far::Nothing
+                        },
                     };
                     let finish = Finish {
                         accumulate,
@@ -300,7 +304,7 @@ impl OuterSum {
                             columns: db.len(),
                             turns: Turns::LONG,
                             first: 0,
-                            far: false,
+                            far: Far::Nothing,
                         };
                         let finish = Finish {
                             accumulate,

@@ -16,7 +16,9 @@ use super::pack::{Place, Source, Strides};
 use super::{FAR, Target, aligned, batch_mut};
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, Layout, SweepAxis};
-use crate::kernel::{Finish, GROUP, Left, MOST_LANES, Map, Panels, Product, Slide, Turns, offsets};
+use crate::kernel::{
+    Far, Finish, GROUP, Left, MOST_LANES, Map, Panels, Product, Slide, Turns, offsets,
+};
 use crate::parallel::{Lanes, try_for_each_tile};
 use crate::plan::{Blocks, Pass, is_thinned};
 use crate::unfold::planes;
@@ -26,10 +28,6 @@ const SLIDE_ROWS: usize = 16;
 
 /// Positions of a task that are worth reading all weights for: two tiles of rows.
 const FEWEST_ROWS: usize = 12;
-
-/// Columns of a product that is over before memory has brought the next rows, unless they are asked for. With 64 columns
-/// and 256 terms that is half of its time where they come from beyond all caches.
-const NARROW: usize = 96;
 
 /// Numbers of the weights of a phase that do not stay in the second-level cache from line to line: half of 2 MiB.
 const MANY: usize = (1 << 20) / size_of::<f32>();
@@ -465,9 +463,11 @@ impl Sweep {
                 columns,
                 turns: Turns::LONG,
                 first: column,
-                far: !self.blocks.packed
-                    && columns <= NARROW
-                    && self.batch * self.source.image_len() > 8 * FAR,
+                far: if !self.blocks.packed && self.batch * self.source.image_len() > 8 * FAR {
+                    Far::Rows
+                } else {
+                    Far::Nothing
+                },
             };
             if self.phases.len() == 1 {
                 self.whole(&product, tile.view_mut(), part);

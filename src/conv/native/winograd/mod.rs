@@ -29,7 +29,9 @@ use super::{Target, aligned, batch_mut};
 use crate::element::filled;
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, Layout};
-use crate::kernel::{Finish, Left, Outcome, Panels, Product, Spectrum, Sums, TAPS, Turns, offsets};
+use crate::kernel::{
+    Far, Finish, Left, Outcome, Panels, Product, Spectrum, Sums, TAPS, Turns, offsets,
+};
 use crate::parallel::{Lanes, try_for_each_tile};
 use crate::plan::{Blocks, Pass, WinogradTiles};
 
@@ -239,7 +241,7 @@ impl Winograd {
                     columns: width,
                     turns: turns(self.tiles.sources),
                     first: 0,
-                    far: false,
+                    far: Far::Nothing,
                 };
                 let m = &mut m[f * m_step..][..tiles * width];
                 if let Ok(m) = ndarray::ArrayViewMut2::from_shape((tiles, width), m) {

@@ -23,7 +23,7 @@ use super::part::{Part, Run};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{
-    AS_THEY_ARE, Finish, GradientRow, Left, Lie, MOST_LANES, Panels, Product, Spectrum, TAPS,
+    AS_THEY_ARE, Far, Finish, GradientRow, Left, Lie, MOST_LANES, Panels, Product, Spectrum, TAPS,
     Turns, WeightSums, to_lanes,
 };
 use crate::parallel::{Lanes, try_for_each_tile};
@@ -259,7 +259,7 @@ impl WinogradWeight {
                 columns,
                 turns: Turns::of(TURN),
                 first: 0,
-                far: false,
+                far: Far::Nothing,
             };
             let shape = (share.channels.len(), columns);
             let m = &mut room.m[f * m_step..][..shape.0 * shape.1];
