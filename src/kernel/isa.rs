@@ -97,6 +97,14 @@ impl Isa {
         }
     }
 
+    /// Vectors that can be held at once.
+    pub(crate) fn registers(&self) -> usize {
+        match self {
+            Self::Avx512(_) => 32,
+            Self::Avx2Fma(_) | Self::Portable => 16,
+        }
+    }
+
     /// Every one that this CPU has, widest first.
     pub fn available() -> Vec<Self> {
         let avx512 = Avx512::new().map(Self::Avx512);

@@ -21,6 +21,7 @@ mod avx2;
 mod avx512;
 #[cfg(feature = "network")]
 pub(crate) mod derivatives;
+mod few;
 #[cfg(feature = "network")]
 pub(crate) mod functions;
 mod isa;
@@ -39,6 +40,7 @@ mod slide_weight;
 mod tile;
 mod winograd;
 
+pub(crate) use few::most_columns;
 #[cfg(feature = "network")]
 pub(crate) use functions::{Function, map, map_in_place};
 pub use isa::{Avx2Fma, Avx512, Isa};

@@ -124,6 +124,11 @@ pub(crate) fn copy_pixels(
         (count - 1) * pitch + width <= to.len(),
         "the result of a copy"
     );
+    // Pixels that are whole lie beside each other: those of three channels are not copied three by three.
+    let [count, width] = match [stride, pitch] == [width; 2] {
+        true => [1, count * width],
+        false => [count, width],
+    };
     let (from, to) = (from.as_ptr(), to.as_mut_ptr());
     let strides = [stride, pitch];
     // SAFETY: the tokens prove the instruction sets; the assertions above prove every read and every write.

@@ -30,6 +30,8 @@ use std::ops::Range;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::Isa;
+use super::few;
+use super::moves::MOST_LANES;
 use super::panels::Panels;
 use super::portable::Portable;
 use super::simd::Simd;
@@ -158,24 +160,26 @@ impl Finish<'_> {
 }
 
 /// A product whose every index has been checked, as pointers.
-struct Job<'a> {
-    left: Left,
-    a: *const f32,
-    rows: &'a [u32],
-    terms: &'a [u32],
+pub(super) struct Job<'a> {
+    pub(super) left: Left,
+    pub(super) a: *const f32,
+    /// Elements of A.
+    pub(super) reach: usize,
+    pub(super) rows: &'a [u32],
+    pub(super) terms: &'a [u32],
     turns: Turns,
-    b: *const f32,
+    pub(super) b: *const f32,
     panels: Panels,
     /// The columns of B that are wanted.
-    first: usize,
-    columns: usize,
+    pub(super) first: usize,
+    pub(super) columns: usize,
     far: Far,
     out: *mut f32,
     /// Distances between rows and between columns of `out`.
     strides: [isize; 2],
     residual: Option<(*const f32, [isize; 2])>,
     accumulate: bool,
-    bias: Option<&'a [f32]>,
+    pub(super) bias: Option<&'a [f32]>,
     map: Map,
 }
 
@@ -234,6 +238,7 @@ impl Product<'_> {
         let job = Job {
             left: self.left,
             a: self.a.as_ptr(),
+            reach: self.a.len(),
             rows: self.rows,
             terms: self.terms,
             turns: self.turns,
@@ -337,6 +342,10 @@ impl Job<'_> {
             Left::Scalars => even(self.turns.piece.clamp(1, Turns::LONG.piece)),
             Left::Vectors { .. } => turn,
         };
+        if few::pays::<S>(self) {
+            // SAFETY: the caller's.
+            return unsafe { few::run(s, self, turn) };
+        }
         let panels = self.panels.each();
         for (panel, width) in panels.filter(|&(panel, _)| (self.first..end).contains(&panel)) {
             let (way, strip) = if self.is_plain() && panel + width <= end {
@@ -560,17 +569,61 @@ impl Job<'_> {
             } else {
                 for i in 0..height {
                     for j in 0..columns {
-                        let to = out.offset(i as isize * across + j as isize * along);
-                        let mut v = *buffer.add(i * width + j) + bias.map_or(0.0, |bias| bias[j]);
-                        if self.accumulate {
-                            v += *to;
-                        }
-                        if let Some((from, [across, along])) = residual {
-                            v += *from.offset(i as isize * across + j as isize * along);
-                        }
-                        *to = self.map.apply(v);
+                        let v = *buffer.add(i * width + j) + bias.map_or(0.0, |bias| bias[j]);
+                        self.put_one(v, [origin[0] + i, origin[1] + j]);
                     }
                 }
+            }
+        }
+    }
+
+    /// The last steps of one number, the bias added.
+    ///
+    /// # Safety
+    /// The row and the column are inside.
+    #[inline(always)]
+    unsafe fn put_one(&self, mut v: f32, [row, column]: [usize; 2]) {
+        let at = |[across, along]: [isize; 2]| row as isize * across + column as isize * along;
+        // SAFETY: the caller's.
+        unsafe {
+            let to = self.out.offset(at(self.strides));
+            if self.accumulate {
+                v += *to;
+            }
+            if let Some((from, strides)) = self.residual {
+                v += *from.offset(at(strides));
+            }
+            *to = self.map.apply(v);
+        }
+    }
+
+    /// The last steps of `count` rows of one column from `row` on, the bias added.
+    ///
+    /// # Safety
+    /// They are inside, and the CPU has `S`.
+    #[inline(always)]
+    pub(super) unsafe fn put_rows<S: Simd>(
+        &self,
+        s: S,
+        v: S::V,
+        [row, column]: [usize; 2],
+        count: usize,
+    ) {
+        let [across, along] = self.strides;
+        let alike = self
+            .residual
+            .is_none_or(|(_, strides)| strides == self.strides);
+        // SAFETY: the caller's.
+        unsafe {
+            if across == 1 && alike {
+                let place = row as isize + column as isize * along;
+                let residual = self.residual.map(|(from, _)| from);
+                return self.put(s, v, self.out, residual, place, count);
+            }
+            let mut numbers = [0.0; MOST_LANES];
+            s.store(numbers.as_mut_ptr(), v);
+            for (lane, &v) in numbers[..count].iter().enumerate() {
+                self.put_one(v, [row + lane, column]);
             }
         }
     }
@@ -625,6 +678,8 @@ mod tests {
         terms: usize,
         columns: usize,
         finish: usize,
+        /// Whether rows follow each other, seventeen at a time.
+        runs: bool,
     }
 
     /// One product by the kernel and by its definition, whole numbers throughout.
@@ -634,9 +689,14 @@ mod tests {
             Left::Scalars => (0, 1),
             Left::Vectors { step } => (step, case.columns + lanes),
         };
-        let rows: Vec<u32> = (0..case.rows as u32).map(|row| row * 3 % 41).collect();
+        let place = |row: u32| match case.runs {
+            true => row + row / 17 * 5,
+            false => row * 3 % 41,
+        };
+        let rows: Vec<u32> = (0..case.rows as u32).map(place).collect();
         let terms: Vec<u32> = (0..case.terms as u32).map(|term| term * 7 % 53).collect();
-        let a: Vec<f32> = (0..41 + 53 + reach).map(number).collect();
+        let last = rows.iter().max().unwrap() + terms.iter().max().unwrap_or(&0);
+        let a: Vec<f32> = (0..last as usize + reach).map(number).collect();
         let panels = Panels::new(case.isa, case.left, case.columns);
         let mut b = vec![0.0; panels.columns() * case.terms];
         let weight = |term: usize, column: usize| number(term * 131 + column + 9);
@@ -736,6 +796,11 @@ mod tests {
             ] {
                 for columns in [
                     1,
+                    2,
+                    3,
+                    4,
+                    6,
+                    8,
                     lanes - 1,
                     lanes,
                     lanes + 1,
@@ -757,14 +822,17 @@ mod tests {
                             if terms > 1000 && (rows, columns % lanes) != (61, 0) {
                                 continue;
                             }
-                            check(&Case {
-                                isa,
-                                left,
-                                rows,
-                                terms,
-                                columns,
-                                finish,
-                            });
+                            for runs in [false, true] {
+                                check(&Case {
+                                    isa,
+                                    left,
+                                    rows,
+                                    terms,
+                                    columns,
+                                    finish,
+                                    runs,
+                                });
+                            }
                         }
                     }
                 }

@@ -39,8 +39,7 @@ pub(super) fn pays<S: Simd>(slide: &Slide<'_>, rows: usize) -> bool {
     let whole = slide.group == 1 && slide.rows.taps == TAPS && slide.columns.taps == TAPS;
     let dense = slide.rows.stride == 1 && slide.columns.stride == 1;
     let few = slide.channels <= FEW * S::LANES;
-    // Rows from beyond the second-level cache are asked for ahead, all channels of a pixel together.
-    let often = is_crowded(slide.channels) && !slide.far;
+    let often = is_crowded(slide.channels);
     S::REGISTERS >= 32 && whole && dense && rows >= ROWS && (few || often)
 }
 

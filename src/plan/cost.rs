@@ -10,12 +10,14 @@
 //! layers of 3 × 3, 7 to 224 pixels wide with 1 to 512 channels, fitted). Only their proportions matter; on other
 //! machines they are assumed to be the same.
 
+use super::blocks::block_axes;
 use super::{
     Accuracy, Blocks, FOURIER_SCRATCH_LIMIT, FourierTiles, Pass, PlanOptions, Recipe, RecipeKind,
     Tiles, WINOGRAD_SCRATCH_LIMIT, WinogradParts, WinogradTiles,
 };
 use crate::element::Element;
 use crate::geometry::{ConvGeometry, Layout};
+use crate::kernel::{Isa, most_columns};
 
 /// GFLOP/s of dense native products, channels last and channels first.
 const DENSE: [f64; 2] = [162.0, 150.0];
@@ -29,6 +31,10 @@ const DENSE_WEIGHT: [f64; 2] = [95.0, 135.0];
 /// Terms of a sum that take as long as what is done once for each of them: it is begun, finished, and written.
 const EXIT: [f64; 2] = [10.0, 30.0];
 const EXIT_ONE_VECTOR: [f64; 2] = [8.0, 8.0];
+
+/// GFLOP/s of those whose lanes are neighbouring pixels, with four sums under way or more; the copy of the image is among
+/// it.
+const FEW_COLUMNS: f64 = 100.0;
 
 /// GFLOP/s of grouped native products.
 const GROUPED: f64 = 50.0;
@@ -280,6 +286,9 @@ fn seconds<T: Element>(
             work(rate) * (1.0 + ENGINE_EXIT / terms.max(1.0)) + fold
         }
         _ => {
+            if let Some(slower) = pixels_in_lanes(geometry, pass, options.isa) {
+                return slower * work(FEW_COLUMNS);
+            }
             let several = usize::from(results > lanes);
             let layout = usize::from(geometry.layout() == Layout::ChannelsFirst);
             let sums = match pass {
@@ -297,6 +306,28 @@ fn seconds<T: Element>(
             padding(results) * work(rate[layout]) * (1.0 + exit[layout] / terms.max(1.0))
         }
     }
+}
+
+/// Where the lanes of dense native products are neighbouring pixels, for few channels of the result: how many times as
+/// long they take as if all lanes and all multiply-add units were busy.
+fn pixels_in_lanes(geometry: &ConvGeometry, pass: Pass, isa: Isa) -> Option<f64> {
+    let results = match pass {
+        Pass::Forward => geometry.outputs_per_group(),
+        Pass::BackwardInput => geometry.channels_per_group(),
+        Pass::BackwardWeight => return None,
+    };
+    let axes = block_axes(geometry, pass).ok()?;
+    let [_, _, line] = &axes;
+    let fits = geometry.layout() == Layout::ChannelsFirst
+        && results <= most_columns(isa.registers())
+        && line.step == 1;
+    let (lanes, width) = (isa.lanes(), line.positions(0, line.result).max(1));
+    let vectors = width.div_ceil(lanes);
+    // With several phases each line is a product of its own.
+    let lone = axes.iter().any(|axis| axis.phases.len() > 1);
+    let chains = results * if lone { vectors.min(4) } else { 4 };
+    let idle = 4.0 / chains.min(4) as f64;
+    fits.then_some(idle * (vectors * lanes) as f64 / width as f64)
 }
 
 /// The same for Winograd's algorithm: its products, the transforms on both sides, the transformed weights that every

@@ -283,6 +283,11 @@ impl Sweep {
         )
     }
 
+    /// Whether a batch is too large to stay in the second-level cache, or near it in the third.
+    fn is_far(&self) -> bool {
+        self.batch * self.source.image_len() > 8 * FAR
+    }
+
     /// The channels of a group where the pass can run along the lines of the source itself, without a copy for the
     /// padding: depthwise, or four channels in and four out.
     fn slides(&self, finale: &Finale<'_>) -> Option<usize> {
@@ -345,7 +350,7 @@ impl Sweep {
                     columns,
                     bias: finale.bias,
                     bounds,
-                    far: self.source.image_len() > FAR,
+                    far: self.source.image_len() > FAR || self.is_far(),
                 };
                 // The first row of the tile that belongs to the phase.
                 let above = (phase.first[1] + down - first % down) % down;
@@ -463,7 +468,7 @@ impl Sweep {
                 columns,
                 turns: Turns::LONG,
                 first: column,
-                far: if !self.blocks.packed && self.batch * self.source.image_len() > 8 * FAR {
+                far: if !self.blocks.packed && self.is_far() {
                     Far::Rows
                 } else {
                     Far::Nothing
