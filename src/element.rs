@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::{Debug, Display};
-use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
+use std::ops::{Add, AddAssign, Deref, DerefMut, Div, Mul, MulAssign, Neg, Sub};
 
 use ndarray::{ArrayRef, Dimension};
 
@@ -139,5 +139,56 @@ pub(crate) fn standard<T: Copy, D: Dimension>(array: &ArrayRef<T, D>) -> Result<
     match array.as_slice() {
         Some(slice) => Ok(Cow::Borrowed(slice)),
         None => Ok(Cow::Owned(collected(array.len(), array.iter().copied())?)),
+    }
+}
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Elements that begin with a cache line: a vector that does not is read from two.
+#[derive(Debug)]
+pub(crate) struct Aligned<T> {
+    data: Vec<T>,
+    begin: usize,
+    len: usize,
+}
+
+impl<T: Element> Aligned<T> {
+    /// `len` times `value`.
+    ///
+    /// # Errors
+    /// [`Error::Allocation`] where there is no room.
+    pub(crate) fn filled(len: usize, value: T) -> Result<Self> {
+        let data = filled(len.saturating_add(LINE / size_of::<T>()), value)?;
+        let begin = data.as_ptr().align_offset(LINE).min(data.len() - len);
+        Ok(Self { data, begin, len })
+    }
+}
+
+impl<T> Deref for Aligned<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.data[self.begin..self.begin + self.len]
+    }
+}
+
+impl<T> DerefMut for Aligned<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.data[self.begin..self.begin + self.len]
+    }
+}
+
+impl<T: Element> Clone for Aligned<T> {
+    fn clone(&self) -> Self {
+        // Another allocation begins elsewhere in its cache line.
+        let mut data = vec![T::ZERO; self.data.len()];
+        let begin = data.as_ptr().align_offset(LINE).min(data.len() - self.len);
+        data[begin..begin + self.len].copy_from_slice(self);
+        Self {
+            data,
+            begin,
+            len: self.len,
+        }
     }
 }

@@ -20,7 +20,7 @@ use ndarray::{ArrayRef, Dimension};
 #[cfg(feature = "fft")]
 use super::fourier::Kernels;
 use super::native::WinogradKernels;
-use crate::element::{Element, filled, standard};
+use crate::element::{Aligned, Element, filled, standard};
 use crate::error::{Error, Result, check_shape};
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{Isa, Left, Panels, TAPS};
@@ -354,45 +354,6 @@ impl Roles {
     }
 }
 
-/// A vector whose elements begin with a cache line: an unaligned vector of weights is read from two.
-#[derive(Debug)]
-struct Aligned<T> {
-    data: Vec<T>,
-    begin: usize,
-    len: usize,
-}
-
-impl<T: Element> Aligned<T> {
-    fn zeros(len: usize) -> Result<Self> {
-        const LINE: usize = 64;
-        let data = filled(len + LINE / size_of::<T>(), T::ZERO)?;
-        let begin = data.as_ptr().align_offset(LINE).min(data.len() - len);
-        Ok(Self { data, begin, len })
-    }
-
-    fn as_slice(&self) -> &[T] {
-        &self.data[self.begin..self.begin + self.len]
-    }
-
-    fn as_mut_slice(&mut self) -> &mut [T] {
-        &mut self.data[self.begin..self.begin + self.len]
-    }
-}
-
-impl<T: Element> Clone for Aligned<T> {
-    fn clone(&self) -> Self {
-        // Another allocation begins elsewhere in its cache line.
-        let mut data = vec![T::ZERO; self.data.len()];
-        let begin = data.as_ptr().align_offset(64).min(data.len() - self.len);
-        data[begin..begin + self.len].copy_from_slice(self.as_slice());
-        Self {
-            data,
-            begin,
-            len: self.len,
-        }
-    }
-}
-
 /// Weights in the form that a plan multiplies with, made by `prepare` and shared by any number of calls.
 ///
 /// They serve every plan that wants the same form: other batch and image sizes, for instance.
@@ -433,7 +394,7 @@ impl<T: Element> PreparedWeights<T> {
         };
         for form in forms {
             if prepared.forms.iter().all(|(held, _)| held != form) {
-                let data = Aligned::zeros(form.len(geometry)?)?;
+                let data = Aligned::filled(form.len(geometry)?, T::ZERO)?;
                 prepared.forms.push((form.clone(), data));
             }
         }
@@ -468,7 +429,7 @@ impl<T: Element> PreparedWeights<T> {
         let weight = standard(weight)?;
         self.finite = weight.iter().all(|weight| weight.to_f64().is_finite());
         for (form, data) in &mut self.forms {
-            form.prepare(geometry, &weight, data.as_mut_slice(), &mut self.work);
+            form.prepare(geometry, &weight, data, &mut self.work);
         }
         Ok(())
     }
@@ -480,7 +441,7 @@ impl<T: Element> PreparedWeights<T> {
         let Some((_, data)) = found else {
             return Err(form.mismatch(self.forms.first().map(|(held, _)| held)));
         };
-        Ok(data.as_slice())
+        Ok(data)
     }
 
     /// Whether no weight is infinite or NaN.

@@ -12,7 +12,7 @@ use ndarray::{ArrayViewD, IxDyn};
 
 use crate::cli::difference::{largest, largest_difference, rms, rms_difference};
 use crate::cli::problem::Problem;
-use crate::element::filled;
+use crate::element::{Aligned, filled};
 use crate::{ConvGeometry, Epilogue, Result, reference};
 use crate::{ConvPlan, Pass};
 
@@ -52,20 +52,21 @@ impl<'p> Case<'p> {
     }
 }
 
-/// Inputs of one pass; those it does not read are empty.
+/// Inputs of one pass; those it does not read are empty. They and the outputs begin with a cache line, as the tensors of
+/// networks and of PyTorch do.
 pub(crate) struct Workload {
     geometry: ConvGeometry,
     pass: Pass,
-    x: Vec<f32>,
-    w: Vec<f32>,
-    bias: Vec<f32>,
-    dy: Vec<f32>,
+    x: Aligned<f32>,
+    w: Aligned<f32>,
+    bias: Aligned<f32>,
+    dy: Aligned<f32>,
 }
 
 /// What a pass writes: y, dx or dw; and db, empty for the other passes.
 pub(crate) struct Outputs<T> {
-    main: Vec<T>,
-    bias: Vec<T>,
+    main: Aligned<T>,
+    bias: Aligned<T>,
 }
 
 impl Workload {
@@ -97,8 +98,8 @@ impl Workload {
             Pass::BackwardWeight => (geometry.weight_len(), geometry.output_channels()),
         };
         Ok(Outputs {
-            main: filled(main, T::NAN)?,
-            bias: filled(bias, T::NAN)?,
+            main: Aligned::filled(main, T::NAN)?,
+            bias: Aligned::filled(bias, T::NAN)?,
         })
     }
 
@@ -114,7 +115,7 @@ impl Workload {
         let mut scratch = filled(plan.scratch_len(self.pass), 0.0)?;
         let timing = match self.pass {
             Pass::BackwardWeight => time(limits, || {
-                let db = Some(out.bias.as_mut_slice());
+                let db = Some(&mut out.bias[..]);
                 plan.backward_weight_with_scratch(
                     &self.x,
                     &self.dy,
@@ -217,9 +218,9 @@ impl Deviation {
 }
 
 /// `len` numbers in −1..1, the same for the same seed.
-fn random(len: usize, seed: u64) -> Result<Vec<f32>> {
+fn random(len: usize, seed: u64) -> Result<Aligned<f32>> {
     let mut generator = fastrand::Rng::with_seed(seed);
-    let mut numbers = filled(len, 0.0)?;
+    let mut numbers = Aligned::filled(len, 0.0)?;
     numbers
         .iter_mut()
         .for_each(|number| *number = generator.f32() * 2.0 - 1.0);
