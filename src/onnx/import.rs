@@ -329,6 +329,30 @@ mod tests {
     }
 
     #[test]
+    fn equations() {
+        let model = |equation: &str| {
+            let attribute = AttributeProto {
+                name: "equation".to_owned(),
+                s: Some(equation.to_owned().into()),
+                ..AttributeProto::default()
+            };
+            model_of(vec![with(node("Einsum", &["x", "x"], &["y"]), attribute)])
+        };
+        let inputs = [("x", [1.0, 2.0])];
+        assert_eq!(run(&model(" i , j -> i "), &inputs), [3.0, 6.0]);
+        assert_eq!(run(&model("i,i->i"), &inputs), [1.0, 4.0]);
+        let message = refused(&model("i,j->k"));
+        let expected = "attribute equation is \"i,j->k\", expected an operand with 'k'";
+        assert!(message.contains(expected), "{message}");
+        let without = model_of(vec![node("Einsum", &["x"], &["y"])]);
+        let message = refused(&without);
+        assert!(
+            message.contains("attribute equation is absent"),
+            "{message}"
+        );
+    }
+
+    #[test]
     fn nodes_in_any_order() {
         let nodes = vec![
             node("Add", &["a", "b"], &["y"]),

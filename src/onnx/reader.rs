@@ -324,6 +324,12 @@ impl<'a> NodeReader<'a> {
             .map_err(|_| wrong(name, "a string", format!("the bytes {bytes:?}")))
     }
 
+    /// A string that must be there.
+    pub fn required_string(&self, name: &str) -> Result<&'a str> {
+        self.optional_string(name)?
+            .ok_or_else(|| wrong(name, "a string", "absent"))
+    }
+
     /// A string.
     pub fn string(&self, name: &str, default: &'a str) -> Result<&'a str> {
         Ok(self.optional_string(name)?.unwrap_or(default))

@@ -112,9 +112,9 @@ impl<'a> NodeWriter<'a> {
         }
     }
 
-    pub fn string(&mut self, name: &str, value: &'static str) {
+    pub fn string(&mut self, name: &str, value: &str) {
         self.attributes.push(AttributeProto {
-            s: Some(Bytes::from_static(value.as_bytes())),
+            s: Some(Bytes::copy_from_slice(value.as_bytes())),
             ..attribute(name, kind::STRING)
         });
     }

@@ -54,7 +54,7 @@ pub use elementwise::{
 };
 pub use grid_sample::{GridPadding, GridSample};
 pub use loss::{CrossEntropy, SquaredError};
-pub use matrix::{Gemm, MatMul};
+pub use matrix::{Einsum, Gemm, MatMul};
 pub use normalization::*;
 pub use pad::{Pad, PadMode};
 pub use pool::{MaxUnpool, Pool, PoolBackward};

@@ -4,12 +4,20 @@ use std::sync::Arc;
 
 use super::Build;
 use crate::error::Result;
-use crate::network::{Gemm, MatMul, Operator};
+use crate::network::{Einsum, Gemm, MatMul, Operator};
 use crate::onnx::reader::NodeReader;
 use crate::onnx::writer::{NodeWriter, Write, Written};
 
 /// The operators of this family.
-pub(super) const TABLE: &[(&str, Build)] = &[("Gemm", gemm), ("MatMul", matmul)];
+pub(super) const TABLE: &[(&str, Build)] =
+    &[("Einsum", einsum), ("Gemm", gemm), ("MatMul", matmul)];
+
+fn einsum(node: &NodeReader) -> Result<Arc<dyn Operator>> {
+    let count = node.inputs().max(1);
+    node.expect_inputs(count, count)?;
+    node.expect_outputs(1)?;
+    Ok(Arc::new(Einsum::new(node.required_string("equation")?)?))
+}
 
 fn gemm(node: &NodeReader) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(2, 3)?;
@@ -30,6 +38,13 @@ fn matmul(node: &NodeReader) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(2, 2)?;
     node.expect_outputs(1)?;
     Ok(Arc::new(MatMul::new()))
+}
+
+impl Write for Einsum {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.string("equation", self.equation());
+        Ok(())
+    }
 }
 
 impl Write for Gemm {

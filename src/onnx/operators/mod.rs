@@ -11,8 +11,8 @@ use super::writer::{NodeWriter, Write, Written};
 use crate::error::Result;
 use crate::network::{
     ArgExtreme, BatchNormalization, Binary, Cast, CenterCropPad, Clip, Concat, ConstantOfShape,
-    Conv, ConvTranspose, CumSum, DepthToSpace, DequantizeLinear, Dropout, Expand, EyeLike, Gather,
-    GatherElements, GatherND, Gemm, GridSample, GroupNormalization, InstanceNormalization,
+    Conv, ConvTranspose, CumSum, DepthToSpace, DequantizeLinear, Dropout, Einsum, Expand, EyeLike,
+    Gather, GatherElements, GatherND, Gemm, GridSample, GroupNormalization, InstanceNormalization,
     LayerNormalization, LpNormalization, Lrn, MatMul, MeanVarianceNormalization, NonZero, OneHot,
     Operator, Pad, Pool, QuantizeLinear, Range, Reduce, Reshape, Resize, RmsNormalization,
     ScatterElements, ScatterND, Shape, Size, Slice, Softmax, SpaceToDepth, Special, Split, Tile,
@@ -90,6 +90,7 @@ writable![
     DepthToSpace,
     DequantizeLinear,
     Dropout,
+    Einsum,
     Expand,
     EyeLike,
     Gather,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use gemmconv::PlanOptions;
 use gemmconv::network::{
-    ArgExtreme, Binary, CumSum, DType, Fact, Gemm, MatMul, Operator, Reduce, ReduceKind, Softmax,
-    SoftmaxKind, Tensor, TopK, Unary, Variadic,
+    ArgExtreme, Binary, CumSum, DType, Einsum, Fact, Gemm, MatMul, Operator, Reduce, ReduceKind,
+    Softmax, SoftmaxKind, Tensor, TopK, Unary, Variadic,
 };
 
 /// Plans `operator` for inputs of these shapes and runs it where its outputs are empty; whether it came so far.
@@ -54,6 +54,11 @@ fn sizes_that_do_not_fit_beside_an_empty_axis() {
             try_on(&Binary::Pow, &[&fact, &fact]);
             try_on(&Variadic::Max, &[&fact, &fact, &fact]);
             try_on(&MatMul::new(), &[&fact, &fact]);
+            for equation in ["abc,abc->abc", "abc,dbc->ad", "abc->a", "aaa", "...,..."] {
+                let einsum = Einsum::new(equation).unwrap();
+                let terms = equation.split(',').count();
+                try_on(&einsum, &vec![&fact; terms]);
+            }
             try_on(&CumSum::new(false, false), &[&fact, &axis(1)]);
             for (number, &length) in shape.iter().enumerate() {
                 let along = number as i64;

@@ -108,18 +108,7 @@ impl Operator for MatMul {
     fn step(&self, inputs: &Facts, options: &PlanOptions) -> Result<Box<dyn Step>> {
         let [a, b] = operands(inputs)?;
         let (sizes, _) = sizes(&a.shape, &b.shape)?;
-        let native = if a.dtype == DType::F32 {
-            let constants = [a.value.as_ref(), b.value.as_ref()];
-            Native::new(&sizes, constants, 1.0, &self.prepared, options)?
-        } else {
-            None
-        };
-        Ok(Box::new(MatMulStep {
-            sizes,
-            dtype: a.dtype,
-            native,
-            engine: options.engine,
-        }))
+        MatMulStep::step(sizes, [a, b], &self.prepared, options)
     }
 
     /// ```text
@@ -187,11 +176,35 @@ impl Operator for MatMul {
     }
 }
 
-struct MatMulStep {
+/// A product of these sizes.
+pub(super) struct MatMulStep {
     sizes: Sizes,
     dtype: DType,
     native: Option<Native>,
     engine: EngineKind,
+}
+
+impl MatMulStep {
+    /// Of factors of one type, which may be constant; their shapes do not matter.
+    pub(super) fn step(
+        sizes: Sizes,
+        [a, b]: [&Fact; 2],
+        prepared: &Prepared<f32>,
+        options: &PlanOptions,
+    ) -> Result<Box<dyn Step>> {
+        let native = if a.dtype == DType::F32 {
+            let constants = [a.value.as_ref(), b.value.as_ref()];
+            Native::new(&sizes, constants, 1.0, prepared, options)?
+        } else {
+            None
+        };
+        Ok(Box::new(Self {
+            sizes,
+            dtype: a.dtype,
+            native,
+            engine: options.engine,
+        }))
+    }
 }
 
 impl Step for MatMulStep {
