@@ -350,6 +350,8 @@ fn shapes_and_matrices() {
     probe(&mut graph, Transpose::new([0, 2, 3, 1]), x, &[]);
     probe(&mut graph, Transpose::reversed(), x, &[]);
     probe(&mut graph, MatMul::new(), x, &[numbers(1, &[4, 1, 5])]);
+    probe(&mut graph, Trilu::new(true), x, &[]);
+    probe(&mut graph, Trilu::new(false), x, &[integers(&[-1])]);
     let einsum = Einsum::new(" n c ... , c D -> n ... D").unwrap();
     probe(&mut graph, einsum, x, &[numbers(1, &[4, 5])]);
     probe(&mut graph, Softmax::new(SoftmaxKind::Hardmax, 1), x, &[]);

@@ -16,7 +16,7 @@ use crate::network::{
     LayerNormalization, LpNormalization, Lrn, MatMul, MeanVarianceNormalization, NonZero, OneHot,
     Operator, Pad, Pool, QuantizeLinear, Range, Reduce, Reshape, Resize, RmsNormalization,
     ScatterElements, ScatterND, Shape, Size, Slice, Softmax, SpaceToDepth, Special, Split, Tile,
-    TopK, Transpose, Unary, Variadic, Where,
+    TopK, Transpose, Trilu, Unary, Variadic, Where,
 };
 
 mod arith;
@@ -127,6 +127,7 @@ writable![
     Tile,
     TopK,
     Transpose,
+    Trilu,
     Unary,
     Variadic,
     Where,

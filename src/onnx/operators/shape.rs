@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::network::{
     CenterCropPad, Concat, ConstantOfShape, DepthToSpace, Dropout, Expand, EyeLike, Gather,
     GatherElements, GatherND, NonZero, OneHot, Operator, Range, Reduction, Reshape,
-    ScatterElements, ScatterND, Shape, Size, Slice, SpaceToDepth, Split, Tile, Transpose,
+    ScatterElements, ScatterND, Shape, Size, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu,
 };
 
 /// The operators of this family.
@@ -44,6 +44,7 @@ pub(super) const TABLE: &[(&str, Build)] = &[
     ("Squeeze", squeeze),
     ("Tile", tile),
     ("Transpose", transpose),
+    ("Trilu", trilu),
     ("Unsqueeze", unsqueeze),
 ];
 
@@ -264,6 +265,12 @@ fn transpose(reader: &NodeReader) -> Result<Arc<dyn Operator>> {
     simple(reader, 1, transpose)
 }
 
+fn trilu(reader: &NodeReader) -> Result<Arc<dyn Operator>> {
+    reader.expect_inputs(1, 2)?;
+    reader.expect_outputs(1)?;
+    Ok(Arc::new(Trilu::new(reader.flag("upper", true)?)))
+}
+
 impl Write for Concat {
     fn write(&self, node: &mut NodeWriter) -> Written {
         node.int("axis", self.axis());
@@ -306,6 +313,13 @@ impl Write for Transpose {
             Some(permutation) => node.sizes("perm", permutation),
             None => Ok(()),
         }
+    }
+}
+
+impl Write for Trilu {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.int("upper", self.upper.into());
+        Ok(())
     }
 }
 

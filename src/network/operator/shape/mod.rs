@@ -14,6 +14,7 @@ mod scatter;
 mod slice;
 mod slice_backward;
 mod transpose;
+mod trilu;
 
 pub use blocks::{CenterCropPad, DepthToSpace, SpaceToDepth};
 pub use concat::{Concat, Split};
@@ -29,3 +30,4 @@ pub use scatter::{Reduction, ScatterElements, ScatterND};
 pub use slice::{Expand, Slice, Tile};
 pub use slice_backward::SliceBackward;
 pub use transpose::Transpose;
+pub use trilu::Trilu;
