@@ -377,6 +377,19 @@ fn shapes_and_matrices() {
     comes_back(&graph, &[("x", numbers(2, &[2, 4, 6, 1]))]);
 }
 
+#[test]
+fn regions_of_images() {
+    let (mut graph, x) = graph(&[0, 3, 9, 8]);
+    let corners = [0.0f32, 1.0, 7.5, 6.0, -2.0, 3.0, 4.25, 20.0];
+    let rois = ArrayD::from_shape_vec(IxDyn(&[2, 4]), corners.to_vec()).unwrap();
+    let constants = [rois.into(), integers(&[1, 0])];
+    probe(&mut graph, RoiAlign::new([1, 1]), x, &constants);
+    let other = RoiAlign::new([3, 2]).samples(2).scale(0.5);
+    let other = other.half_pixel(false).maximum(true);
+    probe(&mut graph, other, x, &constants);
+    comes_back(&graph, &[("x", numbers(1, &[2, 3, 9, 8]))]);
+}
+
 /// f64, inputs that may be left out, constants that come out, values nobody reads.
 #[test]
 fn what_goes_in_and_out() {

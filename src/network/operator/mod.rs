@@ -27,6 +27,7 @@ mod pool;
 mod quantize;
 mod reduction;
 mod resize;
+mod roi_align;
 mod shape;
 mod strided;
 #[cfg(test)]
@@ -65,6 +66,7 @@ pub use reduction::{
     ArgExtreme, CumSum, Reduce, ReduceKind, Softmax, SoftmaxBackward, SoftmaxKind, TopK,
 };
 pub use resize::{AspectRatio, Coordinates, Interpolation, NearestMode, Resize, ResizeOptions};
+pub use roi_align::RoiAlign;
 pub use shape::*;
 
 /// What is known of a value before anything runs.

@@ -15,8 +15,8 @@ use crate::network::{
     Gather, GatherElements, GatherND, Gemm, GridSample, GroupNormalization, InstanceNormalization,
     LayerNormalization, LpNormalization, Lrn, MatMul, MeanVarianceNormalization, NonZero, OneHot,
     Operator, Pad, Pool, QuantizeLinear, Range, Reduce, Reshape, Resize, RmsNormalization,
-    ScatterElements, ScatterND, Shape, Size, Slice, Softmax, SpaceToDepth, Special, Split, Tile,
-    TopK, Transpose, Trilu, Unary, Variadic, Where,
+    RoiAlign, ScatterElements, ScatterND, Shape, Size, Slice, Softmax, SpaceToDepth, Special,
+    Split, Tile, TopK, Transpose, Trilu, Unary, Variadic, Where,
 };
 
 mod arith;
@@ -115,6 +115,7 @@ writable![
     Reshape,
     Resize,
     RmsNormalization,
+    RoiAlign,
     ScatterElements,
     ScatterND,
     Shape,

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::geometry::ConvOptions;
 use crate::network::{
     AspectRatio, Col2Im, Coordinates, GridPadding, GridSample, Interpolation, NearestMode,
-    Operator, Resize, ResizeOptions,
+    Operator, Resize, ResizeOptions, RoiAlign,
 };
 
 /// The operators of this family.
@@ -20,6 +20,7 @@ pub(super) const TABLE: &[(&str, Build)] = &[
     ("Col2Im", col2im),
     ("GridSample", grid_sample),
     ("Resize", resize),
+    ("RoiAlign", roi_align),
     ("Upsample", upsample),
 ];
 
@@ -132,6 +133,27 @@ fn grid_sample(reader: &NodeReader) -> Result<Arc<dyn Operator>> {
     )))
 }
 
+/// Before version 16 coordinates were those of the output's pixels.
+fn roi_align(reader: &NodeReader) -> Result<Arc<dyn Operator>> {
+    reader.expect_inputs(3, 3)?;
+    reader.expect_outputs(1)?;
+    let coordinates = [("half_pixel", true), ("output_half_pixel", false)];
+    let half_pixel = match reader.opset() {
+        ..16 => false,
+        _ => reader.choice("coordinate_transformation_mode", &coordinates)?,
+    };
+    let size = [
+        reader.size("output_height", 1)?,
+        reader.size("output_width", 1)?,
+    ];
+    let align = RoiAlign::new(size)
+        .samples(reader.size("sampling_ratio", 0)?)
+        .scale(reader.float("spatial_scale", 1.0)?)
+        .half_pixel(half_pixel)
+        .maximum(reader.choice("mode", &[("avg", false), ("max", true)])?);
+    Ok(Arc::new(align))
+}
+
 /// The name of a choice.
 fn name_of<T: PartialEq>(choices: &[(&'static str, T)], value: &T) -> &'static str {
     let found = choices.iter().find(|(_, choice)| choice == value);
@@ -195,6 +217,22 @@ impl Write for GridSample {
         node.string("mode", mode);
         node.string("padding_mode", name_of(&PADDINGS, &self.padding));
         node.flag("align_corners", self.align_corners);
+        Ok(())
+    }
+}
+
+impl Write for RoiAlign {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        if !self.half_pixel {
+            node.string("coordinate_transformation_mode", "output_half_pixel");
+        }
+        if self.maximum {
+            node.string("mode", "max");
+        }
+        node.size("output_height", self.size[0], 1)?;
+        node.size("output_width", self.size[1], 1)?;
+        node.size("sampling_ratio", self.samples, 0)?;
+        node.float("spatial_scale", self.scale);
         Ok(())
     }
 }
