@@ -390,6 +390,25 @@ fn regions_of_images() {
     comes_back(&graph, &[("x", numbers(1, &[2, 3, 9, 8]))]);
 }
 
+/// How many boxes are found, and so what is planned, depends on the elements.
+#[test]
+fn boxes_that_overlap() {
+    let (mut graph, x) = graph(&[1, 0, 4]);
+    let constants = [
+        numbers(1, &[1, 2, 5]),
+        integers(&[3]),
+        scalar(0.25),
+        scalar(-0.5),
+    ];
+    probe(&mut graph, NonMaxSuppression::new(false), x, &constants);
+    probe(&mut graph, NonMaxSuppression::new(true), x, &constants[..2]);
+    let (first, second) = (numbers(2, &[1, 5, 4]), numbers(3, &[1, 5, 4]));
+    comes_back(&graph, &[("x", first.clone())]);
+    let network = Network::new(graph).unwrap();
+    let found = |boxes: Tensor| network.run(&[("x", boxes)]).unwrap().swap_remove(0).1;
+    assert_ne!(found(first), found(second));
+}
+
 /// f64, inputs that may be left out, constants that come out, values nobody reads.
 #[test]
 fn what_goes_in_and_out() {

@@ -13,10 +13,10 @@ use crate::network::{
     ArgExtreme, BatchNormalization, Binary, Cast, CenterCropPad, Clip, Concat, ConstantOfShape,
     Conv, ConvTranspose, CumSum, DepthToSpace, DequantizeLinear, Dropout, Einsum, Expand, EyeLike,
     Gather, GatherElements, GatherND, Gemm, GridSample, GroupNormalization, InstanceNormalization,
-    LayerNormalization, LpNormalization, Lrn, MatMul, MeanVarianceNormalization, NonZero, OneHot,
-    Operator, Pad, Pool, QuantizeLinear, Range, Reduce, Reshape, Resize, RmsNormalization,
-    RoiAlign, ScatterElements, ScatterND, Shape, Size, Slice, Softmax, SpaceToDepth, Special,
-    Split, Tile, TopK, Transpose, Trilu, Unary, Variadic, Where,
+    LayerNormalization, LpNormalization, Lrn, MatMul, MeanVarianceNormalization, NonMaxSuppression,
+    NonZero, OneHot, Operator, Pad, Pool, QuantizeLinear, Range, Reduce, Reshape, Resize,
+    RmsNormalization, RoiAlign, ScatterElements, ScatterND, Shape, Size, Slice, Softmax,
+    SpaceToDepth, Special, Split, Tile, TopK, Transpose, Trilu, Unary, Variadic, Where,
 };
 
 mod arith;
@@ -105,6 +105,7 @@ writable![
     Lrn,
     MatMul,
     MeanVarianceNormalization,
+    NonMaxSuppression,
     NonZero,
     OneHot,
     Pad,

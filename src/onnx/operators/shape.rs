@@ -11,8 +11,9 @@ use super::Build;
 use crate::error::{Error, Result};
 use crate::network::{
     CenterCropPad, Concat, ConstantOfShape, DepthToSpace, Dropout, Expand, EyeLike, Gather,
-    GatherElements, GatherND, NonZero, OneHot, Operator, Range, Reduction, Reshape,
-    ScatterElements, ScatterND, Shape, Size, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu,
+    GatherElements, GatherND, NonMaxSuppression, NonZero, OneHot, Operator, Range, Reduction,
+    Reshape, ScatterElements, ScatterND, Shape, Size, Slice, SpaceToDepth, Split, Tile, Transpose,
+    Trilu,
 };
 
 /// The operators of this family.
@@ -29,6 +30,7 @@ pub(super) const TABLE: &[(&str, Build)] = &[
     ("GatherElements", gather_elements),
     ("GatherND", gather_nd),
     ("Identity", identity),
+    ("NonMaxSuppression", non_max_suppression),
     ("NonZero", non_zero),
     ("OneHot", one_hot),
     ("Range", range),
@@ -140,6 +142,13 @@ fn gather_nd(reader: &NodeReader) -> Result<Arc<dyn Operator>> {
 
 fn identity(reader: &NodeReader) -> Result<Arc<dyn Operator>> {
     simple(reader, 1, Reshape::identity())
+}
+
+fn non_max_suppression(reader: &NodeReader) -> Result<Arc<dyn Operator>> {
+    reader.expect_inputs(2, 5)?;
+    reader.expect_outputs(1)?;
+    let centered = reader.flag("center_point_box", false)?;
+    Ok(Arc::new(NonMaxSuppression::new(centered)))
 }
 
 fn non_zero(reader: &NodeReader) -> Result<Arc<dyn Operator>> {
@@ -348,6 +357,13 @@ impl Write for DepthToSpace {
 
 impl Write for Expand {
     fn write(&self, _node: &mut NodeWriter) -> Written {
+        Ok(())
+    }
+}
+
+impl Write for NonMaxSuppression {
+    fn write(&self, node: &mut NodeWriter) -> Written {
+        node.flag("center_point_box", self.centered);
         Ok(())
     }
 }
