@@ -97,6 +97,20 @@ fn ones(len: usize) -> Tensor {
     Array1::from(vec![1.0f32; len]).into_dyn().into()
 }
 
+fn matrix(shape: [usize; 2]) -> Tensor {
+    ArrayD::from_shape_simple_fn(&shape[..], || 0.5f32).into()
+}
+
+/// Of two regions.
+fn corners() -> Tensor {
+    let corners = ndarray::arr2(&[[3.0f32, 2.5, 40.0, 50.0], [-9.0, 7.0, 30.5, 99.0]]);
+    corners.into_dyn().into()
+}
+
+fn equation(text: &str) -> Einsum {
+    Einsum::new(text).unwrap()
+}
+
 fn cases() -> Vec<Case> {
     let image: &[usize] = &[2, 32, 60, 50];
     let three = || PoolOptions::new(3).stride(2).padding(1);
@@ -152,6 +166,16 @@ fn cases() -> Vec<Case> {
             &[image, &[2, 30, 20, 2]],
             vec![],
         ),
+        Case::new(
+            RoiAlign::new([7, 7]),
+            &[image],
+            vec![corners(), list(&[1, 0])],
+        ),
+        Case::new(Trilu::new(true), &[image], vec![list(&[-3])]),
+        // Elsewhere the engine takes memory to pack factors into.
+        Case::new(equation("nhwc,co->nhwo"), &[image], vec![matrix([50, 20])]),
+        Case::new(equation("nchw,nchw->cn"), &[image, image], vec![]),
+        Case::new(equation("nchw,h,nchw->nwh"), &[image, &[60], image], vec![]),
     ];
     for turned in [false, true] {
         let both = [
