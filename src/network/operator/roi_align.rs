@@ -5,14 +5,15 @@
 //! region    (x₁ .. x₂) · scale − ½, which is left out for `output_half_pixel`; then it is 1 long at least
 //! bin       region / w, and s samples in it at the middles of s parts; without a number s = ⌈bin⌉
 //! sample    the four elements around it, each by its weight; nothing beyond a pixel outside the image
-//! y         avg  Σ of all / s²        max  the largest of all, each by its weight before it is compared
+//! y         avg  Σ of all / s²        max  the largest of all, each by its weight before it is compared; NaN stays
 //! ```
 //!
 //! Places are computed in the type of the elements, as others do: a bin of just 2 has 2 samples, one of more has 3.
+//! A region with a coordinate that is no number reads nothing: zeros.
 
 use std::ops::Range;
 
-use super::check::{at_most, has_type, read, required, write, wrong, wrong_attribute};
+use super::check::{at_most, has_type, read, required, span, write, wrong, wrong_attribute};
 use super::{Fact, Facts, Operator, Step};
 use crate::element::Element;
 use crate::error::{Result, check_len, product};
@@ -50,7 +51,7 @@ impl RoiAlign {
         self
     }
 
-    /// What coordinates of regions are multiplied by; 1 by default.
+    /// What coordinates of regions are multiplied by, a positive number; 1 by default.
     pub fn scale(mut self, scale: f32) -> Self {
         self.scale = scale;
         self
@@ -83,6 +84,9 @@ impl RoiAlign {
         if self.samples > MOST_SAMPLES {
             let expected = format!("0 to {MOST_SAMPLES}");
             return Err(wrong_attribute("sampling_ratio", expected, self.samples));
+        }
+        if !(self.scale > 0.0 && self.scale.is_finite()) {
+            return Err(wrong_attribute("spatial_scale", "above 0", self.scale));
         }
         let got = |fact: &Fact| format!("of shape {:?}", fact.shape);
         let [_, channels, height, width] = x.shape[..] else {
@@ -120,6 +124,8 @@ impl Operator for RoiAlign {
             operator: self.clone(),
             dtype: x.dtype,
             images: x.shape[0],
+            image: span(&x.shape[1..]),
+            elements: span(&x.shape),
             channels: x.shape[1],
             sizes: [x.shape[2], x.shape[3]],
             regions: shape[0],
@@ -132,6 +138,10 @@ struct Aligning {
     operator: RoiAlign,
     dtype: DType,
     images: usize,
+    /// Elements of an image.
+    image: usize,
+    /// Elements of all images.
+    elements: usize,
     channels: usize,
     /// Height and width of an image.
     sizes: [usize; 2],
@@ -223,8 +233,7 @@ impl Aligning {
             return Ok(());
         }
         let [height, width] = self.operator.size;
-        let image = self.channels * self.sizes[0] * self.sizes[1];
-        check_len("X", self.images * image, x.len())?;
+        check_len("X", self.elements, x.len())?;
         check_len("rois", self.regions * 4, rois.len())?;
         check_len("batch_indices", self.regions, indices.len())?;
         let all = y.chunks_exact_mut(self.channels * height * width);
@@ -236,7 +245,7 @@ impl Aligning {
                     let expected = format!("of numbers in 0..{}", self.images);
                     wrong("batch_indices", expected, index.to_string())
                 })?;
-            let x = &x[number * image..][..image];
+            let x = &x[number * self.image..][..self.image];
             let rows = self.extent(0, roi[1], roi[3]);
             let columns = self.extent(1, roi[0], roi[2]);
             for at in 0..height * width {
@@ -305,7 +314,7 @@ impl Aligning {
                     let [a, b, c, d] = taps.map(|(at, weight)| weight * x[at]);
                     if operator.maximum {
                         for value in [a, b, c, d] {
-                            if value > *y {
+                            if value > *y || value.is_nan() {
                                 *y = value;
                             }
                         }
@@ -447,6 +456,7 @@ mod tests {
         let far = f32::MAX / 4.0;
         for roi in [
             [f32::NAN; 4],
+            [f32::NAN, 0.0, 2.0, 2.0],
             [
                 f32::NEG_INFINITY,
                 f32::NEG_INFINITY,
@@ -463,9 +473,39 @@ mod tests {
                     .half_pixel(half_pixel)
                     .maximum(maximum);
                 let inputs = [x.clone(), floats(&[1, 4], roi), integers(&[0])];
-                assert!(run(&align, &inputs).is_ok());
+                let y = run(&align, &inputs).unwrap();
+                if roi[0].is_nan() {
+                    assert_eq!(y[0], floats(&[1, 1, 2, 2], [0.0; 4]), "{roi:?}");
+                }
             }
         }
+    }
+
+    #[test]
+    fn nan_is_the_largest() {
+        let x = floats(&[1, 2, 2, 2], [f32::NAN, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+        let rois = floats(&[1, 4], [0.0, 0.0, 2.0, 2.0]);
+        let align = RoiAlign::new([1, 1]).maximum(true);
+        let y = run(&align, &[x, rois, integers(&[0])]).unwrap();
+        let y = y[0].array::<f32>().unwrap();
+        assert!(y[[0, 0, 0, 0]].is_nan() && y[[0, 1, 0, 0]] == 7.0);
+    }
+
+    /// The sizes of an image need not fit where there is none.
+    #[test]
+    fn no_image_of_any_size() {
+        let huge = 1 << 40;
+        let (x, rois) = (fact(&[0, 1, huge, huge]), fact(&[1, 4]));
+        let indices = Fact::new(DType::I64, [1]);
+        let inputs = [Some(&x), Some(&rois), Some(&indices)];
+        let align = RoiAlign::new([1, 1]);
+        let step = align.step(&inputs, &PlanOptions::new()).unwrap();
+        let (x, rois) = (floats(&[0], []), floats(&[1, 4], [0.0; 4]));
+        let (indices, mut y) = (integers(&[0]), floats(&[1, 1, 1, 1], [0.0]));
+        let inputs = [&x, &rois, &indices].map(|tensor| Some(tensor.view()));
+        let message = step.run(&inputs, &mut [y.view_mut()], &mut []);
+        let message = message.unwrap_err().to_string();
+        assert!(message.contains("batch_indices"), "{message}");
     }
 
     #[test]
@@ -488,6 +528,10 @@ mod tests {
             RoiAlign::new([0, 1]),
             RoiAlign::new([1, 1]).samples(MOST_SAMPLES + 1),
             RoiAlign::new([usize::MAX, usize::MAX]),
+            RoiAlign::new([1, 1]).scale(f32::NAN),
+            RoiAlign::new([1, 1]).scale(f32::INFINITY),
+            RoiAlign::new([1, 1]).scale(-1.0),
+            RoiAlign::new([1, 1]).scale(0.0),
         ] {
             assert!(infer(&align, &[&x, &rois, &indices]).is_err());
         }
