@@ -17,7 +17,7 @@ use std::sync::Arc;
 use ndarray::Array1;
 
 use super::equation::{Bound, Label};
-use super::pairing::{Array, Axis, Pair, Place};
+use super::pairing::{Array, Axis, Pair, Place, joined};
 use crate::error::{Result, product};
 use crate::network::memory::Lifetime;
 use crate::network::operator::check::wrong;
@@ -41,8 +41,8 @@ pub(super) struct Stage {
     pub work: Work,
 }
 
-/// A contraction that grows, stage by stage.
-pub(super) struct Draft<'a> {
+/// The stages of an Einsum, which grow one by one; none where something is empty.
+pub(super) struct Contraction<'a> {
     facts: &'a [&'a Fact],
     prepared: &'a Prepared<f32>,
     options: &'a PlanOptions,
@@ -53,17 +53,17 @@ pub(super) struct Draft<'a> {
     pub buffers: Vec<Lifetime>,
 }
 
-impl<'a> Draft<'a> {
-    /// Nothing yet, for the operands of an equation, whose facts fit it.
+impl<'a> Contraction<'a> {
+    /// That of the operands of an equation, whose facts fit it.
     pub fn new(
         bound: &Bound,
         facts: &'a [&'a Fact],
         prepared: &'a Prepared<f32>,
         options: &'a PlanOptions,
-    ) -> Self {
+    ) -> Result<Self> {
         let longer = |label: &Label| bound.lengths.get(label).is_some_and(|&length| length > 1);
         let output = bound.output.iter().copied();
-        Self {
+        let mut made = Self {
             facts,
             prepared,
             options,
@@ -71,11 +71,15 @@ impl<'a> Draft<'a> {
             output: output.filter(longer).collect(),
             stages: Vec::new(),
             buffers: Vec::new(),
+        };
+        if bound.lengths.values().all(|&length| length > 0) {
+            made.contract(bound)?;
         }
+        Ok(made)
     }
 
     /// All stages.
-    pub fn contract(&mut self, bound: &Bound) -> Result<()> {
+    fn contract(&mut self, bound: &Bound) -> Result<()> {
         let operands = bound.operands.iter().enumerate();
         let operands = operands.map(|(number, labels)| self.operand(number, labels));
         let operands = operands.collect::<Result<Vec<_>>>()?;
@@ -227,11 +231,10 @@ impl<'a> Draft<'a> {
             let made = self.multiplied(a, b, &order)?;
             return self.summed(made, needed);
         }
-        let output = self.output.clone();
         let pair = Pair {
             arrays: [&a, &b],
             inner: &inner,
-            wanted: last.then_some(&output[..]),
+            wanted: last.then_some(&self.output[..]),
         };
         let way = pair.best();
         let way = way.ok_or_else(|| wrong("an operand of Einsum", "a factor", "none"))?;
@@ -240,7 +243,7 @@ impl<'a> Draft<'a> {
         let (left, left_turned) = self.factor(left, batch, rows, inner)?;
         let (right, right_turned) = self.factor(right, batch, inner, columns)?;
         let length = |array: &Array, labels: &[Label]| array.lengths(labels).iter().product();
-        let made = self.buffer(&joined(&left, &right, &way.result()))?;
+        let made = self.buffer(&joined([&left, &right], &way.result()))?;
         let batches = [&left, &right, &made].map(|array| array.lengths(batch));
         let sizes = Sizes::new(
             [
@@ -269,7 +272,7 @@ impl<'a> Draft<'a> {
     fn multiplied(&mut self, a: Array, b: Array, order: &[Label]) -> Result<Array> {
         let (a, b) = (self.arranged(a, order)?, self.arranged(b, order)?);
         let facts = [&a, &b].map(|array| Fact::new(self.dtype, array.lengths(order)));
-        let made = self.buffer(&joined(&a, &b, order))?;
+        let made = self.buffer(&joined([&a, &b], order))?;
         let step = Binary::Mul.step(&[Some(&facts[0]), Some(&facts[1])], self.options)?;
         self.push([Some(a.place), Some(b.place)], made.place, Work::Step(step));
         Ok(made)
@@ -305,12 +308,4 @@ impl<'a> Draft<'a> {
         self.push([Some(own), None], Place::Output, Work::Copy(copy));
         Ok(())
     }
-}
-
-/// The axes `order` of what two arrays make together, with their lengths.
-fn joined(a: &Array, b: &Array, order: &[Label]) -> Vec<(Label, usize)> {
-    let lengths = order
-        .iter()
-        .map(|&label| a.length(label).max(b.length(label)));
-    order.iter().copied().zip(lengths).collect()
 }

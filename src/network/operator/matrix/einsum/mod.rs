@@ -13,9 +13,9 @@ mod run;
 
 use std::sync::Arc;
 
-use contraction::Draft;
+use contraction::Contraction;
 use equation::{Bound, Equation};
-use run::Contraction;
+use run::EinsumStep;
 
 use crate::error::Result;
 use crate::network::operator::check::{fits, has_type, required};
@@ -98,9 +98,9 @@ impl Operator for Einsum {
 
     fn step(&self, inputs: &Facts, options: &PlanOptions) -> Result<Box<dyn Step>> {
         let (facts, bound) = self.operands(inputs)?;
-        let draft = Draft::new(&bound, &facts, &self.prepared, options);
-        let contraction = Contraction::new(draft, &bound, options.memory_budget)?;
-        Ok(Box::new(contraction))
+        let contraction = Contraction::new(&bound, &facts, &self.prepared, options)?;
+        let step = EinsumStep::new(contraction, options.memory_budget)?;
+        Ok(Box::new(step))
     }
 
     fn channels_last(&self, inputs: &Facts) -> Option<Arc<dyn Operator>> {
@@ -116,7 +116,8 @@ mod tests {
 
     use super::equation::Label;
     use super::*;
-    use crate::network::operator::testing::{fact, floats, infer, integers};
+    use crate::network::operator::Cast;
+    use crate::network::operator::testing::{self, fact, floats, infer, integers};
     use crate::network::tensor::Tensor;
     use crate::network::{Dim, Graph, Network};
     use ndarray::{ArrayD, IxDyn};
@@ -333,6 +334,57 @@ mod tests {
             let options = PlanOptions::new().memory_budget(1 << 30);
             assert!(operator.step(&inputs, &options).is_err());
         }
+    }
+
+    /// Every type of numbers has its own loops for products, sums and copies.
+    #[test]
+    fn numbers_of_any_type() {
+        let numbers = DType::ALL.iter().copied();
+        let cast = |x: &Tensor, dtype: DType| -> Tensor {
+            let made = testing::run(&Cast::To(dtype), std::slice::from_ref(x));
+            made.unwrap().remove(0)
+        };
+        let whole = |shape: [usize; 2]| {
+            let len = shape[0] * shape[1];
+            floats(&shape, (0..len).map(|at| (at % 4) as f32))
+        };
+        for (equation, shapes) in [
+            ("ij,jk->ik", [[3, 4], [4, 5]]),
+            ("ij,ij->i", [[3, 4], [3, 4]]),
+            ("ij,kl->lj", [[3, 4], [2, 5]]),
+        ] {
+            let operands = shapes.map(whole);
+            let want = reference(equation, &operands);
+            for dtype in numbers.clone().filter(|&dtype| dtype != DType::Bool) {
+                let operands = operands.each_ref().map(|x| cast(x, dtype));
+                let got = run(equation, &operands, 0).unwrap();
+                assert_eq!(got, cast(&want, dtype), "{equation} {dtype:?}");
+            }
+        }
+    }
+
+    /// Operands of so many axes that only facts can have them, in as many terms as there are letters.
+    #[test]
+    fn planning_has_an_end() {
+        let letters: Vec<char> = ('a'..='z').chain('A'..='Z').collect();
+        let (first, second): (String, String) = (
+            letters[..31].iter().collect(),
+            letters[30..].iter().collect(),
+        );
+        let mut terms = vec![first, second];
+        terms.extend(letters[..30].iter().map(char::to_string));
+        let operator = Einsum::new(&format!("{}->", terms.join(","))).unwrap();
+        let facts: Vec<_> = terms
+            .iter()
+            .map(|term| fact(&vec![2; term.len()]))
+            .collect();
+        let facts: Vec<_> = facts.iter().map(Some).collect();
+        assert!(operator.infer(&facts).is_ok());
+        let refused = operator.step(&facts, &PlanOptions::new().memory_budget(1 << 30));
+        assert!(matches!(
+            refused,
+            Err(crate::error::Error::MemoryBudget { .. })
+        ));
     }
 
     /// Only what is read in another order is moved, and a constant is multiplied by the native kernels.

@@ -12,6 +12,7 @@
 //! ways the one is taken for which the fewest elements move.
 
 use super::equation::Label;
+use crate::network::operator::check::span;
 
 /// Where an array lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,12 +140,9 @@ impl Pair<'_> {
             both.filter(|label| self.inner.contains(label) == inner)
                 .collect()
         };
-        let led = |batch: Vec<Label>| [first, second, &batch[..]].concat();
-        let batches = [led(shared(a, b, false)), led(shared(b, a, false))];
-        let batches = match self.wanted {
-            Some(_) => [&[self.sorted(&batches[0])], &batches[..]].concat(),
-            None => batches.to_vec(),
-        };
+        let [own, other] = [shared(a, b, false), shared(b, a, false)]
+            .map(|batch| [first, second, &batch[..]].concat());
+        let batches = [self.sorted(&own), own, other];
         let inners = [shared(a, b, true), shared(b, a, true)];
         let sides = |labels: &[Label]| [self.sorted(labels), labels.to_vec()];
         let (rows, columns) = (sides(rows), sides(columns));
@@ -165,7 +163,7 @@ impl Pair<'_> {
         ways
     }
 
-    /// Labels in the order that they have in the result.
+    /// Labels in the order that is wanted, if one is.
     fn sorted(&self, labels: &[Label]) -> Vec<Label> {
         let mut labels = labels.to_vec();
         if let Some(wanted) = self.wanted {
@@ -186,11 +184,16 @@ impl Pair<'_> {
         }
         let result = way.result();
         if self.wanted.is_some_and(|wanted| wanted != result) {
-            let lengths = result
-                .iter()
-                .map(|&label| a.length(label).max(b.length(label)));
-            moved = moved.saturating_add(lengths.fold(1, usize::saturating_mul));
+            let made = joined(self.arrays, &result);
+            moved = moved.saturating_add(span(made.iter().map(|(_, length)| length)));
         }
         moved
     }
+}
+
+/// The axes `order` of what two arrays make together, with their lengths.
+pub(super) fn joined([a, b]: [&Array; 2], order: &[Label]) -> Vec<(Label, usize)> {
+    let lengths = order.iter();
+    let lengths = lengths.map(|&label| a.length(label).max(b.length(label)));
+    order.iter().copied().zip(lengths).collect()
 }

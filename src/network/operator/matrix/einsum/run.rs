@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use super::contraction::{Draft, Stage, Work};
-use super::equation::Bound;
+use super::contraction::{Contraction, Stage, Work};
 use super::pairing::Place;
 use crate::element::filled;
 use crate::error::{Error, Result, product};
@@ -13,7 +12,7 @@ use crate::network::operator::check::{write, wrong};
 use crate::network::tensor::{DType, Scalar, View, ViewMut, with_type};
 
 /// An Einsum whose sizes are decided.
-pub(super) struct Contraction {
+pub(super) struct EinsumStep {
     dtype: DType,
     /// None where something is empty: what comes out is zero, or empty too.
     stages: Vec<Stage>,
@@ -23,24 +22,22 @@ pub(super) struct Contraction {
     held: usize,
 }
 
-impl Contraction {
-    /// What `draft` comes to; what it holds has at most `budget` bytes.
-    pub(super) fn new(mut draft: Draft, bound: &Bound, budget: usize) -> Result<Self> {
-        if bound.lengths.values().all(|&length| length > 0) {
-            draft.contract(bound)?;
-        }
-        let placed = Placement::new(&draft.buffers)?;
+impl EinsumStep {
+    /// Of these stages. Fails where what they make in between has more than `budget` bytes.
+    pub(super) fn new(contraction: Contraction, budget: usize) -> Result<Self> {
+        let placed = Placement::new(&contraction.buffers)?;
         let held = placed.arenas.first().map_or(0, |&(_, len)| len);
-        let needed = product("the intermediates of Einsum", &[held, draft.dtype.bytes()])?;
+        let dtype = contraction.dtype;
+        let needed = product("the intermediates of Einsum", &[held, dtype.bytes()])?;
         if needed > budget {
             return Err(Error::MemoryBudget { needed, budget });
         }
-        let buffers = placed.offsets.iter().zip(&draft.buffers);
+        let buffers = placed.offsets.iter().zip(&contraction.buffers);
         let buffers = buffers.map(|(&start, buffer)| start..start + buffer.len);
         Ok(Self {
-            dtype: draft.dtype,
+            dtype,
             buffers: buffers.collect(),
-            stages: draft.stages,
+            stages: contraction.stages,
             held,
         })
     }
@@ -105,7 +102,7 @@ fn look<'v, T: Scalar>(
     }
 }
 
-impl Step for Contraction {
+impl Step for EinsumStep {
     fn run(
         &self,
         inputs: &[Option<View>],
