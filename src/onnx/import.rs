@@ -352,6 +352,55 @@ mod tests {
         );
     }
 
+    /// Before version 16 the centre of the first pixel is at 0, from then on its corner.
+    #[test]
+    fn regions_of_every_operator_set() {
+        let list = |name: &str, values: &[i64]| TensorProto {
+            name: name.to_owned(),
+            data_type: 7,
+            dims: vec![values.len() as i64],
+            int64_data: values.to_vec(),
+            ..TensorProto::default()
+        };
+        let regions = TensorProto {
+            dims: vec![1, 4],
+            float_data: vec![0.0, 0.0, 2.0, 1.0],
+            ..constant("rois", [0.0; 2])
+        };
+        let mode = |mode: &str| AttributeProto {
+            name: "coordinate_transformation_mode".to_owned(),
+            s: Some(mode.to_owned().into()),
+            ..AttributeProto::default()
+        };
+        let align = node("RoiAlign", &["image", "rois", "images"], &["regions"]);
+        let model = |version: i64, align: NodeProto| {
+            let mut model = model_of(vec![
+                node("Reshape", &["x", "shape"], &["image"]),
+                with(align, int("output_width", 2)),
+                node("Reshape", &["regions", "two"], &["y"]),
+            ]);
+            model.opset_import[0].version = version;
+            change(&model, |graph| {
+                let lists = [
+                    list("shape", &[1, 1, 1, 2]),
+                    list("images", &[0]),
+                    list("two", &[2]),
+                ];
+                graph.initializer.extend(lists);
+                graph.initializer.push(regions.clone());
+            })
+        };
+        let inputs = [("x", [0.0, 1.0])];
+        let old = with(align.clone(), mode("output_half_pixel"));
+        assert_eq!(run(&model(10, align.clone()), &inputs), [0.5, 1.0]);
+        assert_eq!(run(&model(15, align.clone()), &inputs), [0.5, 1.0]);
+        assert_eq!(run(&model(16, align), &inputs), [0.0, 1.0]);
+        assert_eq!(run(&model(22, old.clone()), &inputs), [0.5, 1.0]);
+        let message = refused(&model(10, old));
+        let name = "coordinate_transformation_mode";
+        assert!(message.contains(name), "{message}");
+    }
+
     #[test]
     fn nodes_in_any_order() {
         let nodes = vec![

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gemmconv::PlanOptions;
 use gemmconv::network::{
     ArgExtreme, Binary, CumSum, DType, Einsum, Fact, Gemm, MatMul, Operator, Reduce, ReduceKind,
-    Softmax, SoftmaxKind, Tensor, TopK, Unary, Variadic,
+    Softmax, SoftmaxKind, Tensor, TopK, Trilu, Unary, Variadic,
 };
 
 /// Plans `operator` for inputs of these shapes and runs it where its outputs are empty; whether it came so far.
@@ -59,6 +59,7 @@ fn sizes_that_do_not_fit_beside_an_empty_axis() {
                 let terms = equation.split(',').count();
                 try_on(&einsum, &vec![&fact; terms]);
             }
+            assert!(try_on(&Trilu::new(true), &[&fact]));
             try_on(&CumSum::new(false, false), &[&fact, &axis(1)]);
             for (number, &length) in shape.iter().enumerate() {
                 let along = number as i64;
