@@ -22,7 +22,7 @@ use crate::error::Result;
 use crate::network::tensor::{DType, Tensor};
 use crate::plan::PlanOptions;
 
-/// Most pairs of boxes that are compared, some minutes' work: every one with every other may be without end.
+/// Most pairs of boxes that are compared, some minutes' work. A small file can ask for far more.
 const MOST_PAIRS: u64 = 1 << 36;
 
 /// The boxes of each class that overlap none with a higher score.
@@ -342,7 +342,7 @@ mod tests {
         }
     }
 
-    /// A million boxes, of which none overlap, are too many to compare each with each.
+    /// What is compared counts over all classes and images.
     #[test]
     fn work_has_an_end() {
         let area = Area {
