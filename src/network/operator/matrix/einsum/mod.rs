@@ -271,7 +271,7 @@ mod tests {
         check("i,i->i", &[&[0], &[1]]);
     }
 
-    /// Up to four operands of random letters.
+    /// Up to four operands of random letters, some of which have length 1 in one operand alone.
     #[test]
     fn random_equations() {
         let mut random = fastrand::Rng::with_seed(5);
@@ -287,7 +287,9 @@ mod tests {
                         .map(|&at| char::from(b'a' + at as u8))
                         .collect::<String>(),
                 );
-                shapes.push(letters.iter().map(|&at| lengths[at]).collect::<Vec<_>>());
+                let single = random.usize(..5);
+                let length = |&at: &usize| if at == single { 1 } else { lengths[at] };
+                shapes.push(letters.iter().map(length).collect::<Vec<_>>());
                 met.extend(letters);
             }
             met.sort_unstable();
