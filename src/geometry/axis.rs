@@ -178,6 +178,21 @@ impl Axis {
         begin..end.clamp(begin, self.output)
     }
 
+    /// The taps that remain where those at either end that lie outside the input at every output are cut, each with
+    /// `dilation` of the padding on its side: the outputs are the same. All, where none lies inside.
+    #[cfg(feature = "network")]
+    pub(crate) fn inside(&self) -> Range<usize> {
+        let inside = |&k: &usize| !self.valid(k).is_empty();
+        let mut taps = 0..self.kernel;
+        let Some(first) = taps.find(inside) else {
+            return 0..self.kernel;
+        };
+        let last = taps.rfind(inside).unwrap_or(first);
+        let begin = first.min(self.pad_before / self.dilation);
+        let most = self.pad_after / self.dilation;
+        begin..(last + 1).max(self.kernel.saturating_sub(most))
+    }
+
     /// Whether one tap sits on every element: nothing is unfolded on this axis.
     pub(crate) fn is_identity(&self) -> bool {
         self.kernel == 1 && self.stride == 1 && self.pad_before == 0 && self.output == self.input
@@ -291,6 +306,46 @@ mod tests {
                                 );
                             }
                         }
+                    }
+                }
+            }
+        }
+    }
+
+    #[cfg(feature = "network")]
+    #[test]
+    fn taps_at_the_ends_that_lie_outside_are_cut_with_their_padding() {
+        let inside = |input, [kernel, stride, dilation]: [usize; 3], pad| {
+            let axis = Axis::new(0, input, kernel, stride, dilation, pad).unwrap();
+            axis.inside()
+        };
+        // The outer taps meet padding alone; one pixel more, and they meet a pixel.
+        assert_eq!(inside(14, [3, 1, 24], (24, 24)), 1..2);
+        assert_eq!(inside(14, [3, 1, 14], (14, 14)), 1..2);
+        assert_eq!(inside(15, [3, 1, 14], (14, 14)), 0..3);
+        assert_eq!(inside(2, [3, 2, 1], (1, 1)), 1..3);
+        // No tap lies inside: strides step over the only pixel.
+        assert_eq!(inside(1, [2, 4, 4], (2, 9)), 0..2);
+        assert_eq!(inside(0, [3, 1, 1], (1, 2)), 0..3);
+        let cases = [(0, 0), (1, 0), (0, 2), (3, 4), (9, 9)];
+        for (input, pad) in (0..7).flat_map(|input| cases.map(|pad| (input, pad))) {
+            for sizes in (0..100).map(|at| [1 + at % 5, 1 + at / 5 % 4, 1 + at / 20]) {
+                let [kernel, stride, dilation] = sizes;
+                let Ok(axis) = Axis::new(0, input, kernel, stride, dilation, pad) else {
+                    continue;
+                };
+                let kept = axis.inside();
+                assert!(!kept.is_empty() && kept.end <= kernel, "{axis:?}");
+                let taken = [kept.start, kernel - kept.end].map(|taps| taps * dilation);
+                assert!(taken[0] <= pad.0 && taken[1] <= pad.1, "{axis:?}");
+                let pad = (pad.0 - taken[0], pad.1 - taken[1]);
+                let cut = Axis::new(0, input, kept.len(), stride, dilation, pad).unwrap();
+                assert_eq!(cut.output, axis.output);
+                for k in 0..kernel {
+                    if kept.contains(&k) {
+                        assert_eq!(cut.valid(k - kept.start), axis.valid(k), "{axis:?}");
+                    } else {
+                        assert!(axis.valid(k).is_empty(), "{axis:?} tap {k}");
                     }
                 }
             }

@@ -6,6 +6,7 @@
 //! with sizes, a session    copies          nodes that only copy are left out
 //!                          relu_of_maximum gradients of Relu before a maximum, behind it
 //!                          pad             into the convolution after it
+//!                          taps            of convolutions that meet nothing but padding are cut
 //!                          epilogue        sums and activations into the convolution before them
 //!                          norm_epilogue   sums and Relu into the batch normalisation before them, in training
 //!                          channels_last   once for the whole graph
@@ -24,6 +25,7 @@ mod norm_epilogue;
 mod pad;
 mod relu_of_maximum;
 mod scale_shift;
+mod taps;
 mod transposes;
 mod unused;
 
@@ -46,6 +48,7 @@ pub(super) fn with_sizes(draft: &mut Draft, bounds: &Bounds) -> Result<()> {
         copies::run(draft)?;
         relu_of_maximum::run(draft);
         pad::run(draft)?;
+        taps::run(draft)?;
         epilogue::run(draft)?;
         norm_epilogue::run(draft)?;
         channels_last::run(draft, bounds)?;

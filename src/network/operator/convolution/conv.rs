@@ -14,6 +14,7 @@ use ndarray::{ArrayRef, IxDyn};
 
 use super::backward::{ConvBackwardInput, ConvBackwardWeight};
 use super::step::{PARTIAL, Plan, Shared, check_inputs, step};
+use super::taps::Cuts;
 use super::weights::Prepares;
 use crate::conv::{Activation, ConvPlan, Epilogue, PreparedWeights, Target};
 use crate::element::Element;
@@ -36,6 +37,7 @@ pub struct Conv {
     /// The first channel of Y in P, and the channels of P.
     pub(crate) slot: Option<(usize, usize)>,
     shared: Shared,
+    pub(super) cuts: Cuts,
 }
 
 impl Conv {
@@ -48,6 +50,7 @@ impl Conv {
             output: None,
             slot: None,
             shared: Shared::default(),
+            cuts: Cuts::default(),
         }
     }
 
@@ -103,7 +106,7 @@ impl Conv {
         )
     }
 
-    fn geometry(&self, inputs: &Facts) -> Result<ConvGeometry> {
+    pub(super) fn geometry(&self, inputs: &Facts) -> Result<ConvGeometry> {
         let (x, weight) = (required(inputs, 0, "X")?, required(inputs, 1, "W")?);
         check_kernel(self.kernel.as_deref(), weight)?;
         ConvGeometry::new(&x.shape, &weight.shape, &self.options)

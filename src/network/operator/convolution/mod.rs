@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! conv.rs, transposed.rs    sizes ──► a plan
+//! taps.rs                   taps of conv.rs that meet no pixel, cut
 //! step.rs                   the plan as a step: weights prepared, epilogue, run
 //! backward.rs               the gradients of conv.rs, as operators
 //! local.rs                  locally connected layers with their gradients, by a plan of their own
@@ -13,6 +14,7 @@ mod conv;
 mod deform;
 mod local;
 mod step;
+mod taps;
 mod transposed;
 mod weights;
 

@@ -28,7 +28,7 @@ pub(crate) trait Prepares<T: Element> {
 pub(crate) struct Prepared<T>(Arc<Mutex<Vec<Entry<T>>>>);
 
 /// Forms of one constant that are kept though no session reads them: that of Fourier transforms differs with sizes.
-const KEPT: usize = 8;
+pub(super) const KEPT: usize = 8;
 
 type Entry<T> = (Weak<Tensor>, Arc<PreparedWeights<T>>);
 
