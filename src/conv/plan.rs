@@ -413,6 +413,7 @@ impl<T: Element> ConvPlan<T> {
     }
 
     /// [`forward`](Self::forward) on slices in standard layout. Allocates nothing; `scratch` is garbage afterwards.
+    /// Depthwise layers are up to half as fast again where `x` and `y` begin with a cache line.
     ///
     /// # Errors
     /// Lengths that do not fit the geometry; scratch below [`min_scratch_len`](Self::min_scratch_len).
