@@ -32,9 +32,10 @@ const DENSE_WEIGHT: [f64; 2] = [95.0, 135.0];
 const EXIT: [f64; 2] = [10.0, 30.0];
 const EXIT_ONE_VECTOR: [f64; 2] = [8.0, 8.0];
 
-/// GFLOP/s of those whose lanes are neighbouring pixels, with four sums under way or more; the copy of the image is among
-/// it.
-const FEW_COLUMNS: f64 = 100.0;
+/// GFLOP/s of those whose lanes are neighbouring pixels, for each channel of the result and at most, and terms of a sum that
+/// take as long as what is done once: kernels of 3 × 3 to 31 × 31 with 1, 3 and 8 channels on both sides, 56 pixels wide.
+const FEW_COLUMNS: [f64; 2] = [40.0, 140.0];
+const EXIT_FEW_COLUMNS: f64 = 33.0;
 
 /// GFLOP/s of grouped native products.
 const GROUPED: f64 = 50.0;
@@ -286,9 +287,6 @@ fn seconds<T: Element>(
             work(rate) * (1.0 + ENGINE_EXIT / terms.max(1.0)) + fold
         }
         _ => {
-            if let Some(slower) = pixels_in_lanes(geometry, pass, options.isa) {
-                return slower * work(FEW_COLUMNS);
-            }
             let several = usize::from(results > lanes);
             let layout = usize::from(geometry.layout() == Layout::ChannelsFirst);
             let sums = match pass {
@@ -303,6 +301,10 @@ fn seconds<T: Element>(
                 (DENSE, EXIT)
             };
             let terms = geometry.operations() as f64 / 2.0 / sums.max(1) as f64;
+            if let Some(slower) = pixels_in_lanes(geometry, pass, options.isa) {
+                let rate = FEW_COLUMNS[1].min(FEW_COLUMNS[0] * results as f64);
+                return slower * work(rate) * (1.0 + EXIT_FEW_COLUMNS / terms.max(1.0));
+            }
             padding(results) * work(rate[layout]) * (1.0 + exit[layout] / terms.max(1.0))
         }
     }
@@ -318,11 +320,12 @@ fn pixels_in_lanes(geometry: &ConvGeometry, pass: Pass, isa: Isa) -> Option<f64>
     };
     let axes = block_axes(geometry, pass).ok()?;
     let [_, _, line] = &axes;
-    let fits = geometry.layout() == Layout::ChannelsFirst
-        && results <= most_columns(isa.registers())
-        && line.step == 1;
     let (lanes, width) = (isa.lanes(), line.positions(0, line.result).max(1));
     let vectors = width.div_ceil(lanes);
+    let fits = geometry.layout() == Layout::ChannelsFirst
+        && results <= most_columns(isa.registers())
+        && line.step == 1
+        && vectors * results < width;
     // With several phases each line is a product of its own.
     let lone = axes.iter().any(|axis| axis.phases.len() > 1);
     let chains = results * if lone { vectors.min(4) } else { 4 };
@@ -454,12 +457,18 @@ mod tests {
         for pass in Pass::ALL {
             assert_eq!(chosen(64, 64, 1, pass), RecipeKind::WinogradF4);
             assert_eq!(chosen(64, 64, 64, pass), RecipeKind::Grouped);
-            assert_eq!(chosen(128, 128, 32, pass), RecipeKind::Grouped);
             assert_eq!(chosen(128, 128, 4, pass), RecipeKind::WinogradF4);
         }
-        // Three channels would leave most lanes of the gradient of an image empty.
+        assert_eq!(
+            chosen(128, 128, 32, Pass::BackwardWeight),
+            RecipeKind::Grouped
+        );
+        // Few channels would leave most lanes empty, but pixels do not.
         if PlanOptions::new().isa.lanes() == 16 {
-            assert_eq!(chosen(3, 64, 1, Pass::BackwardInput), RecipeKind::Unfold);
+            for pass in [Pass::Forward, Pass::BackwardInput] {
+                assert_eq!(chosen(128, 128, 32, pass), RecipeKind::Direct);
+            }
+            assert_eq!(chosen(3, 64, 1, Pass::BackwardInput), RecipeKind::Direct);
         }
         assert_eq!(chosen(3, 64, 1, Pass::Forward), RecipeKind::Direct);
     }
