@@ -23,7 +23,7 @@ use super::native::WinogradKernels;
 use crate::element::{Aligned, Element, filled, standard};
 use crate::error::{Error, Result, check_shape};
 use crate::geometry::{ConvGeometry, Layout};
-use crate::kernel::{Isa, Left, Panels, TAPS};
+use crate::kernel::{Isa, Left, Panels, TAPS, Tiling};
 use crate::plan::{Pass, Recipe, panels_len, winograd_len};
 
 /// How prepared weights differ from the given ones.
@@ -47,8 +47,7 @@ pub(super) enum Form {
         isa: Isa,
         groups: usize,
         backward: bool,
-        /// Results of a tile on each axis.
-        results: usize,
+        tiling: Tiling,
         /// The tap that each pixel of a window meets.
         taps: [usize; TAPS * TAPS],
     },
@@ -77,7 +76,7 @@ impl Form {
                 isa: tiles.isa,
                 groups: geometry.groups(),
                 backward: pass == Pass::BackwardInput,
-                results: tiles.results,
+                tiling: tiles.tiling,
                 taps: std::array::from_fn(|at| taps[0][at]),
             },
             (_, Some(blocks), Some(taps)) => Self::Panels {
@@ -128,8 +127,8 @@ impl Form {
                 (true, true) => "grouped panels, backward",
             },
             Self::Winograd {
-                results, backward, ..
-            } => match (results, backward) {
+                tiling, backward, ..
+            } => match (tiling.results, backward) {
                 (2, false) => "Winograd F2",
                 (2, true) => "Winograd F2, backward",
                 (_, false) => "Winograd F4",
@@ -169,9 +168,9 @@ impl Form {
             Self::Winograd {
                 isa,
                 backward,
-                results,
+                tiling,
                 ..
-            } => winograd_len(geometry, *isa, *results, *backward),
+            } => winograd_len(geometry, *isa, *tiling, *backward),
             #[cfg(feature = "fft")]
             Self::Fourier(kernels) => Ok(kernels.len()),
         }
@@ -274,7 +273,7 @@ impl Form {
         if let Self::Winograd {
             isa,
             backward,
-            results,
+            tiling,
             taps,
             ..
         } = self
@@ -282,7 +281,7 @@ impl Form {
             let kernels = WinogradKernels {
                 roles: &Roles::new(geometry, *backward),
                 isa: *isa,
-                results: *results,
+                tiling: *tiling,
                 taps,
                 given,
             };

@@ -7,12 +7,12 @@ use std::str::FromStr;
 ///
 /// No recipe is exact in f32: sums are rounded, and their order differs from recipe to recipe. But Winograd's algorithm
 /// multiplies sums and differences of pixels by sums and differences of weights. That needs 2.25 to 4 times fewer
-/// multiplications for 3 × 3 kernels, and changes three things:
+/// multiplications for 3 × 3 kernels, 1.44 to 1.8 times with stride 2, and changes three things:
 ///
 /// - Rounding. Against sums in f64, in tiles of 4 × 4 the root mean square of the errors is 1.5 to 2.5 times that of
 ///   [`RecipeKind::Direct`](super::RecipeKind::Direct) and the largest error 1 to 4 times (without fused multiply-adds up
-///   to 2.8 and 4.5 times), about 6·10⁻⁷ of the root mean square of the results; in tiles of 2 × 2 both are about those
-///   of `Direct` or smaller. A plan takes 4 × 4 only where that holds: not with more than 2048 channels of the source,
+///   to 2.8 and 4.5 times), about 6·10⁻⁷ of the root mean square of the results; in tiles of 2 × 2, and with
+///   stride 2, both are about those of `Direct` or smaller. A plan takes 4 × 4 only where that holds: not with more than 2048 channels of the source,
 ///   nor for gradients of the weights that are sums over fewer than 400 positions. docs/benchmarks.md has every layer.
 /// - Range. An error is relative to the largest numbers that meet in a tile, 6 × 6 pixels by all channels, no longer to
 ///   those that meet in one result: where pixels of 10¹⁵ stand beside pixels of 10⁻¹⁵, results made of the small ones

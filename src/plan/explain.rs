@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{Decision, FourierTiles, Pass, Patches, Recipe, RecipeKind, WinogradTiles};
 use crate::geometry::{ConvGeometry, Layout};
+use crate::kernel::Tiling;
 
 /// What a plan will do in one pass: printable, and readable by programs.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,7 +114,7 @@ fn why(geometry: &ConvGeometry, pass: Pass, recipe: &Recipe, reason: &str) -> St
         Recipe::Winograd(tiles) => {
             format!(
                 "{}; blocks of {}, {}",
-                winograd(tiles.results, pass),
+                winograd(tiles.tiling, pass),
                 block(tiles),
                 tiles.isa
             )
@@ -122,7 +123,7 @@ fn why(geometry: &ConvGeometry, pass: Pass, recipe: &Recipe, reason: &str) -> St
             let (tiles, outputs) = (&parts.tiles, parts.outputs);
             format!(
                 "{}; parts of {outputs} outputs × {} channels, summed over blocks of {}, {}",
-                winograd(tiles.results, pass),
+                winograd(tiles.tiling, pass),
                 tiles.sources,
                 block(tiles),
                 tiles.isa
@@ -170,18 +171,20 @@ fn block(tiles: &WinogradTiles) -> String {
 }
 
 /// The algorithm by its usual name and its rounding, measured on layers of many channels (docs/benchmarks.md).
-fn winograd(results: usize, pass: Pass) -> String {
-    let times = match (results, pass) {
-        (2, _) => "0.8",
-        (_, Pass::BackwardWeight) => "1.8",
+fn winograd(Tiling { results, stride }: Tiling, pass: Pass) -> String {
+    let times = match (results, stride, pass) {
+        (2, ..) => "0.8",
+        (_, 2, _) => "1.2",
+        (_, _, Pass::BackwardWeight) => "1.8",
         _ => "2.3",
     };
     let (results, taps) = match pass {
         Pass::BackwardWeight => (3, results),
         _ => (results, 3),
     };
+    let strided = if stride > 1 { " with stride 2" } else { "" };
     format!(
-        "Winograd's algorithm F({results}×{results}, {taps}×{taps}), errors about {times} times those of direct"
+        "Winograd's algorithm F({results}×{results}, {taps}×{taps}){strided}, errors about {times} times those of direct"
     )
 }
 

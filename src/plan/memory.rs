@@ -8,7 +8,7 @@
 use super::{Blocks, Decision, FourierTiles, Pass, Recipe, WinogradParts, WinogradTiles};
 use crate::error::{Result, product, sum};
 use crate::geometry::ConvGeometry;
-use crate::kernel::{Isa, Left, Panels, TAPS};
+use crate::kernel::{Isa, Left, Panels, Tiling};
 
 const WHAT: &str = "plan";
 
@@ -77,7 +77,7 @@ fn prepared_len(geometry: &ConvGeometry, decision: &Decision) -> Result<usize> {
             Recipe::Winograd(tiles) => winograd_len(
                 geometry,
                 tiles.isa,
-                tiles.results,
+                tiles.tiling,
                 pass == Pass::BackwardInput,
             )?,
             Recipe::Fft(tiles) => {
@@ -110,19 +110,18 @@ pub(crate) fn panels_len(
     product("prepared weights", &[matrices, sources, taps, columns])
 }
 
-/// Elements of the transformed weights: as many panels as a tile of `results` × `results` has products.
+/// Elements of the transformed weights: as many panels as a tile has products.
 pub(crate) fn winograd_len(
     geometry: &ConvGeometry,
     isa: Isa,
-    results: usize,
+    tiling: Tiling,
     backward: bool,
 ) -> Result<usize> {
     let (sources, columns) = channels(geometry, backward);
     let columns = Panels::new(isa, Left::Scalars, columns).columns();
-    let products = (results + TAPS - 1).pow(2);
     product(
         "prepared weights",
-        &[geometry.groups(), products, sources, columns],
+        &[geometry.groups(), tiling.products(), sources, columns],
     )
 }
 

@@ -26,9 +26,10 @@ pub enum RecipeKind {
     /// Native products whose lanes are the channels of several groups: depthwise and small groups.
     Grouped,
     /// Winograd's algorithm for 3 × 3 kernels of stride 1, in tiles of 2 × 2 results: 16 products for 36, and less
-    /// rounding than `Direct`.
+    /// rounding than `Direct`; and of stride 2, forward and backward weight: 25 for 36.
     WinogradF2,
-    /// The same in tiles of 4 × 4: 36 products for 144, and about twice the rounding of `Direct`.
+    /// The same in tiles of 4 × 4: 36 products for 144, and about twice the rounding of `Direct`; with stride 2 81 for 144,
+    /// and hardly more.
     WinogradF4,
     /// Fourier transforms of overlapping tiles, for large kernels of stride 1, in f32 and f64 (feature `fft`); no gradient
     /// of the weights.
@@ -123,7 +124,7 @@ impl Recipe {
             Self::Grouped(_) => RecipeKind::Grouped,
             Self::Fft(_) => RecipeKind::Fft,
             Self::Winograd(tiles) | Self::WinogradWeight(WinogradParts { tiles, .. }) => {
-                match tiles.results {
+                match tiles.tiling.results {
                     2 => RecipeKind::WinogradF2,
                     _ => RecipeKind::WinogradF4,
                 }

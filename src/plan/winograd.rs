@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! a phase:    with dilation d, the results d apart on an axis: they and what they read are a dense convolution
-//! a tile:     R × R results of one phase, made of (R + 2)² pixels and as many products for each pair of channels
+//! a tile:     R × R results of one phase, made of N² pixels, N = (R − 1) · stride + 3, and as many products for each
+//!             pair of channels
 //! a block:    images × tiles down × tiles across in every phase, an inner length cut only where the outer ones are 1;
 //!             some of the phases where one tile of each is too much
 //! scratch:    V [product][tile][source channel]  of a block, M [product][tile][column]  of a panel of its results
@@ -14,7 +15,7 @@
 use super::tiles::balanced;
 use super::{ALIGN, Pass, sweep_axes};
 use crate::geometry::{ConvGeometry, Layout};
-use crate::kernel::{Isa, Left, Panels, TAPS};
+use crate::kernel::{Isa, Left, Panels, TAPS, Tiling};
 
 /// Elements of V and M that should stay in the second-level cache.
 const TRANSFORMED: usize = (1 << 20) / size_of::<f32>();
@@ -29,11 +30,15 @@ pub(super) const MOST_CHANNELS: usize = 1 << 24;
 /// Elements that keep one product's matrix from the sets of the cache in which the one before lies.
 pub(super) const APART: usize = 16;
 
-/// Whether tiles can be made of the kernels and strides of `geometry`.
+/// Tiles of R = `results` for the kernels and strides of `geometry`.
 ///
 /// # Errors
-/// The reason why not.
-pub(super) fn check(geometry: &ConvGeometry) -> Result<(), &'static str> {
+/// The reason why there are none.
+pub(super) fn tiling(
+    geometry: &ConvGeometry,
+    pass: Pass,
+    results: usize,
+) -> Result<Tiling, &'static str> {
     let axes = &geometry.patch.axes;
     if geometry.patch.rank != 2 {
         return Err("there are not two axes");
@@ -41,10 +46,17 @@ pub(super) fn check(geometry: &ConvGeometry) -> Result<(), &'static str> {
     if axes[1..].iter().any(|axis| axis.kernel != TAPS) {
         return Err("the kernel is not 3 × 3");
     }
-    if axes[1..].iter().any(|axis| axis.stride != 1) {
+    let stride = axes[1].stride;
+    if stride > 2 || axes[2].stride != stride {
+        return Err("the stride is neither 1 nor 2");
+    }
+    if stride == 2 && pass == Pass::BackwardInput {
         return Err("the stride is not 1");
     }
-    Ok(())
+    if stride == 2 && axes[1..].iter().any(|axis| axis.dilation != 1) {
+        return Err("there are a stride and a dilation");
+    }
+    Ok(Tiling { results, stride })
 }
 
 /// How one pass is cut into tiles of Winograd's algorithm.
@@ -54,8 +66,8 @@ pub(super) fn check(geometry: &ConvGeometry) -> Result<(), &'static str> {
 pub struct WinogradTiles {
     /// Instruction set of the transforms and the products.
     pub isa: Isa,
-    /// Results of a tile on each axis, R: 4 or 2.
-    pub results: usize,
+    /// The size of a tile.
+    pub tiling: Tiling,
     /// From one result of a tile to the next, down and across.
     pub dilation: [usize; 2],
     /// Results of one image, down and across.
@@ -86,7 +98,7 @@ impl WinogradTiles {
         isa: Isa,
         limit: usize,
     ) -> Result<Self, &'static str> {
-        check(geometry)?;
+        let tiling = tiling(geometry, pass, results)?;
         let sweep = sweep_axes(geometry, pass)?;
         let (sources, columns) = match pass {
             Pass::BackwardInput => (geometry.outputs_per_group(), geometry.channels_per_group()),
@@ -100,7 +112,7 @@ impl WinogradTiles {
             .map(|(_, width)| width);
         let mut tiles = Self {
             isa,
-            results,
+            tiling,
             dilation: [1, 2].map(|axis| geometry.patch.axes[axis].dilation),
             lengths: [1, 2].map(|axis| sweep[axis].result),
             images: 1,
@@ -153,7 +165,7 @@ impl WinogradTiles {
     pub(crate) fn all(&self) -> [usize; 2] {
         [0, 1].map(|axis| {
             let of_phase = self.lengths[axis].div_ceil(self.dilation[axis]);
-            of_phase.div_ceil(self.results).max(1)
+            of_phase.div_ceil(self.tiling.results).max(1)
         })
     }
 
@@ -162,7 +174,7 @@ impl WinogradTiles {
         let [down, across] = [0, 1].map(|axis| {
             let (length, phases) = (self.lengths[axis], self.dilation[axis]);
             // One tile of each phase, as often as it is whole, and what is left begins as many tiles as it has phases.
-            let whole = phases.saturating_mul(self.results);
+            let whole = phases.saturating_mul(self.tiling.results);
             length / whole * phases + (length % whole).min(phases)
         });
         down.saturating_mul(across)
@@ -170,7 +182,7 @@ impl WinogradTiles {
 
     /// Products of a tile for each pair of channels.
     pub(crate) fn products(&self) -> usize {
-        (self.results + TAPS - 1).pow(2)
+        self.tiling.products()
     }
 
     /// Most tiles of a block.
@@ -180,7 +192,9 @@ impl WinogradTiles {
 
     /// Rows and columns of the result that a block spans.
     pub(crate) fn span(&self) -> [usize; 2] {
-        [0, 1].map(|axis| (self.tiles[axis] * self.results).saturating_mul(self.dilation[axis]))
+        [0, 1].map(|axis| {
+            (self.tiles[axis] * self.tiling.results).saturating_mul(self.dilation[axis])
+        })
     }
 
     /// Elements of V from one tile to the next: whole vectors, and not so that neighbouring tiles share a set of the cache.
@@ -198,13 +212,13 @@ impl WinogradTiles {
     /// Lines and pixels of a line of one phase, as tables hold them: those of an image, or of the copy of a window.
     pub(crate) fn pixels(&self) -> [usize; 2] {
         let tiles = if self.copied { self.tiles } else { self.all() };
-        tiles.map(|tiles| tiles * self.results + TAPS - 1)
+        tiles.map(|tiles| self.tiling.pixels(tiles * self.tiling.results))
     }
 
     /// Rows and columns of the window of an image that a block reads.
     pub(crate) fn window(&self) -> [usize; 2] {
         [0, 1].map(|axis| {
-            let of_phase = self.tiles[axis] * self.results + TAPS - 1;
+            let of_phase = self.tiling.pixels(self.tiles[axis] * self.tiling.results);
             of_phase.saturating_mul(self.dilation[axis])
         })
     }

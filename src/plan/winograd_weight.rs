@@ -11,7 +11,7 @@
 //! more of the second-level cache to V and W. M is read and written once a block.
 
 use super::tiles::balanced;
-use super::winograd::{APART, MOST_CHANNELS, check};
+use super::winograd::{APART, MOST_CHANNELS, tiling};
 use super::{Pass, WinogradTiles, sweep_axes};
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{Isa, Left, Panels};
@@ -47,7 +47,7 @@ impl WinogradParts {
         isa: Isa,
         limit: usize,
     ) -> Result<Self, &'static str> {
-        check(geometry)?;
+        let tiling = tiling(geometry, Pass::BackwardWeight, results)?;
         let sweep = sweep_axes(geometry, Pass::BackwardWeight)?;
         let shape = [geometry.channels_per_group(), geometry.outputs_per_group()];
         if shape[0].max(shape[1]) > MOST_CHANNELS {
@@ -56,7 +56,7 @@ impl WinogradParts {
         let mut parts = Self {
             tiles: WinogradTiles {
                 isa,
-                results,
+                tiling,
                 dilation: [1, 2].map(|axis| geometry.patch.axes[axis].dilation),
                 lengths: [1, 2].map(|axis| sweep[axis].result),
                 images: 1,

@@ -26,7 +26,9 @@ pub fn takes<T: Element>(recipe: RecipeKind, geometry: &ConvGeometry) -> bool {
         RecipeKind::Pointwise => single && taps == 1,
         RecipeKind::Grouped => single && geometry.groups() > 1,
         RecipeKind::WinogradF2 | RecipeKind::WinogradF4 => {
-            single && geometry.rank() == 2 && of(Axis::kernel, 3) && of(Axis::stride, 1)
+            let halves = of(Axis::stride, 2) && of(Axis::dilation, 1);
+            let strides = of(Axis::stride, 1) || halves;
+            single && geometry.rank() == 2 && of(Axis::kernel, 3) && strides
         }
         RecipeKind::Fft => cfg!(feature = "fft") && of(Axis::stride, 1),
     }

@@ -33,7 +33,7 @@ fn begins(length: usize, dilation: usize, results: usize) -> Vec<usize> {
 
 type Matrix = Vec<Vec<f64>>;
 
-/// Bᵀ, G and Aᵀ for tiles of R × R results, all without signs.
+/// Bᵀ, G and Aᵀ for tiles of R × R results with stride 1 or 2, all without signs.
 struct Sizes {
     input: Matrix,
     weights: Matrix,
@@ -41,9 +41,70 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn new(results: usize) -> Self {
+    fn new(results: usize, stride: usize) -> Self {
+        let rows = |rows: &[&[f64]]| rows.iter().map(|row| row.to_vec()).collect();
+        if results == 2 && stride == 2 {
+            return Self {
+                input: rows(&[
+                    &[1., 0., 1., 0., 0.],
+                    &[1., 0., 1., 0., 0.],
+                    &[1., 0., 0., 0., 1.],
+                    &[0., 1., 0., 0., 0.],
+                    &[0., 0., 0., 1., 0.],
+                ]),
+                weights: rows(&[
+                    &[0.5, 0., 0.5],
+                    &[0.5, 0., 0.5],
+                    &[0., 0., 1.],
+                    &[0., 1., 0.],
+                    &[0., 1., 0.],
+                ]),
+                output: rows(&[&[1., 1., 0., 1., 0.], &[1., 1., 1., 0., 1.]]),
+            };
+        }
+        if stride == 2 {
+            let (c, e) = (0.5f64, 1.25f64);
+            let (p, s) = (c * c * e * e, c * c + e * e);
+            let of = |x: f64, y: f64| [x * y * y, 0., y * y, 0., x, 0., 1., 0., 0.];
+            let unit = |at: usize| std::array::from_fn::<f64, 9, _>(|i| f64::from(i == at));
+            let k = 1.0 / (2.0 * c * (e * e - c * c));
+            let l = 1.0 / (2.0 * e * (e * e - c * c));
+            let odd: &[f64] = &[0., 1., 0.];
+            return Self {
+                input: rows(&[
+                    &of(c, e),
+                    &of(c, e),
+                    &of(e, c),
+                    &of(e, c),
+                    &[p, 0., 0., 0., s, 0., 0., 0., 1.],
+                    &unit(1),
+                    &unit(3),
+                    &unit(5),
+                    &unit(7),
+                ]),
+                weights: rows(&[
+                    &[k, 0., k * c],
+                    &[k, 0., k * c],
+                    &[l, 0., l * e],
+                    &[l, 0., l * e],
+                    &[0., 0., 1.],
+                    odd,
+                    odd,
+                    odd,
+                    odd,
+                ]),
+                output: (0..4)
+                    .map(|power| {
+                        let mut row = unit(5 + power as usize).to_vec();
+                        row[..2].fill(c.powi(power));
+                        row[2..4].fill(e.powi(power));
+                        row[4] = f64::from(power == 3);
+                        row
+                    })
+                    .collect(),
+            };
+        }
         if results == 2 {
-            let rows = |rows: &[&[f64]]| rows.iter().map(|row| row.to_vec()).collect();
             return Self {
                 input: rows(&[
                     &[1., 0., 1., 0.],
@@ -161,7 +222,7 @@ pub fn bounds(
         }),
     };
     let (x, y) = (of(forward, source), of(!forward, &[]));
-    let dilations = dilations(geometry);
+    let (dilations, stride) = (dilations(geometry), axes[0].stride());
     let begin = [0, 1].map(|axis| {
         let before = axes[axis].pad().0 as isize;
         if forward {
@@ -203,7 +264,7 @@ pub fn bounds(
         };
         f64::from(w[(output * inputs + input) * 9 + at[0] * 3 + at[1]].abs())
     };
-    let sizes = Sizes::new(results);
+    let sizes = Sizes::new(results, axes[0].stride());
     let (sources, made) = if forward {
         (inputs, outputs)
     } else {
@@ -216,7 +277,7 @@ pub fn bounds(
             both(&sizes.weights, &g.collect())
         })
         .collect();
-    let n = results + 2;
+    let n = sizes.input.len();
     let unit = (sources as f64 + 24.0) / f64::from(1 << 24);
     let mut bounds = vec![f64::NAN; geometry.batch() * y.channels * y.size[0] * y.size[1]];
     for image in 0..geometry.batch() {
@@ -225,8 +286,9 @@ pub fn bounds(
                 let spectra: Vec<Matrix> = (0..x.channels)
                     .map(|channel| {
                         let line = |i: usize| {
-                            let row = (top + i * dilations[0]) as isize + begin[0];
-                            let column = |j: usize| (left + j * dilations[1]) as isize + begin[1];
+                            let row = (top * stride + i * dilations[0]) as isize + begin[0];
+                            let column =
+                                |j: usize| (left * stride + j * dilations[1]) as isize + begin[1];
                             (0..n)
                                 .map(|j| pixel(image, channel, [row, column(j)]))
                                 .collect()
@@ -302,9 +364,9 @@ pub fn weight_bounds(geometry: &ConvGeometry, results: usize, x: &[f32], dy: &[f
             .map(|i| (0..rows).map(|j| pixel(i, j)).collect())
             .collect()
     };
-    let sizes = Sizes::new(results);
+    let sizes = Sizes::new(results, axes[0].stride());
     let (gradient, weights) = (transposed(&sizes.output), transposed(&sizes.weights));
-    let n = results + 2;
+    let n = sizes.input.len();
     let pads = [0, 1].map(|axis| axes[axis].pad().0 as isize);
     let tops = begins(dy.size[0], dilations[0], results);
     let lefts = begins(dy.size[1], dilations[1], results);
@@ -315,7 +377,8 @@ pub fn weight_bounds(geometry: &ConvGeometry, results: usize, x: &[f32], dy: &[f
             for &left in &lefts {
                 tiles += 1;
                 let begin = [top as isize, left as isize];
-                let window = [begin[0] - pads[0], begin[1] - pads[1]];
+                let stride = axes[0].stride() as isize;
+                let window = [0, 1].map(|axis| begin[axis] * stride - pads[axis]);
                 let v: Vec<Matrix> = (0..x.channels)
                     .map(|channel| {
                         let d = square(&x, n, outside, [image, channel], window);

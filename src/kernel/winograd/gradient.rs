@@ -10,8 +10,8 @@
 
 use super::super::Isa;
 use super::super::simd::{Apart, Simd, run_by};
-use super::Spectrum;
-use super::points::{Four, Points, Two};
+use super::points::{Four, FourOfTwo, Points, Two, TwoOfTwo};
+use super::{Spectrum, Tiling, by_points};
 
 /// Gradients of tiles side by side: pixel (i, j) of tile t begins at `i · line + (t · R + j) · pixel`.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ pub(crate) struct GradientRow<'a> {
 }
 
 impl GradientRow<'_> {
-    /// to[f · step + t · pitch ..][..outputs] ← product f of tile t, of R × R = `results`² pixels, and zeros in the
+    /// to[f · step + t · pitch ..][..outputs] ← product f of tile t, of its R × R pixels, and zeros in the
     /// lanes beyond the last output; sums[..outputs] += all pixels.
     ///
     /// # Panics
@@ -35,12 +35,13 @@ impl GradientRow<'_> {
     pub(crate) fn run(
         &self,
         isa: Isa,
-        results: usize,
+        tiling: Tiling,
         to: &mut [f32],
         spectrum: Spectrum,
         sums: Option<&mut [f32]>,
     ) {
-        assert!(results == 2 || results == 4, "tiles of {results}");
+        tiling.check();
+        let results = tiling.results;
         let [rows, columns] = self.lengths;
         assert!(
             (1..=results).contains(&rows) && columns > 0,
@@ -51,9 +52,9 @@ impl GradientRow<'_> {
             last + self.outputs <= self.dy.len(),
             "the gradient of a transform"
         );
-        let (n, width) = (results + 2, self.outputs.next_multiple_of(isa.lanes()));
+        let width = self.outputs.next_multiple_of(isa.lanes());
         assert!(
-            spectrum.end(n * n, columns.div_ceil(results), width) <= to.len(),
+            spectrum.end(tiling.products(), columns.div_ceil(results), width) <= to.len(),
             "the result of a transform"
         );
         let sums = sums.map(|sums| {
@@ -62,7 +63,7 @@ impl GradientRow<'_> {
         });
         let job = Job {
             row: self,
-            results,
+            tiling,
             to: to.as_mut_ptr(),
             spectrum,
             sums,
@@ -78,7 +79,7 @@ impl GradientRow<'_> {
 /// A row of tiles whose lengths have been checked.
 struct Job<'a> {
     row: &'a GradientRow<'a>,
-    results: usize,
+    tiling: Tiling,
     to: *mut f32,
     spectrum: Spectrum,
     sums: Option<*mut f32>,
@@ -90,12 +91,7 @@ impl Apart for &Job<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
         // SAFETY: the caller's.
-        unsafe {
-            match self.results {
-                4 => self.tiles::<S, Four, 6, 4>(s),
-                _ => self.tiles::<S, Two, 4, 2>(s),
-            }
-        }
+        unsafe { by_points!(self.tiling, self.tiles::<S>(s)) }
     }
 }
 

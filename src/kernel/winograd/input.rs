@@ -2,19 +2,19 @@
 
 use super::super::Isa;
 use super::super::simd::{Apart, Simd, run_by};
-use super::Spectrum;
-use super::points::{Four, Points, Two};
+use super::points::{Four, FourOfTwo, Points, Two, TwoOfTwo};
+use super::{Spectrum, Tiling, by_points};
 
 /// The place of a line or of a pixel that the image does not have.
 pub(crate) const OUTSIDE: usize = usize::MAX;
 
-/// Tiles side by side: pixel (i, j) of tile t begins at `rows[i] + columns[t · R + j]`.
+/// Tiles side by side: pixel (i, j) of tile t begins at `rows[i] + columns[t · R · stride + j]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TileRow<'a> {
     pub(crate) x: &'a [f32],
     /// Where each of the N lines begins, or [`OUTSIDE`].
     pub(crate) rows: &'a [usize],
-    /// Where each pixel stands in a line, or [`OUTSIDE`]; R a tile and two more.
+    /// Where each pixel stands in a line, or [`OUTSIDE`]; R · stride a tile, and what the last result reads beyond.
     pub(crate) columns: &'a [usize],
     /// How many of the lines and of the columns results are made of. Beyond them the tiles have zeros: a number that
     /// no result is made of must not be infinite either.
@@ -28,21 +28,20 @@ pub(crate) struct TileRow<'a> {
 }
 
 impl TileRow<'_> {
-    /// to[f · step + t · pitch ..][..channels] ← product f of tile t, of R × R = `results`² results. Lanes beyond the
-    /// last channel are written too.
+    /// to[f · step + t · pitch ..][..channels] ← product f of tile t. Lanes beyond the last channel are written too.
     ///
     /// # Panics
     /// Where a length does not fit: a bug in this crate.
-    pub(crate) fn run(&self, isa: Isa, results: usize, to: &mut [f32], spectrum: Spectrum) {
-        let n = results + 2;
-        assert!(results == 2 || results == 4, "tiles of {results}");
+    pub(crate) fn run(&self, isa: Isa, tiling: Tiling, to: &mut [f32], spectrum: Spectrum) {
+        tiling.check();
+        let (n, pitch) = (tiling.side(), tiling.results * tiling.stride);
         assert!(
             self.rows.len() == n
                 && self.columns.len() >= n
-                && (self.columns.len() - n).is_multiple_of(results),
+                && (self.columns.len() - n).is_multiple_of(pitch),
             "lines and columns of tiles"
         );
-        let tiles = (self.columns.len() - n) / results + 1;
+        let tiles = (self.columns.len() - n) / pitch + 1;
         let most = |places: &[usize]| places.iter().copied().filter(|&at| at != OUTSIDE).max();
         if let (Some(row), Some(column)) = (most(self.rows), most(self.columns)) {
             assert!(
@@ -61,7 +60,7 @@ impl TileRow<'_> {
         );
         let job = Job {
             row: self,
-            results,
+            tiling,
             tiles,
             to: to.as_mut_ptr(),
             spectrum,
@@ -77,7 +76,7 @@ impl TileRow<'_> {
 /// A row of tiles whose lengths have been checked.
 struct Job<'a> {
     row: &'a TileRow<'a>,
-    results: usize,
+    tiling: Tiling,
     tiles: usize,
     to: *mut f32,
     spectrum: Spectrum,
@@ -89,12 +88,7 @@ impl Apart for &Job<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
         // SAFETY: the caller's.
-        unsafe {
-            match self.results {
-                4 => self.tiles::<S, Four, 6, 4>(s),
-                _ => self.tiles::<S, Two, 4, 2>(s),
-            }
-        }
+        unsafe { by_points!(self.tiling, self.tiles::<S>(s)) }
     }
 }
 
@@ -108,7 +102,7 @@ impl Job<'_> {
             let mut pixels = [[std::ptr::null(); N]; N];
             for (i, line) in pixels.iter_mut().enumerate() {
                 for (j, pixel) in line.iter_mut().enumerate() {
-                    let column = tile * R + j;
+                    let column = tile * R * self.tiling.stride + j;
                     let (down, across) = (row.rows[i], row.columns[column]);
                     *pixel = if i >= row.used[0] || column >= row.used[1] {
                         row.zeros.as_ptr()

@@ -13,8 +13,8 @@ use super::super::Isa;
 use super::super::moves::MOST_LANES;
 use super::super::product::Map;
 use super::super::simd::{Apart, Simd, run_by};
-use super::Spectrum;
-use super::points::{Four, Points, Two};
+use super::points::{Four, FourOfTwo, Points, Two, TwoOfTwo};
+use super::{Spectrum, Tiling, by_points};
 
 /// The products of tiles side by side: number f of tile t begins at `m[f · step + t · pitch]`.
 #[derive(Clone, Copy, Debug)]
@@ -36,22 +36,22 @@ pub(crate) struct Outcome<'a> {
 }
 
 impl Sums<'_> {
-    /// out ← finish(Aᵀ m A), tiles of R × R = `results`².
+    /// out ← finish(Aᵀ m A).
     ///
     /// # Panics
     /// Where a length does not fit: a bug in this crate.
-    pub(crate) fn run(&self, isa: Isa, results: usize, outcome: Outcome<'_>) {
+    pub(crate) fn run(&self, isa: Isa, tiling: Tiling, outcome: Outcome<'_>) {
         let mut out = outcome.out;
         let (channels, rows, columns) = out.dim();
         if out.is_empty() {
             return;
         }
-        assert!(results == 2 || results == 4, "tiles of {results}");
-        let n = results + 2;
-        let tiles = columns.div_ceil(results);
+        tiling.check();
+        let tiles = columns.div_ceil(tiling.results);
         let width = channels.next_multiple_of(isa.lanes());
         assert!(
-            rows <= results && self.spectrum.end(n * n, tiles, width) <= self.m.len(),
+            rows <= tiling.results
+                && self.spectrum.end(tiling.products(), tiles, width) <= self.m.len(),
             "the products of a transform"
         );
         let strides = |strides: &[isize]| [strides[0], strides[1], strides[2]];
@@ -73,7 +73,7 @@ impl Sums<'_> {
         let job = Job {
             m: self.m.as_ptr(),
             spectrum: self.spectrum,
-            results,
+            tiling,
             last,
             dim: [channels, rows, columns],
             out: (out.as_mut_ptr(), here),
@@ -93,7 +93,7 @@ impl Sums<'_> {
 struct Job<'a> {
     m: *const f32,
     spectrum: Spectrum,
-    results: usize,
+    tiling: Tiling,
     /// Whether channels are neighbours.
     last: bool,
     /// Channels, rows and columns.
@@ -115,11 +115,9 @@ impl Apart for &Job<'_> {
     unsafe fn run<S: Simd>(self, s: S) {
         // SAFETY: the caller's.
         unsafe {
-            match (self.results, self.last) {
-                (4, true) => self.channels_last::<S, Four, 6, 4>(s),
-                (4, false) => self.channels_first::<S, Four, 6, 4>(s),
-                (_, true) => self.channels_last::<S, Two, 4, 2>(s),
-                (_, false) => self.channels_first::<S, Two, 4, 2>(s),
+            match self.last {
+                true => by_points!(self.tiling, self.channels_last::<S>(s)),
+                false => by_points!(self.tiling, self.channels_first::<S>(s)),
             }
         }
     }

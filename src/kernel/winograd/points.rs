@@ -16,6 +16,19 @@
 //! Bᵀ = ⎢0   1   1  0⎥              G = ⎢½     ½    ½ ⎥                 Aᵀ = ⎡1  1   1  0⎤
 //!      ⎢0  −1   1  0⎥                  ⎢½    −½    ½ ⎥                      ⎣0  1  −1  1⎦
 //!      ⎣0  −1   0  1⎦                  ⎣0     0    1 ⎦
+//!
+//! Stride 2, R = 4, points ±c, ±e, ∞ with c = 1/2, e = 5/4 for the even pixels d₀ d₂ …, and the odd ones
+//! as they are
+//!
+//!      ⎡−ce²  −e²   c   1  0⎤               ⎡k    0   kc⎤
+//!      ⎢ ce²  −e²  −c   1  0⎥               ⎢−k   0   kc⎥              ⎡1   1   1   1   0  1  0  0  0⎤
+//! Bᵀ = ⎢−c²e  −c²   e   1  0⎥           G = ⎢l    0   le⎥         Aᵀ = ⎢c  −c   e  −e   0  0  1  0  0⎥
+//!      ⎢ c²e  −c²  −e   1  0⎥               ⎢−l   0   le⎥              ⎢c²  c²  e²  e²  0  0  0  1  0⎥
+//!      ⎣ c²e²  0   −s   0  1⎦               ⎢0    0   1 ⎥              ⎣c³ −c³  e³ −e³  1  0  0  0  1⎦
+//!                                           ⎣0    1   0 ⎦ four times
+//!      s = c² + e²,  k = 1 / 2c(c² − e²),  l = 1 / 2e(e² − c²)
+//!
+//! Stride 2, R = 2, points ±1, ∞: likewise with three even pixels and two odd ones.
 //! ```
 //!
 //! All numbers but those of G are exact in f32, so that only sums are rounded there. To weights G is applied in f64, to
@@ -32,7 +45,12 @@ const B: f32 = 1.5;
 const A2: f32 = A * A;
 const B2: f32 = B * B;
 
-/// The points of R results of three taps, N = R + 2.
+const C: f32 = 0.5;
+const E: f32 = 1.25;
+const C2: f32 = C * C;
+const E2: f32 = E * E;
+
+/// The points of R results of three taps, of N products.
 pub(super) trait Points<const N: usize, const R: usize> {
     /// Bᵀ d
     ///
@@ -126,7 +144,7 @@ impl Points<6, 4> for Four {
 
     #[inline(always)]
     unsafe fn taps<S: Simd>(s: S, m: [S::V; 6]) -> [S::V; 3] {
-        const ROWS: [[f64; TAPS]; 6] = weight_rows(4);
+        const ROWS: [[f64; TAPS]; 9] = weight_rows(4, 1);
         // SAFETY: the caller's.
         unsafe {
             let (sum_a, difference_a) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
@@ -202,30 +220,214 @@ impl Points<4, 2> for Two {
     }
 }
 
+/// R = 4, stride 2.
+pub(super) struct FourOfTwo;
+
+/// R = 2, stride 2.
+pub(super) struct TwoOfTwo;
+
+impl Points<9, 4> for FourOfTwo {
+    #[inline(always)]
+    unsafe fn input<S: Simd>(s: S, d: [S::V; 9]) -> [S::V; 9] {
+        // SAFETY: the caller's.
+        unsafe {
+            let (p, minus_s) = (s.splat(C2 * E2), s.splat(-(C2 + E2)));
+            let even_c = s.fma(d[2], s.splat(-E2), d[6]);
+            let odd_c = s.fma(d[0], s.splat(-E2), d[4]);
+            let even_e = s.fma(d[2], s.splat(-C2), d[6]);
+            let odd_e = s.fma(d[0], s.splat(-C2), d[4]);
+            [
+                s.fma(odd_c, s.splat(C), even_c),
+                s.fma(odd_c, s.splat(-C), even_c),
+                s.fma(odd_e, s.splat(E), even_e),
+                s.fma(odd_e, s.splat(-E), even_e),
+                s.fma(d[0], p, s.fma(d[4], minus_s, d[8])),
+                d[1],
+                d[3],
+                d[5],
+                d[7],
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn output<S: Simd>(s: S, m: [S::V; 9]) -> [S::V; 4] {
+        // SAFETY: the caller's.
+        unsafe {
+            let (sum_c, difference_c) = (s.add(m[0], m[1]), s.sub(m[0], m[1]));
+            let (sum_e, difference_e) = (s.add(m[2], m[3]), s.sub(m[2], m[3]));
+            [
+                s.add(s.add(sum_c, sum_e), m[5]),
+                s.fma(
+                    difference_c,
+                    s.splat(C),
+                    s.fma(difference_e, s.splat(E), m[6]),
+                ),
+                s.fma(sum_c, s.splat(C2), s.fma(sum_e, s.splat(E2), m[7])),
+                s.fma(
+                    difference_c,
+                    s.splat(C2 * C),
+                    s.fma(difference_e, s.splat(E2 * E), s.add(m[4], m[8])),
+                ),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn gradient<S: Simd>(s: S, y: [S::V; 4]) -> [S::V; 9] {
+        // SAFETY: the caller's.
+        unsafe {
+            let even_c = s.fma(y[2], s.splat(C2), y[0]);
+            let odd_c = s.fma(y[3], s.splat(C2 * C), s.mul(y[1], s.splat(C)));
+            let even_e = s.fma(y[2], s.splat(E2), y[0]);
+            let odd_e = s.fma(y[3], s.splat(E2 * E), s.mul(y[1], s.splat(E)));
+            [
+                s.add(even_c, odd_c),
+                s.sub(even_c, odd_c),
+                s.add(even_e, odd_e),
+                s.sub(even_e, odd_e),
+                y[3],
+                y[0],
+                y[1],
+                y[2],
+                y[3],
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn taps<S: Simd>(s: S, m: [S::V; 9]) -> [S::V; 3] {
+        const ROWS: [[f64; TAPS]; 9] = weight_rows(4, 2);
+        // SAFETY: the caller's.
+        unsafe {
+            let (sum_c, difference_c) = (s.add(m[0], m[1]), s.sub(m[0], m[1]));
+            let (sum_e, difference_e) = (s.add(m[2], m[3]), s.sub(m[2], m[3]));
+            [
+                s.fma(
+                    difference_c,
+                    s.splat(ROWS[0][0] as f32),
+                    s.mul(difference_e, s.splat(ROWS[2][0] as f32)),
+                ),
+                s.add(s.add(m[5], m[6]), s.add(m[7], m[8])),
+                s.fma(
+                    sum_c,
+                    s.splat(ROWS[0][2] as f32),
+                    s.fma(sum_e, s.splat(ROWS[2][2] as f32), m[4]),
+                ),
+            ]
+        }
+    }
+}
+
+impl Points<5, 2> for TwoOfTwo {
+    #[inline(always)]
+    unsafe fn input<S: Simd>(s: S, d: [S::V; 5]) -> [S::V; 5] {
+        // SAFETY: the caller's.
+        unsafe {
+            [
+                s.add(d[2], d[0]),
+                s.sub(d[2], d[0]),
+                s.sub(d[4], d[0]),
+                d[1],
+                d[3],
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn output<S: Simd>(s: S, m: [S::V; 5]) -> [S::V; 2] {
+        // SAFETY: the caller's.
+        unsafe {
+            [
+                s.add(s.add(m[0], m[1]), m[3]),
+                s.add(s.add(s.sub(m[0], m[1]), m[2]), m[4]),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn gradient<S: Simd>(s: S, y: [S::V; 2]) -> [S::V; 5] {
+        // SAFETY: the caller's.
+        unsafe { [s.add(y[0], y[1]), s.sub(y[0], y[1]), y[1], y[0], y[1]] }
+    }
+
+    #[inline(always)]
+    unsafe fn taps<S: Simd>(s: S, m: [S::V; 5]) -> [S::V; 3] {
+        // SAFETY: the caller's.
+        unsafe {
+            let half = s.splat(0.5);
+            [
+                s.mul(half, s.sub(m[0], m[1])),
+                s.add(m[3], m[4]),
+                s.fma(half, s.add(m[0], m[1]), m[2]),
+            ]
+        }
+    }
+}
+
 /// G, row by row; the rows beyond N are zero.
-pub(super) const fn weight_rows(results: usize) -> [[f64; TAPS]; 6] {
-    if results == 4 {
-        let (a, b) = (A as f64, B as f64);
-        let (k, l) = (
-            1.0 / (2.0 * a * a * (a * a - b * b)),
-            1.0 / (2.0 * b * b * (b * b - a * a)),
-        );
-        [
-            [1.0 / (a * a * b * b), 0.0, 0.0],
-            [k, k * a, k * a * a],
-            [k, -k * a, k * a * a],
-            [l, l * b, l * b * b],
-            [l, -l * b, l * b * b],
-            [0.0, 0.0, 1.0],
-        ]
-    } else {
-        [
+pub(super) const fn weight_rows(results: usize, stride: usize) -> [[f64; TAPS]; 9] {
+    const NONE: [f64; TAPS] = [0.0; TAPS];
+    const ODD: [f64; TAPS] = [0.0, 1.0, 0.0];
+    const LAST: [f64; TAPS] = [0.0, 0.0, 1.0];
+    match (results, stride) {
+        (4, 1) => {
+            let (a, b) = (A as f64, B as f64);
+            let (k, l) = (
+                1.0 / (2.0 * a * a * (a * a - b * b)),
+                1.0 / (2.0 * b * b * (b * b - a * a)),
+            );
+            [
+                [1.0 / (a * a * b * b), 0.0, 0.0],
+                [k, k * a, k * a * a],
+                [k, -k * a, k * a * a],
+                [l, l * b, l * b * b],
+                [l, -l * b, l * b * b],
+                LAST,
+                NONE,
+                NONE,
+                NONE,
+            ]
+        }
+        (4, _) => {
+            let (c, e) = (C as f64, E as f64);
+            let (k, l) = (
+                1.0 / (2.0 * c * (c * c - e * e)),
+                1.0 / (2.0 * e * (e * e - c * c)),
+            );
+            [
+                [k, 0.0, k * c],
+                [-k, 0.0, k * c],
+                [l, 0.0, l * e],
+                [-l, 0.0, l * e],
+                LAST,
+                ODD,
+                ODD,
+                ODD,
+                ODD,
+            ]
+        }
+        (_, 1) => [
             [1.0, 0.0, 0.0],
             [0.5, 0.5, 0.5],
             [0.5, -0.5, 0.5],
-            [0.0, 0.0, 1.0],
-            [0.0; TAPS],
-            [0.0; TAPS],
-        ]
+            LAST,
+            NONE,
+            NONE,
+            NONE,
+            NONE,
+            NONE,
+        ],
+        (_, _) => [
+            [0.5, 0.0, 0.5],
+            [-0.5, 0.0, 0.5],
+            LAST,
+            ODD,
+            ODD,
+            NONE,
+            NONE,
+            NONE,
+            NONE,
+        ],
     }
 }

@@ -11,8 +11,8 @@ use ndarray::ArrayViewMut2;
 
 use super::super::Isa;
 use super::super::simd::{Apart, Simd, run_by};
-use super::points::{Four, Points, Two};
-use super::{Spectrum, TAPS};
+use super::points::{Four, FourOfTwo, Points, Two, TwoOfTwo};
+use super::{Spectrum, TAPS, Tiling, by_points};
 
 /// The sums of products over all tiles: number f of channel c and output o stands at `m[f · step + c · pitch + o]`.
 #[derive(Clone, Copy, Debug)]
@@ -24,17 +24,17 @@ pub(crate) struct WeightSums<'a> {
 }
 
 impl WeightSums<'_> {
-    /// dw, outputs × (channel, tap), ← Gᵀ M G of tiles of R × R = `results`², or that is added to it. Rows of `dw` may
+    /// dw, outputs × (channel, tap), ← Gᵀ M G, or that is added to it. Rows of `dw` may
     /// lie apart.
     ///
     /// # Panics
     /// Where a length does not fit: a bug in this crate.
-    pub(crate) fn run(&self, isa: Isa, results: usize, mut dw: ArrayViewMut2<'_, f32>, add: bool) {
+    pub(crate) fn run(&self, isa: Isa, tiling: Tiling, mut dw: ArrayViewMut2<'_, f32>, add: bool) {
         let (outputs, places) = dw.dim();
         if dw.is_empty() {
             return;
         }
-        assert!(results == 2 || results == 4, "tiles of {results}");
+        tiling.check();
         assert!(
             places.is_multiple_of(self.order.len()) && dw.strides()[1] == 1,
             "kernels of a gradient"
@@ -44,14 +44,14 @@ impl WeightSums<'_> {
             "taps of a gradient"
         );
         let channels = places / self.order.len();
-        let (n, width) = (results + 2, outputs.next_multiple_of(isa.lanes()));
+        let width = outputs.next_multiple_of(isa.lanes());
         assert!(
-            self.spectrum.end(n * n, channels, width) <= self.m.len(),
+            self.spectrum.end(tiling.products(), channels, width) <= self.m.len(),
             "the sums of a gradient"
         );
         let job = Job {
             sums: self,
-            results,
+            tiling,
             shape: [outputs, channels],
             across: dw.strides()[0],
             to: dw.as_mut_ptr(),
@@ -68,7 +68,7 @@ impl WeightSums<'_> {
 /// Sums whose lengths have been checked.
 struct Job<'a> {
     sums: &'a WeightSums<'a>,
-    results: usize,
+    tiling: Tiling,
     /// Outputs and channels.
     shape: [usize; 2],
     to: *mut f32,
@@ -84,12 +84,7 @@ impl Apart for &Job<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
         // SAFETY: the caller's.
-        unsafe {
-            match self.results {
-                4 => self.kernels::<S, Four, 6, 4>(s),
-                _ => self.kernels::<S, Two, 4, 2>(s),
-            }
-        }
+        unsafe { by_points!(self.tiling, self.kernels::<S>(s)) }
     }
 }
 

@@ -5,38 +5,42 @@
 //! ```
 
 use super::points::weight_rows;
-use super::{MOST_PRODUCTS, TAPS};
+use super::{MOST_PRODUCTS, TAPS, Tiling};
 use crate::element::Element;
 use crate::kernel::{Arithmetic, Isa, Loop, compiled};
 
 /// Kernels that are transformed together.
 pub(crate) const KERNELS: usize = 16;
 
-/// G g Gᵀ of some kernels for tiles of R = `results`, row by row; the products beyond N² keep their values.
+/// G g Gᵀ of some kernels, row by row; the products beyond N² keep their values.
 pub(crate) fn transform_weights<T: Element>(
     isa: Isa,
-    results: usize,
+    tiling: Tiling,
     g: &[[T; KERNELS]; TAPS * TAPS],
     u: &mut [[T; KERNELS]; MOST_PRODUCTS],
 ) {
-    match results {
-        4 => compiled(isa, Transform::<T, 4, 6>(g, u)),
-        _ => compiled(isa, Transform::<T, 2, 4>(g, u)),
+    match (tiling.results, tiling.stride) {
+        (4, 1) => compiled(isa, Transform::<T, 4, 1, 6>(g, u)),
+        (4, _) => compiled(isa, Transform::<T, 4, 2, 9>(g, u)),
+        (_, 1) => compiled(isa, Transform::<T, 2, 1, 4>(g, u)),
+        (_, _) => compiled(isa, Transform::<T, 2, 2, 5>(g, u)),
     }
 }
 
-struct Transform<'a, T, const R: usize, const N: usize>(
+struct Transform<'a, T, const R: usize, const STRIDE: usize, const N: usize>(
     &'a [[T; KERNELS]; TAPS * TAPS],
     &'a mut [[T; KERNELS]; MOST_PRODUCTS],
 );
 
-impl<T: Element, const R: usize, const N: usize> Loop for Transform<'_, T, R, N> {
+impl<T: Element, const R: usize, const STRIDE: usize, const N: usize> Loop
+    for Transform<'_, T, R, STRIDE, N>
+{
     type Output = ();
     #[inline(always)]
     fn run<A: Arithmetic>(self) {
         /// Numbers of f64 in half a cache line: what stays in registers.
         const LANES: usize = 8;
-        let rows = const { weight_rows(R) };
+        let rows = const { weight_rows(R, STRIDE) };
         let Self(g, u) = self;
         for first in (0..KERNELS).step_by(LANES) {
             let mut lines = [[[0.0; LANES]; TAPS]; N];

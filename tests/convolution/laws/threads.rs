@@ -91,7 +91,7 @@ fn any_number_of_threads_gives_the_same_bits() {
     }
     let cases = || LAYOUTS.into_iter().flat_map(large);
     let mut failures = Failures::new();
-    for limit in [1 << 20, 1 << 13] {
+    for limit in [1 << 20, 10 << 10] {
         same_bits::<f32>(&mut failures, cases(), several::<f32>, limit);
     }
     same_bits::<f64>(&mut failures, cases(), several::<f64>, 1 << 20);

@@ -2,8 +2,8 @@
 
 use gemmconv::kernel::Isa;
 use gemmconv::{
-    Accuracy, ConvGeometry, ConvPlan, Epilogue, Error, Layout, Pass, PlanOptions, RecipeKind,
-    Wanted, reference,
+    Accuracy, ConvGeometry, ConvOptions, ConvPlan, Epilogue, Error, Layout, Pass, PlanOptions,
+    RecipeKind, Wanted, reference,
 };
 use ndarray::{ArrayD, ArrayView, IxDyn};
 
@@ -111,6 +111,55 @@ fn errors_are_what_the_documentation_says() {
                         );
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Stride 2 has fewer points, which round less.
+#[test]
+fn errors_with_stride_2_are_hardly_more_than_those_of_direct() {
+    for (channels, side) in [(64, 28), (128, 14), (17, 28), (512, 9)] {
+        for layout in LAYOUTS {
+            let options = ConvOptions::new().padding(1).stride(2).layout(layout);
+            let input = layout.shape(2, channels, &[side, side]);
+            let geometry = ConvGeometry::new(&input, &[48, channels, 3, 3], &options).unwrap();
+            let layer = reals(geometry, 5);
+            let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|&v| v.into()).collect() };
+            let mut exact = vec![0.0; layer.geometry.output_len()];
+            let (x, w) = (wide(&layer.x), wide(&layer.w));
+            reference::forward(&layer.geometry, &x, &w, None, &mut exact);
+            let errors = |recipe| {
+                let options = PlanOptions::new().recipe(recipe);
+                let plan = ConvPlan::<f32>::new(&layer.geometry, &options).unwrap();
+                assert_eq!(plan.recipe_of(Pass::Forward).kind(), recipe);
+                let weights = plan.prepare(&layer.weight()).unwrap();
+                let mut y = vec![f32::NAN; exact.len()];
+                let mut scratch = vec![f32::NAN; plan.scratch_len(Pass::Forward)];
+                plan.forward_with_scratch(
+                    &layer.x,
+                    &weights,
+                    &Epilogue::none(),
+                    &mut y,
+                    &mut scratch,
+                )
+                .unwrap();
+                let errors = y.iter().zip(&exact).map(|(&y, exact)| f64::from(y) - exact);
+                let largest = errors.clone().fold(0.0, |most: f64, e| most.max(e.abs()));
+                (root_mean(errors), largest)
+            };
+            let direct = errors(RecipeKind::Direct);
+            for (kind, rms, most) in [
+                (RecipeKind::WinogradF4, 1.5, 2.5),
+                (RecipeKind::WinogradF2, 1.0, 1.5),
+            ] {
+                let got = errors(kind);
+                let times = (got.0 / direct.0, got.1 / direct.1);
+                assert!(
+                    times.0 <= rms && times.1 <= most,
+                    "{kind}, {channels} channels, {}: errors {times:?} times those of direct",
+                    layout.name()
+                );
             }
         }
     }

@@ -49,21 +49,23 @@ fn errors(got: &[f32], exact: &[f64]) -> [f64; 2] {
     ]
 }
 
-/// Layers of ResNet, of VGG and of DeepLab: batch, channels, outputs, side, dilation.
+/// Layers of ResNet, of VGG and of DeepLab: batch, channels, outputs, side, dilation, stride.
 #[test]
 fn rounding_stays_near_that_of_the_direct_recipe() {
     let mut random = fastrand::Rng::with_seed(4);
-    for (index, [batch, channels, outputs, side, dilation]) in [
-        [1, 64, 64, 56, 1],
-        [4, 64, 64, 56, 1],
-        [1, 128, 128, 28, 1],
-        [1, 256, 256, 14, 1],
-        [16, 128, 128, 14, 1],
-        [1, 3, 64, 224, 1],
-        [1, 64, 64, 224, 1],
-        [1, 128, 128, 112, 1],
-        [2, 128, 96, 28, 2],
-        [1, 96, 64, 33, 6],
+    for (index, [batch, channels, outputs, side, dilation, stride]) in [
+        [1, 64, 64, 56, 1, 1],
+        [4, 64, 64, 56, 1, 1],
+        [1, 128, 128, 28, 1, 1],
+        [1, 256, 256, 14, 1, 1],
+        [16, 128, 128, 14, 1, 1],
+        [1, 3, 64, 224, 1, 1],
+        [1, 64, 64, 224, 1, 1],
+        [1, 128, 128, 112, 1, 1],
+        [2, 128, 96, 28, 2, 1],
+        [1, 96, 64, 33, 6, 1],
+        [1, 128, 128, 56, 1, 2],
+        [4, 64, 96, 28, 1, 2],
     ]
     .into_iter()
     .enumerate()
@@ -71,6 +73,7 @@ fn rounding_stays_near_that_of_the_direct_recipe() {
         let layout = [Layout::ChannelsFirst, Layout::ChannelsLast][index % 2];
         let options = ConvOptions::new()
             .padding(dilation)
+            .stride(stride)
             .dilation(dilation)
             .layout(layout);
         let input = layout.shape(batch, channels, &[side, side]);

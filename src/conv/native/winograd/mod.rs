@@ -272,7 +272,7 @@ impl Winograd {
                     residual: residual.as_ref().map(|residual| residual.slice(here)),
                     map: finale.map,
                 };
-                sums.run(self.tiles.isa, self.tiles.results, outcome);
+                sums.run(self.tiles.isa, self.tiles.tiling, outcome);
             });
         }
     }

@@ -78,7 +78,10 @@ impl Part {
     /// How many tiles there are.
     pub(super) fn count(&self, tiles: &WinogradTiles) -> usize {
         let [down, across] = [0, 1].map(|axis| -> usize {
-            let of = |phase| self.results(tiles, axis, phase).div_ceil(tiles.results);
+            let of = |phase| {
+                self.results(tiles, axis, phase)
+                    .div_ceil(tiles.tiling.results)
+            };
             self.phases[axis].clone().map(of).sum()
         });
         self.images * down * across
@@ -86,7 +89,7 @@ impl Part {
 
     /// All tiles in their order.
     pub(super) fn for_each_run(&self, tiles: &WinogradTiles, mut each: impl FnMut(&Run)) {
-        let r = tiles.results;
+        let r = tiles.tiling.results;
         let mut tile = 0;
         for image in 0..self.images {
             for down in self.phases[0].clone() {

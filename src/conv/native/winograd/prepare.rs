@@ -10,7 +10,7 @@ use ndarray::{ArrayViewMut2, ArrayViewMut3, Axis, s};
 
 use crate::conv::weights::Roles;
 use crate::element::Element;
-use crate::kernel::{Isa, KERNELS, Left, MOST_PRODUCTS, Panels, TAPS, transform_weights};
+use crate::kernel::{Isa, KERNELS, Left, MOST_PRODUCTS, Panels, TAPS, Tiling, transform_weights};
 use crate::parallel::{for_each_tile, threads};
 
 /// Weights from which on several threads transform them: some 50 µs on one, by the profile of a training step.
@@ -23,8 +23,7 @@ const SOURCES: usize = 8;
 pub(in crate::conv) struct WinogradKernels<'a, T> {
     pub roles: &'a Roles,
     pub isa: Isa,
-    /// Results of a tile on each axis.
-    pub results: usize,
+    pub tiling: Tiling,
     /// The tap that each pixel of a window meets.
     pub taps: &'a [usize; TAPS * TAPS],
     pub given: &'a [T],
@@ -39,7 +38,7 @@ impl<T: Element> WinogradKernels<'_, T> {
             sources,
             ..
         } = *self.roles;
-        let products = (self.results + TAPS - 1).pow(2);
+        let products = self.tiling.products();
         let parallel = self.given.len() >= PARALLEL_FROM && threads() > 1;
         let mut rest = prepared;
         for group in 0..groups {
@@ -75,7 +74,7 @@ impl<T: Element> WinogradKernels<'_, T> {
                 }
             }
             let mut u = [[T::ZERO; KERNELS]; MOST_PRODUCTS];
-            transform_weights(self.isa, self.results, &g, &mut u);
+            transform_weights(self.isa, self.tiling, &g, &mut u);
             let at = first - results.start;
             let mut place = panel.slice_mut(s![.., at..at + lanes.len()]);
             for (place, u) in place.rows_mut().into_iter().zip(&u) {

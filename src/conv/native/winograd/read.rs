@@ -13,7 +13,7 @@ use super::part::{Part, Run};
 use crate::element::collected;
 use crate::error::Result;
 use crate::geometry::Layout;
-use crate::kernel::{MOST_LANES, OUTSIDE, Spectrum, TAPS, TileRow};
+use crate::kernel::{MOST_LANES, OUTSIDE, Spectrum, TileRow};
 use crate::plan::WinogradTiles;
 
 /// Where lines and pixels stand, from the first that any window of their phase reads on: in the image, or in the copy
@@ -35,7 +35,7 @@ pub(super) fn places(source: &Source, tiles: &WinogradTiles) -> Result<[Vec<usiz
         let place = |(phase, at): (usize, usize)| {
             // What no result is made of is not read: a mirror would point anywhere.
             let results = (sweep.result - phase).div_ceil(dilation);
-            let used = at < results + TAPS - 1;
+            let used = at < tiles.tiling.pixels(results);
             let place = used.then(|| sweep.base + (phase + at * dilation) as isize);
             let inside = place.and_then(|place| source.mode.source(place, sweep.source));
             inside.map_or(OUTSIDE, |at| at * distance)
@@ -95,8 +95,7 @@ impl Winograd {
         channels: usize,
         v: &mut [f32],
     ) {
-        let r = self.tiles.results;
-        let n = r + TAPS - 1;
+        let tiling = self.tiles.tiling;
         let pixels = self.tiles.pixels();
         let spectrum = Spectrum {
             step: self.tiles.steps()[0],
@@ -104,20 +103,21 @@ impl Winograd {
         };
         part.for_each_run(&self.tiles, |run: &Run| {
             let [down, across] = [0, 1].map(|axis| {
-                run.phases[axis] * pixels[axis] + begin[axis] / self.tiles.dilation[axis]
+                let first = begin[axis] / self.tiles.dilation[axis] * tiling.stride;
+                run.phases[axis] * pixels[axis] + first
             });
-            let width = run.lengths[1].next_multiple_of(r) + TAPS - 1;
+            let width = tiling.pixels(run.lengths[1].next_multiple_of(tiling.results));
             let tiles = TileRow {
                 x: from(run.image),
-                rows: &self.places[0][down + run.row..][..n],
+                rows: &self.places[0][down + run.row * tiling.stride..][..tiling.side()],
                 columns: &self.places[1][across..][..width],
-                used: run.lengths.map(|length| length + TAPS - 1),
+                used: run.lengths.map(|length| tiling.pixels(length)),
                 border: &self.border,
                 zeros: &self.zeros,
                 channels,
             };
             let v = &mut v[run.tile * spectrum.pitch..];
-            tiles.run(self.tiles.isa, r, v, spectrum);
+            tiles.run(self.tiles.isa, tiling, v, spectrum);
         });
     }
 }

@@ -218,7 +218,7 @@ impl WinogradWeight {
                     order: self.order,
                 };
                 let dw = dw.index_axis_mut(Axis(0), 0);
-                sums.run(tiles.isa, tiles.results, dw, block >= round);
+                sums.run(tiles.isa, tiles.tiling, dw, block >= round);
             }
         }
     }
@@ -331,7 +331,7 @@ impl WinogradWeight {
         (to, pitch): (&mut [f32], usize),
         mut sums: Option<&mut [f32]>,
     ) {
-        let (isa, r) = (self.parts.tiles.isa, self.parts.tiles.results);
+        let (isa, tiling) = (self.parts.tiles.isa, self.parts.tiles.tiling);
         let dilation = self.parts.tiles.dilation;
         let spectrum = Spectrum {
             step: self.parts.tiles.steps()[1],
@@ -347,7 +347,7 @@ impl WinogradWeight {
                 outputs,
             };
             let to = &mut to[run.tile * pitch..];
-            gradients.run(isa, r, to, spectrum, sums.as_deref_mut());
+            gradients.run(isa, tiling, to, spectrum, sums.as_deref_mut());
         });
     }
 
