@@ -143,7 +143,7 @@ pub(crate) fn standard<T: Copy, D: Dimension>(array: &ArrayRef<T, D>) -> Result<
 }
 
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 /// Elements that begin with a cache line: a vector that does not is read from two.
 #[derive(Debug)]

@@ -12,7 +12,8 @@ use smallvec::SmallVec;
 use super::draft::Draft;
 use super::layout::{Place, Stores};
 use super::operator::Step;
-use super::tensor::{DType, LINE, Tensor, View, ViewMut};
+use super::tensor::{DType, Tensor, View, ViewMut};
+use crate::element::LINE;
 use crate::error::{Error, Result, check_len, sum};
 
 /// Inputs or outputs of a step that need no allocation to be listed.

@@ -7,7 +7,8 @@
 //!
 //! Every type of elements has its own arena. Offsets are multiples of a cache line.
 
-use super::tensor::{DType, LINE};
+use super::tensor::DType;
+use crate::element::LINE;
 use crate::error::{Result, product, sum};
 
 const WHAT: &str = "arena";

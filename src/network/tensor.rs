@@ -6,10 +6,8 @@
 use half::{bf16, f16};
 use ndarray::{ArrayD, IxDyn};
 
+use crate::element::LINE;
 use crate::error::{Error, Result, check_len, product};
-
-/// Bytes of a cache line.
-pub(crate) const LINE: usize = 64;
 
 mod sealed {
     pub trait Sealed {}

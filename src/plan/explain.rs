@@ -173,8 +173,9 @@ fn block(tiles: &WinogradTiles) -> String {
 /// The algorithm by its usual name and its rounding, measured on layers of many channels (docs/benchmarks.md).
 fn winograd(Tiling { results, stride }: Tiling, pass: Pass) -> String {
     let times = match (results, stride, pass) {
-        (2, ..) => "0.8",
-        (_, 2, _) => "1.2",
+        (2, 1, _) => "0.8",
+        (2, ..) => "0.6",
+        (_, 2, _) => "1.1",
         (_, _, Pass::BackwardWeight) => "1.8",
         _ => "2.3",
     };

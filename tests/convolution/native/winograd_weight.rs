@@ -93,7 +93,7 @@ fn rounding_stays_near_that_of_the_direct_recipe() {
         for recipe in [RecipeKind::WinogradF2, RecipeKind::WinogradF4] {
             let transformed = of(recipe);
             let name = format!(
-                "{recipe} of {batch} × {channels} → {outputs}, {side} × {side}, dilation {dilation}"
+                "{recipe} of {batch} × {channels} → {outputs}, {side} × {side}, dilation {dilation}, stride {stride}"
             );
             for (of, [got, direct]) in ["weights", "bias"]
                 .into_iter()
@@ -104,8 +104,10 @@ fn rounding_stays_near_that_of_the_direct_recipe() {
                     "{name}: {of}, rms {:.2e} = {:.2} × direct, most {:.2e} = {:.2} ×",
                     got[0], ratios[0], got[1], ratios[1]
                 );
+                // Two taps have fewer points, which round less.
+                let most = if stride == 2 { [1.5, 2.5] } else { MOST };
                 assert!(
-                    ratios[0] <= MOST[0] && ratios[1] <= MOST[1],
+                    ratios[0] <= most[0] && ratios[1] <= most[1],
                     "{name}: {of}, {ratios:?} times the error of direct"
                 );
             }
