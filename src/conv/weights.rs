@@ -5,7 +5,7 @@
 //! rows      O × K, K = (c, taps) channels first, (taps, c) channels last; taps reversed where the kernel is flipped
 //! panels    [group][phase][panel][term][width], terms (c, taps) or (taps, c); zeros beyond the last column
 //! grouped   [phase][panel][term][lane], a lane for every channel of the result
-//! winograd  [group][panel][product][term][width], terms c: G g Gᵀ of each kernel g, computed in f64
+//! winograd  [group][panel][product][term][width], terms (piece, c): G g Gᵀ of each piece g of a kernel, computed in f64
 //! fft       [group][panel][frequency][term][width], see `fourier/kernels.rs`
 //! ```
 //!
@@ -23,7 +23,7 @@ use super::native::WinogradKernels;
 use crate::element::{Aligned, Element, filled, standard};
 use crate::error::{Error, Result, check_shape};
 use crate::geometry::{ConvGeometry, Layout};
-use crate::kernel::{Isa, Left, Panels, TAPS, Tiling};
+use crate::kernel::{Isa, Left, Panels, Tiling};
 use crate::plan::{Pass, Recipe, panels_len, winograd_len};
 
 /// How prepared weights differ from the given ones.
@@ -49,7 +49,7 @@ pub(super) enum Form {
         backward: bool,
         tiling: Tiling,
         /// The tap that each pixel of a window meets.
-        taps: [usize; TAPS * TAPS],
+        taps: Vec<usize>,
     },
     /// For Fourier transforms.
     #[cfg(feature = "fft")]
@@ -77,7 +77,7 @@ impl Form {
                 groups: geometry.groups(),
                 backward: pass == Pass::BackwardInput,
                 tiling: tiles.tiling,
-                taps: std::array::from_fn(|at| taps[0][at]),
+                taps: taps.into_iter().flatten().collect(),
             },
             (_, Some(blocks), Some(taps)) => Self::Panels {
                 isa: blocks.isa,
@@ -128,11 +128,11 @@ impl Form {
             },
             Self::Winograd {
                 tiling, backward, ..
-            } => match (tiling.results, backward) {
-                (2, false) => "Winograd F2",
-                (2, true) => "Winograd F2, backward",
-                (_, false) => "Winograd F4",
-                (_, true) => "Winograd F4, backward",
+            } => match (tiling.results().contains(&4), backward) {
+                (false, false) => "Winograd F2",
+                (false, true) => "Winograd F2, backward",
+                (true, false) => "Winograd F4",
+                (true, true) => "Winograd F4, backward",
             },
             #[cfg(feature = "fft")]
             Self::Fourier(kernels) => match kernels.backward {

@@ -52,8 +52,8 @@ pub(crate) use pool::{PoolLine, Pooled};
 pub(crate) use product::{Far, Finish, Left, Map, Product, Turns, offsets};
 pub(crate) use slide::{GROUP, Slide, SlideAxis};
 pub(crate) use slide_weight::SlideWeight;
-pub use winograd::Tiling;
 pub(crate) use winograd::{
-    GradientRow, KERNELS, MOST_PRODUCTS, OUTSIDE, Outcome, Spectrum, Sums, TAPS, TileRow,
-    WeightSums, transform_weights,
+    GradientRow, KERNELS, MOST_PIECES, MOST_PRODUCTS, MOST_TAPS, OUTSIDE, Outcome, Spectrum, Sums,
+    TileRow, WeightSums, transform_weights,
 };
+pub use winograd::{TileAxis, Tiling};

@@ -343,14 +343,15 @@ fn winograd_seconds(tiles: &WinogradTiles, geometry: &ConvGeometry, pass: Pass) 
         Pass::BackwardInput => geometry.channels_per_group(),
         _ => geometry.outputs_per_group(),
     };
-    let (sources, columns) = (tiles.sources as f64, whole(results));
+    let pieces = tiles.tiling.pieces() as f64;
+    let (sources, columns) = (pieces * tiles.sources as f64, whole(results));
     let (groups, products) = (geometry.groups() as f64, tiles.products() as f64);
     let count = geometry.batch() as f64 * tiles.in_image() as f64;
     let blocks = (count / tiles.block() as f64).ceil();
     let multiplied = 2.0 * count * sources * columns / WINOGRAD;
     let layout = usize::from(tiles.copied);
-    let transformed =
-        count * (whole(tiles.sources) * TRANSFORM_IN[layout] + columns * TRANSFORM_OUT[layout]);
+    let transformed = count
+        * (pieces * whole(tiles.sources) * TRANSFORM_IN[layout] + columns * TRANSFORM_OUT[layout]);
     let read = blocks * sources * columns * size_of::<f32>() as f64 / WINOGRAD_WEIGHTS;
     groups * products * (multiplied + transformed + read) / 1e9
 }
@@ -368,11 +369,12 @@ fn winograd_weight_seconds(parts: &WinogradParts, geometry: &ConvGeometry) -> f6
     let (groups, products) = (geometry.groups() as f64, tiles.products() as f64);
     let count = geometry.batch() as f64 * tiles.in_image() as f64;
     let blocks = (count / tiles.block() as f64).ceil();
-    let sums = channels as f64 * whole(outputs);
+    let pieces = tiles.tiling.pieces() as f64;
+    let sums = pieces * channels as f64 * whole(outputs);
     let multiplied = 2.0 * count * sums / WINOGRAD;
     let layout = usize::from(tiles.copied);
     let transformed = count
-        * (across * whole(channels) * TRANSFORM_IN[layout]
+        * (across * pieces * whole(channels) * TRANSFORM_IN[layout]
             + down * whole(outputs) * TRANSFORM_OUT[layout]);
     let joined = blocks * sums * SUM_JOINED;
     groups * products * (multiplied + transformed + joined) / 1e9

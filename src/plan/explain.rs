@@ -171,21 +171,35 @@ fn block(tiles: &WinogradTiles) -> String {
 }
 
 /// The algorithm by its usual name and its rounding, measured on layers of many channels (docs/benchmarks.md).
-fn winograd(Tiling { results, stride }: Tiling, pass: Pass) -> String {
-    let times = match (results, stride, pass) {
-        (2, 1, _) => "0.8",
-        (2, ..) => "0.6",
-        (_, 2, _) => "1.1",
-        (_, _, Pass::BackwardWeight) => "1.8",
+fn winograd(tiling: Tiling, pass: Pass) -> String {
+    let axes = tiling.axes;
+    let line = axes.iter().any(|axis| axis.kernel == 1);
+    let large = axes.iter().any(|axis| axis.results == 4);
+    let four = axes.iter().any(|axis| axis.taps == 4);
+    let strided = axes.iter().any(|axis| axis.stride > 1);
+    let times = match (large, pass) {
+        (false, _) if strided => "0.6",
+        (false, _) => "0.8",
+        _ if four => "1.6",
+        _ if line => "1.0",
+        _ if strided => "1.1",
+        (_, Pass::BackwardWeight) => "1.8",
         _ => "2.3",
     };
+    let by = |lengths: [usize; 2]| format!("{}×{}", lengths[0], lengths[1]);
     let (results, taps) = match pass {
-        Pass::BackwardWeight => (3, results),
-        _ => (results, 3),
+        Pass::BackwardWeight => (axes.map(|axis| axis.taps), axes.map(|axis| axis.results)),
+        _ => (axes.map(|axis| axis.results), axes.map(|axis| axis.taps)),
     };
-    let strided = if stride > 1 { " with stride 2" } else { "" };
+    let strided = if strided { " with stride 2" } else { "" };
+    let pieces = match tiling.pieces() {
+        1 => String::new(),
+        several => format!(" of each of {several} pieces of the kernel"),
+    };
     format!(
-        "Winograd's algorithm F({results}×{results}, {taps}×{taps}){strided}, errors about {times} times those of direct"
+        "Winograd's algorithm F({}, {}){strided}{pieces}, errors about {times} times those of direct",
+        by(results),
+        by(taps)
     )
 }
 

@@ -121,7 +121,12 @@ pub(crate) fn winograd_len(
     let columns = Panels::new(isa, Left::Scalars, columns).columns();
     product(
         "prepared weights",
-        &[geometry.groups(), tiling.products(), sources, columns],
+        &[
+            geometry.groups(),
+            tiling.products() * tiling.pieces(),
+            sources,
+            columns,
+        ],
     )
 }
 
@@ -185,7 +190,7 @@ fn winograd_table_bytes(tiles: &WinogradTiles) -> Result<usize> {
             columns?,
             border,
             tiles.block() * OFFSET,
-            tiles.sources * OFFSET,
+            tiles.tiling.pieces() * tiles.sources * OFFSET,
         ],
     )
 }

@@ -3,10 +3,12 @@
 //! ```text
 //! a phase:    with dilation d, the results d apart on an axis: they and what they read are a dense convolution
 //! a tile:     R × R results of one phase, made of N² pixels, N = (R − 1) · stride + 3, and as many products for each
-//!             pair of channels
+//!             pair of channels; where the kernel has one row or column, R and N are 1 there
+//! a piece:    the taps of a kernel that meet one tile's pixels, 3 × 3; larger kernels are sums of several, which read
+//!             their tiles from pixels further on, as if they were further channels
 //! a block:    images × tiles down × tiles across in every phase, an inner length cut only where the outer ones are 1;
 //!             some of the phases where one tile of each is too much
-//! scratch:    V [product][tile][source channel]  of a block, M [product][tile][column]  of a panel of its results
+//! scratch:    V [product][tile][piece, source channel]  of a block, M [product][tile][column]  of a panel of its results
 //! ```
 //!
 //! V is read again for each panel of results, the transformed weights for each block: V and M should stay in the
@@ -15,7 +17,7 @@
 use super::tiles::balanced;
 use super::{ALIGN, Pass, sweep_axes};
 use crate::geometry::{ConvGeometry, Layout};
-use crate::kernel::{Isa, Left, Panels, TAPS, Tiling};
+use crate::kernel::{Isa, Left, MOST_PIECES, Panels, TileAxis, Tiling};
 
 /// Elements of V and M that should stay in the second-level cache.
 const TRANSFORMED: usize = (1 << 20) / size_of::<f32>();
@@ -39,24 +41,60 @@ pub(super) fn tiling(
     pass: Pass,
     results: usize,
 ) -> Result<Tiling, &'static str> {
-    let axes = &geometry.patch.axes;
-    if geometry.patch.rank != 2 {
-        return Err("there are not two axes");
+    let axes = [1, 2].map(|axis| &geometry.patch.axes[axis]);
+    let kernel = axes.map(|axis| axis.kernel);
+    if geometry.patch.rank > 2 {
+        return Err("there are more than two axes");
     }
-    if axes[1..].iter().any(|axis| axis.kernel != TAPS) {
-        return Err("the kernel is not 3 × 3");
+    if kernel == [1, 1] || kernel.contains(&2) {
+        return Err("the kernel has one tap, or two on an axis");
     }
     let stride = axes[1].stride;
-    if stride > 2 || axes[2].stride != stride {
+    if stride > 2 || axes[0].stride != stride {
         return Err("the stride is neither 1 nor 2");
+    }
+    if stride == 2 && kernel != [3, 3] {
+        return Err("there is a stride, and the kernel is not 3 × 3");
     }
     if stride == 2 && pass == Pass::BackwardInput {
         return Err("the stride is not 1");
     }
-    if stride == 2 && axes[1..].iter().any(|axis| axis.dilation != 1) {
+    if stride == 2 && axes.iter().any(|axis| axis.dilation != 1) {
         return Err("there are a stride and a dilation");
     }
-    Ok(Tiling { results, stride })
+    let line = kernel.contains(&1);
+    let tiling = Tiling {
+        axes: kernel.map(|kernel| match kernel {
+            1 => TileAxis::ONE,
+            _ => TileAxis {
+                results,
+                taps: taps(kernel, line && results == 4),
+                stride,
+                kernel,
+            },
+        }),
+    };
+    if tiling.pieces() > MOST_PIECES {
+        return Err("the kernel has too many pieces");
+    }
+    Ok(tiling)
+}
+
+/// From one result of a tile to the next, which is that of the taps.
+pub(super) fn dilation(geometry: &ConvGeometry) -> [usize; 2] {
+    [1, 2].map(|axis| match &geometry.patch.axes[axis] {
+        axis if axis.kernel == 1 => 1,
+        axis => axis.dilation,
+    })
+}
+
+/// Taps of a piece: on a line there are tiles of 4 too, which need 7 products where those of 3 need 6.
+fn taps(kernel: usize, line: bool) -> usize {
+    if line && kernel.div_ceil(4) * 7 < kernel.div_ceil(3) * 6 {
+        4
+    } else {
+        3
+    }
 }
 
 /// How one pass is cut into tiles of Winograd's algorithm.
@@ -113,7 +151,7 @@ impl WinogradTiles {
         let mut tiles = Self {
             isa,
             tiling,
-            dilation: [1, 2].map(|axis| geometry.patch.axes[axis].dilation),
+            dilation: dilation(geometry),
             lengths: [1, 2].map(|axis| sweep[axis].result),
             images: 1,
             phases: [1; 2],
@@ -165,7 +203,7 @@ impl WinogradTiles {
     pub(crate) fn all(&self) -> [usize; 2] {
         [0, 1].map(|axis| {
             let of_phase = self.lengths[axis].div_ceil(self.dilation[axis]);
-            of_phase.div_ceil(self.tiling.results).max(1)
+            of_phase.div_ceil(self.tiling.results()[axis]).max(1)
         })
     }
 
@@ -174,13 +212,13 @@ impl WinogradTiles {
         let [down, across] = [0, 1].map(|axis| {
             let (length, phases) = (self.lengths[axis], self.dilation[axis]);
             // One tile of each phase, as often as it is whole, and what is left begins as many tiles as it has phases.
-            let whole = phases.saturating_mul(self.tiling.results);
+            let whole = phases.saturating_mul(self.tiling.results()[axis]);
             length / whole * phases + (length % whole).min(phases)
         });
         down.saturating_mul(across)
     }
 
-    /// Products of a tile for each pair of channels.
+    /// Products of a tile for each pair of channels and each piece of the kernel.
     pub(crate) fn products(&self) -> usize {
         self.tiling.products()
     }
@@ -193,13 +231,18 @@ impl WinogradTiles {
     /// Rows and columns of the result that a block spans.
     pub(crate) fn span(&self) -> [usize; 2] {
         [0, 1].map(|axis| {
-            (self.tiles[axis] * self.tiling.results).saturating_mul(self.dilation[axis])
+            (self.tiles[axis] * self.tiling.results()[axis]).saturating_mul(self.dilation[axis])
         })
     }
 
-    /// Elements of V from one tile to the next: whole vectors, and not so that neighbouring tiles share a set of the cache.
+    /// Elements of V from one piece of the kernel to the next: whole vectors of channels.
+    pub(crate) fn of_piece(&self) -> usize {
+        self.sources.next_multiple_of(self.isa.lanes())
+    }
+
+    /// Elements of V from one tile to the next, not so that neighbouring tiles share a set of the cache.
     pub(crate) fn pitch(&self) -> usize {
-        let whole = self.sources.next_multiple_of(self.isa.lanes());
+        let whole = self.tiling.pieces() * self.of_piece();
         whole + if whole.is_multiple_of(256) { APART } else { 0 }
     }
 
@@ -212,13 +255,13 @@ impl WinogradTiles {
     /// Lines and pixels of a line of one phase, as tables hold them: those of an image, or of the copy of a window.
     pub(crate) fn pixels(&self) -> [usize; 2] {
         let tiles = if self.copied { self.tiles } else { self.all() };
-        tiles.map(|tiles| self.tiling.pixels(tiles * self.tiling.results))
+        [0, 1].map(|axis| self.tiling.axes[axis].window(tiles[axis]))
     }
 
     /// Rows and columns of the window of an image that a block reads.
     pub(crate) fn window(&self) -> [usize; 2] {
         [0, 1].map(|axis| {
-            let of_phase = self.tiling.pixels(self.tiles[axis] * self.tiling.results);
+            let of_phase = self.tiling.axes[axis].window(self.tiles[axis]);
             of_phase.saturating_mul(self.dilation[axis])
         })
     }

@@ -3,15 +3,15 @@
 //! ```text
 //! a part:     source channels × outputs of one group; what it sums, nobody else sums
 //! a block:    images × tiles down × tiles across of some phases, as in the other passes
-//! scratch:    V [product][tile][channel], W [product][panel][tile][output]  of a block
-//!             M [product][channel][output]                                  of a part, summed over all blocks
+//! scratch:    V [product][tile][piece, channel], W [product][panel][tile][output]  of a block
+//!             M [product][piece, channel][output]                               of a part, summed over all blocks
 //! ```
 //!
 //! Each part transforms the channels and the outputs that it multiplies: larger parts transform less, smaller ones leave
 //! more of the second-level cache to V and W. M is read and written once a block.
 
 use super::tiles::balanced;
-use super::winograd::{APART, MOST_CHANNELS, tiling};
+use super::winograd::{APART, MOST_CHANNELS, dilation, tiling};
 use super::{Pass, WinogradTiles, sweep_axes};
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{Isa, Left, Panels};
@@ -57,7 +57,7 @@ impl WinogradParts {
             tiles: WinogradTiles {
                 isa,
                 tiling,
-                dilation: [1, 2].map(|axis| geometry.patch.axes[axis].dilation),
+                dilation: dilation(geometry),
                 lengths: [1, 2].map(|axis| sweep[axis].result),
                 images: 1,
                 phases: [1; 2],
@@ -70,7 +70,8 @@ impl WinogradParts {
         };
         let mut sums = SUMS;
         loop {
-            parts.set_share(shape, sums / parts.tiles.products());
+            let products = parts.tiles.products() * parts.tiles.tiling.pieces();
+            parts.set_share(shape, sums / products);
             let each = parts.tiles.pitch() + parts.tiles.columns;
             let most = TRANSFORMED / (parts.tiles.products() * each);
             if parts.fit_block(geometry.batch(), most.max(FEWEST_TILES), limit) {
@@ -124,7 +125,8 @@ impl WinogradParts {
 
     /// Elements of M from one product to the next.
     pub(crate) fn step(&self) -> usize {
-        (self.tiles.sources * self.tiles.columns).next_multiple_of(16) + APART
+        let rows = self.tiles.tiling.pieces() * self.tiles.sources;
+        (rows * self.tiles.columns).next_multiple_of(16) + APART
     }
 
     /// Elements of scratch that one thread needs: two sums of each output's gradients beside V, W and M.

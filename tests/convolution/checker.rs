@@ -439,6 +439,67 @@ fn tiles_of_winograd() {
     tally.assert_all_ran(&[(RecipeKind::WinogradF2, 150), (RecipeKind::WinogradF4, 150)]);
 }
 
+/// Random kernels that are cut into pieces, and kernels of one row or column, in images and on lines.
+#[test]
+fn pieces_of_winograd() {
+    const KERNELS: [&[usize]; 16] = [
+        &[1, 3],
+        &[3, 1],
+        &[1, 7],
+        &[7, 1],
+        &[1, 5],
+        &[4, 1],
+        &[1, 10],
+        &[35, 1],
+        &[5, 5],
+        &[4, 3],
+        &[3, 7],
+        &[7, 7],
+        &[3],
+        &[5],
+        &[7],
+        &[16],
+    ];
+    let pools = pools();
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut tally = Tally::default();
+    let mut checked = 0;
+    while checked < 700 {
+        let kernel = KERNELS[random.usize(0..KERNELS.len())];
+        let groups = [1, 1, 1, 2][random.usize(0..4)];
+        let layout = [Layout::ChannelsFirst, Layout::ChannelsLast][random.usize(0..2)];
+        let mut channels = || groups * [1, 2, 3, 5, 15, 17, 33][random.usize(0..7)];
+        let (inputs, outputs) = (channels(), channels());
+        let dilated = random.u8(0..4) == 0;
+        let (mut spatial, mut dilation, mut pads) = (Vec::new(), Vec::new(), Vec::new());
+        for &taps in kernel {
+            spatial.push(random.usize(1..=14));
+            dilation.push(if dilated { random.usize(1..=3) } else { 1 });
+            let mut pad = || random.usize(0..=taps / 2 + 1);
+            pads.push((pad(), pad()));
+        }
+        let options = ConvOptions::new()
+            .padding(&pads[..])
+            .dilation(&dilation[..])
+            .padding_mode(MODES[random.usize(0..MODES.len())])
+            .groups(groups)
+            .layout(layout)
+            .flip_kernel(random.u8(0..4) == 0);
+        let case = Case {
+            input: layout.shape(random.usize(0..4), inputs, &spatial),
+            weight: [&[outputs, inputs / groups], kernel].concat(),
+            options,
+            scratch_limit: 4 << 20,
+            seed: random.u64(..),
+        };
+        if let Ok(geometry) = ConvGeometry::new(&case.input, &case.weight, &case.options) {
+            run::<f32>(&case, &geometry, &pools, &mut tally);
+            checked += 1;
+        }
+    }
+    tally.assert_all_ran(&[(RecipeKind::WinogradF2, 70), (RecipeKind::WinogradF4, 70)]);
+}
+
 /// Random layers of stride 1 with large kernels: several tiles and one, channels around every vector and panel, all
 /// contents of the padding, one to three axes, f32 and f64.
 #[cfg(feature = "fft")]

@@ -26,9 +26,16 @@ pub fn takes<T: Element>(recipe: RecipeKind, geometry: &ConvGeometry) -> bool {
         RecipeKind::Pointwise => single && taps == 1,
         RecipeKind::Grouped => single && geometry.groups() > 1,
         RecipeKind::WinogradF2 | RecipeKind::WinogradF4 => {
-            let halves = of(Axis::stride, 2) && of(Axis::dilation, 1);
+            let kernels: Vec<usize> = axes.iter().map(Axis::kernel).collect();
+            let halves = of(Axis::stride, 2) && of(Axis::dilation, 1) && kernels == [3, 3];
             let strides = of(Axis::stride, 1) || halves;
-            single && geometry.rank() == 2 && of(Axis::kernel, 3) && strides
+            let several = kernels.iter().filter(|&&kernel| kernel > 1).count();
+            let pieces: usize = kernels.iter().map(|kernel| kernel.div_ceil(3)).product();
+            // On a line pieces may have four taps.
+            let longest = kernels.iter().copied().max().unwrap_or(1);
+            let of_four = several == 1 && recipe == RecipeKind::WinogradF4 && longest <= 36;
+            let few = pieces <= 9 || of_four;
+            single && geometry.rank() <= 2 && several > 0 && !kernels.contains(&2) && strides && few
         }
         RecipeKind::Fft => cfg!(feature = "fft") && of(Axis::stride, 1),
     }

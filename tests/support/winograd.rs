@@ -4,6 +4,9 @@
 //! |error of a tile| ≤ (C + 24) · u · |Aᵀ| [ Σ_c (|G| |g| |Gᵀ|) ⊙ (|Bᵀ| |d| |B|) ] |A|
 //! ```
 //!
+//! The axes may have matrices of their own, and a kernel be cut into pieces, which are summed like channels: C counts
+//! channels of all pieces then.
+//!
 //! Each number of the result is a sum of products of one pixel, one weight and three transforms. Such a product is
 //! rounded at most 10 times on its way through Bᵀ d B (two sums of three, each step rounded twice where there is no
 //! fused one), once in G g Gᵀ, C times in the sum over channels and its parts, 10 times in Aᵀ m A, and with the bias
@@ -20,9 +23,75 @@
 
 use gemmconv::{ConvGeometry, Layout, PaddingMode, Pass};
 
-/// Results of a tile lie as far apart as the taps of the kernel.
-fn dilations(geometry: &ConvGeometry) -> [usize; 2] {
-    [0, 1].map(|axis| geometry.axes()[axis].dilation())
+/// One axis of a layer, and how it is cut.
+#[derive(Clone)]
+struct Axis {
+    input: usize,
+    output: usize,
+    pad: isize,
+    dilation: usize,
+    stride: usize,
+    kernel: usize,
+    /// Results of a tile, and taps of a piece.
+    results: usize,
+    taps: usize,
+    sizes: Sizes,
+}
+
+impl Axis {
+    fn pieces(&self) -> usize {
+        self.kernel.div_ceil(self.taps)
+    }
+
+    /// Pixels of a tile.
+    fn pixels(&self) -> usize {
+        self.sizes.input[0].len()
+    }
+}
+
+/// Both axes of `geometry` in tiles of `results` where they have taps.
+fn axes(geometry: &ConvGeometry, results: usize) -> [Axis; 2] {
+    let given = geometry.axes();
+    let kernels: Vec<usize> = given.iter().map(|axis| axis.kernel()).collect();
+    // A line lies in an image of one row.
+    let kernels = if kernels.len() == 1 {
+        vec![1, kernels[0]]
+    } else {
+        kernels
+    };
+    let line = kernels.contains(&1) && results == 4;
+    std::array::from_fn(|index| {
+        let kernel = kernels[index];
+        let Some(axis) = (given.len() + index).checked_sub(2).map(|at| given[at]) else {
+            return Axis {
+                input: 1,
+                output: 1,
+                pad: 0,
+                dilation: 1,
+                stride: 1,
+                kernel,
+                results: 1,
+                taps: 1,
+                sizes: Sizes::new(1, 1, 1),
+            };
+        };
+        let (results, taps) = match kernel {
+            1 => (1, 1),
+            _ if line && kernel.div_ceil(4) * 7 < kernel.div_ceil(3) * 6 => (4, 4),
+            _ => (results, 3),
+        };
+        Axis {
+            input: axis.input(),
+            output: axis.output(),
+            pad: axis.pad().0 as isize,
+            dilation: if kernel == 1 { 1 } else { axis.dilation() },
+            stride: axis.stride(),
+            kernel,
+            results,
+            taps,
+            sizes: Sizes::new(results, taps, axis.stride()),
+        }
+    })
 }
 
 /// Where the tiles of `length` results begin: one phase of a dilated kernel after another.
@@ -33,7 +102,8 @@ fn begins(length: usize, dilation: usize, results: usize) -> Vec<usize> {
 
 type Matrix = Vec<Vec<f64>>;
 
-/// Bᵀ, G and Aᵀ for tiles of R × R results with stride 1 or 2, all without signs.
+/// Bᵀ, G and Aᵀ of one axis for tiles of R results of K taps with stride 1 or 2, all without signs.
+#[derive(Clone)]
 struct Sizes {
     input: Matrix,
     weights: Matrix,
@@ -41,8 +111,19 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn new(results: usize, stride: usize) -> Self {
+    fn new(results: usize, taps: usize, stride: usize) -> Self {
         let rows = |rows: &[&[f64]]| rows.iter().map(|row| row.to_vec()).collect();
+        if results == 1 {
+            let one = || rows(&[&[1.]]);
+            return Self {
+                input: one(),
+                weights: one(),
+                output: one(),
+            };
+        }
+        if taps == 4 {
+            return Self::of_four_taps();
+        }
         if results == 2 && stride == 2 {
             return Self {
                 input: rows(&[
@@ -148,17 +229,57 @@ impl Sizes {
                 .collect(),
         }
     }
+
+    /// R = 4 of 4 taps: points ±3/8, ±7/8, ±7/4 and ∞.
+    fn of_four_taps() -> Self {
+        let points = [0.375f64, 0.875, 1.75];
+        let mut sizes = Self {
+            input: Vec::new(),
+            weights: Vec::new(),
+            output: (0..4)
+                .map(|power| {
+                    let row = points.iter().flat_map(|point| [point.powi(power); 2]);
+                    row.chain([f64::from(power == 3)]).collect()
+                })
+                .collect(),
+        };
+        let squares = points.map(|point| point * point);
+        for at in 0..3 {
+            let (x, u, v) = (points[at], squares[(at + 1) % 3], squares[(at + 2) % 3]);
+            let m = 1.0 / (2.0 * x * ((x * x - u) * (x * x - v)).abs());
+            for _ in 0..2 {
+                let row = [x * u * v, u * v, x * (u + v), u + v, x, 1.0, 0.0];
+                sizes.input.push(row.to_vec());
+                sizes
+                    .weights
+                    .push((0..4).map(|power| m * x.powi(power)).collect());
+            }
+        }
+        let [x, y, z] = squares;
+        let last = [
+            x * y * z,
+            0.0,
+            x * y + y * z + z * x,
+            0.0,
+            x + y + z,
+            0.0,
+            1.0,
+        ];
+        sizes.input.push(last.to_vec());
+        sizes.weights.push(vec![0.0, 0.0, 0.0, 1.0]);
+        sizes
+    }
 }
 
-/// matrix · square · matrixᵀ
-fn both(matrix: &Matrix, square: &Matrix) -> Matrix {
+/// down · square · acrossᵀ
+fn both([down, across]: [&Matrix; 2], square: &Matrix) -> Matrix {
     let dot = |row: &[f64], column: &dyn Fn(usize) -> f64| -> f64 {
         row.iter()
             .enumerate()
             .map(|(k, &value)| value * column(k))
             .sum()
     };
-    let half: Matrix = matrix
+    let half: Matrix = down
         .iter()
         .map(|row| {
             (0..square[0].len())
@@ -167,7 +288,16 @@ fn both(matrix: &Matrix, square: &Matrix) -> Matrix {
         })
         .collect();
     half.iter()
-        .map(|line| matrix.iter().map(|row| dot(row, &|k| line[k])).collect())
+        .map(|line| across.iter().map(|row| dot(row, &|k| line[k])).collect())
+        .collect()
+}
+
+/// All pieces of a kernel, by where their first taps stand.
+fn pieces(axes: &[Axis; 2]) -> Vec<[usize; 2]> {
+    let [down, across] = axes;
+    let of_row = |row: usize| (0..across.pieces()).map(move |column| [row, column]);
+    let all = (0..down.pieces()).flat_map(of_row);
+    all.map(|[row, column]| [row * down.taps, column * across.taps])
         .collect()
 }
 
@@ -200,7 +330,7 @@ impl Images<'_> {
 }
 
 /// The largest error of every number of `pass`, forward or backward input, made of `source` and the weights `w` in
-/// tiles of R × R = `results`² results.
+/// tiles of R × R = `results`² results, or of `results` where the kernel is a line.
 pub fn bounds(
     geometry: &ConvGeometry,
     pass: Pass,
@@ -209,30 +339,30 @@ pub fn bounds(
     w: &[f32],
 ) -> Vec<f64> {
     let forward = pass == Pass::Forward;
-    let axes = geometry.axes();
+    let axes = axes(geometry, results);
     let (inputs, outputs) = (geometry.channels_per_group(), geometry.outputs_per_group());
     let groups = geometry.groups();
     let of = |forward: bool, data| Images {
         data,
         layout: geometry.layout(),
         channels: groups * if forward { inputs } else { outputs },
-        size: [0, 1].map(|axis| match forward {
-            true => axes[axis].input(),
-            false => axes[axis].output(),
+        size: [0, 1].map(|axis: usize| match forward {
+            true => axes[axis].input,
+            false => axes[axis].output,
         }),
     };
     let (x, y) = (of(forward, source), of(!forward, &[]));
-    let (dilations, stride) = (dilations(geometry), axes[0].stride());
+    let dilations = [0, 1].map(|axis| axes[axis].dilation);
     let begin = [0, 1].map(|axis| {
-        let before = axes[axis].pad().0 as isize;
+        let Axis { pad, kernel, .. } = axes[axis];
         if forward {
-            -before
+            -pad
         } else {
-            before - 2 * dilations[axis] as isize
+            pad - ((kernel - 1) * dilations[axis]) as isize
         }
     });
-    let tops = begins(y.size[0], dilations[0], results);
-    let lefts = begins(y.size[1], dilations[1], results);
+    let tops = begins(y.size[0], dilations[0], axes[0].results);
+    let lefts = begins(y.size[1], dilations[1], axes[1].results);
     // What stands outside is a number of the image, a constant or zero.
     let outside = match geometry.patch().padding_mode() {
         _ if !forward => 0.0,
@@ -251,63 +381,83 @@ pub fn bounds(
         let at = at.map(|at| at as usize);
         f64::from(x.data[x.place(image, channel, at)].abs())
     };
+    let kernel = [0, 1].map(|axis| axes[axis].kernel);
     let tap = |result: usize, source: usize, at: [usize; 2]| {
+        if at[0] >= kernel[0] || at[1] >= kernel[1] {
+            return 0.0;
+        }
         let (output, input) = if forward {
             (result, source)
         } else {
             (result / inputs * outputs + source, result % inputs)
         };
         let at = if forward == geometry.flips_kernel() {
-            at.map(|at| 2 - at)
+            [kernel[0] - 1 - at[0], kernel[1] - 1 - at[1]]
         } else {
             at
         };
-        f64::from(w[(output * inputs + input) * 9 + at[0] * 3 + at[1]].abs())
+        let place = (output * inputs + input) * kernel[0] * kernel[1] + at[0] * kernel[1] + at[1];
+        f64::from(w[place].abs())
     };
-    let sizes = Sizes::new(results, axes[0].stride());
     let (sources, made) = if forward {
         (inputs, outputs)
     } else {
         (outputs, inputs)
     };
-    let kernels: Vec<Matrix> = (0..groups * made * sources)
+    let pieces = pieces(&axes);
+    let [down, across] = &axes;
+    // Of every piece.
+    let kernels: Vec<Vec<Matrix>> = (0..groups * made * sources)
         .map(|kernel| {
             let (result, source) = (kernel / sources, kernel % sources);
-            let g = (0..3).map(|i| (0..3).map(|j| tap(result, source, [i, j])).collect());
-            both(&sizes.weights, &g.collect())
+            let of_piece = |&[row, column]: &[usize; 2]| {
+                let line = |i: usize| {
+                    let taps = 0..across.taps;
+                    taps.map(|j| tap(result, source, [row + i, column + j]))
+                        .collect()
+                };
+                let g = (0..down.taps).map(line).collect();
+                both([&down.sizes.weights, &across.sizes.weights], &g)
+            };
+            pieces.iter().map(of_piece).collect()
         })
         .collect();
-    let n = sizes.input.len();
-    let unit = (sources as f64 + 24.0) / f64::from(1 << 24);
+    let terms = sources * pieces.len();
+    let unit = (terms as f64 + 24.0) / f64::from(1 << 24);
     let mut bounds = vec![f64::NAN; geometry.batch() * y.channels * y.size[0] * y.size[1]];
     for image in 0..geometry.batch() {
         for &top in &tops {
             for &left in &lefts {
-                let spectra: Vec<Matrix> = (0..x.channels)
+                let spectrum = |channel: usize, [row, column]: [usize; 2]| {
+                    let line = |i: usize| {
+                        let row = top * down.stride + (row + i) * dilations[0];
+                        (0..across.pixels())
+                            .map(|j| {
+                                let column = left * across.stride + (column + j) * dilations[1];
+                                let at = [row as isize + begin[0], column as isize + begin[1]];
+                                pixel(image, channel, at)
+                            })
+                            .collect()
+                    };
+                    let d = (0..down.pixels()).map(line).collect();
+                    both([&down.sizes.input, &across.sizes.input], &d)
+                };
+                let spectra: Vec<Vec<Matrix>> = (0..x.channels)
                     .map(|channel| {
-                        let line = |i: usize| {
-                            let row = (top * stride + i * dilations[0]) as isize + begin[0];
-                            let column =
-                                |j: usize| (left * stride + j * dilations[1]) as isize + begin[1];
-                            (0..n)
-                                .map(|j| pixel(image, channel, [row, column(j)]))
-                                .collect()
-                        };
-                        both(&sizes.input, &(0..n).map(line).collect())
+                        let each = pieces.iter().map(|&piece| spectrum(channel, piece));
+                        each.collect()
                     })
                     .collect();
                 for result in 0..y.channels {
-                    let mut sum = vec![vec![0.0; n]; n];
+                    let mut sum = vec![vec![0.0; across.pixels()]; down.pixels()];
                     for source in 0..sources {
                         let u = &kernels[result * sources + source];
                         let v = &spectra[result / made * sources + source];
-                        for (i, line) in sum.iter_mut().enumerate() {
-                            for (j, value) in line.iter_mut().enumerate() {
-                                *value += u[i][j] * v[i][j];
-                            }
+                        for (u, v) in u.iter().zip(v) {
+                            add_products(&mut sum, u, v);
                         }
                     }
-                    let tile = both(&sizes.output, &sum);
+                    let tile = both([&down.sizes.output, &across.sizes.output], &sum);
                     let rows = (top..y.size[0]).step_by(dilations[0]);
                     for (row, tile) in rows.zip(&tile) {
                         let columns = (left..y.size[1]).step_by(dilations[1]);
@@ -322,9 +472,19 @@ pub fn bounds(
     bounds
 }
 
-/// The largest error of every number of the weights' gradient, made of `x` and `dy` in tiles of R × R = `results`².
+/// sum += u ⊙ v
+fn add_products(sum: &mut Matrix, u: &Matrix, v: &Matrix) {
+    for ((sum, u), v) in sum.iter_mut().zip(u).zip(v) {
+        for ((sum, u), v) in sum.iter_mut().zip(u).zip(v) {
+            *sum += u * v;
+        }
+    }
+}
+
+/// The largest error of every number of the weights' gradient, made of `x` and `dy` in tiles of R × R = `results`², or
+/// of `results` where the kernel is a line.
 pub fn weight_bounds(geometry: &ConvGeometry, results: usize, x: &[f32], dy: &[f32]) -> Vec<f64> {
-    let axes = geometry.axes();
+    let axes = axes(geometry, results);
     let (inputs, outputs) = (geometry.channels_per_group(), geometry.outputs_per_group());
     let images = |data, channels, size| Images {
         data,
@@ -332,8 +492,8 @@ pub fn weight_bounds(geometry: &ConvGeometry, results: usize, x: &[f32], dy: &[f
         channels: geometry.groups() * channels,
         size,
     };
-    let x = images(x, inputs, [0, 1].map(|axis| axes[axis].input()));
-    let dy = images(dy, outputs, [0, 1].map(|axis| axes[axis].output()));
+    let x = images(x, inputs, [0, 1].map(|axis: usize| axes[axis].input));
+    let dy = images(dy, outputs, [0, 1].map(|axis: usize| axes[axis].output));
     let outside = match geometry.patch().padding_mode() {
         PaddingMode::Zeros => 0.0,
         PaddingMode::Constant(value) => value.abs(),
@@ -343,10 +503,10 @@ pub fn weight_bounds(geometry: &ConvGeometry, results: usize, x: &[f32], dy: &[f
             .map(|x| f64::from(x.abs()))
             .fold(0.0, f64::max),
     };
-    let dilations = dilations(geometry);
-    // The sizes of `rows` × `rows` pixels from `begin` on.
+    let dilations = [0, 1].map(|axis| axes[axis].dilation);
+    // The sizes of so many pixels from `begin` on.
     let square = |of: &Images<'_>,
-                  rows: usize,
+                  [rows, columns]: [usize; 2],
                   outside: f64,
                   place: [usize; 2],
                   begin: [isize; 2]|
@@ -361,40 +521,45 @@ pub fn weight_bounds(geometry: &ConvGeometry, results: usize, x: &[f32], dy: &[f
             f64::from(of.data[at].abs())
         };
         (0..rows)
-            .map(|i| (0..rows).map(|j| pixel(i, j)).collect())
+            .map(|i| (0..columns).map(|j| pixel(i, j)).collect())
             .collect()
     };
-    let sizes = Sizes::new(results, axes[0].stride());
-    let (gradient, weights) = (transposed(&sizes.output), transposed(&sizes.weights));
-    let n = sizes.input.len();
-    let pads = [0, 1].map(|axis| axes[axis].pad().0 as isize);
-    let tops = begins(dy.size[0], dilations[0], results);
-    let lefts = begins(dy.size[1], dilations[1], results);
-    let mut sums = vec![vec![vec![0.0; n]; n]; dy.channels * inputs];
+    let [down, across] = &axes;
+    let gradient = [&down.sizes.output, &across.sizes.output].map(transposed);
+    let weights = [&down.sizes.weights, &across.sizes.weights].map(transposed);
+    let pixels = [down.pixels(), across.pixels()];
+    let pieces = pieces(&axes);
+    let tops = begins(dy.size[0], dilations[0], down.results);
+    let lefts = begins(dy.size[1], dilations[1], across.results);
+    let zeros = vec![vec![0.0; pixels[1]]; pixels[0]];
+    let mut sums = vec![vec![zeros; pieces.len()]; dy.channels * inputs];
     let mut tiles = 0;
     for image in 0..geometry.batch() {
         for &top in &tops {
             for &left in &lefts {
                 tiles += 1;
-                let begin = [top as isize, left as isize];
-                let stride = axes[0].stride() as isize;
-                let window = [0, 1].map(|axis| begin[axis] * stride - pads[axis]);
-                let v: Vec<Matrix> = (0..x.channels)
-                    .map(|channel| {
-                        let d = square(&x, n, outside, [image, channel], window);
-                        both(&sizes.input, &d)
-                    })
+                let begin = [top, left];
+                let v = |channel: usize, piece: &[usize; 2]| {
+                    let window = [0, 1].map(|axis: usize| {
+                        let Axis { stride, pad, .. } = axes[axis];
+                        let tap = piece[axis] * dilations[axis];
+                        (begin[axis] * stride + tap) as isize - pad
+                    });
+                    let d = square(&x, pixels, outside, [image, channel], window);
+                    both([&down.sizes.input, &across.sizes.input], &d)
+                };
+                let v: Vec<Vec<Matrix>> = (0..x.channels)
+                    .map(|channel| pieces.iter().map(|piece| v(channel, piece)).collect())
                     .collect();
                 for output in 0..dy.channels {
+                    let results = [down.results, across.results];
+                    let begin = begin.map(|begin| begin as isize);
                     let d = square(&dy, results, 0.0, [image, output], begin);
-                    let w = both(&gradient, &d);
+                    let w = both([&gradient[0], &gradient[1]], &d);
                     for input in 0..inputs {
                         let v = &v[output / outputs * inputs + input];
-                        let sum = &mut sums[output * inputs + input];
-                        for ((sum, v), w) in sum.iter_mut().zip(v).zip(&w) {
-                            for ((sum, v), w) in sum.iter_mut().zip(v).zip(w) {
-                                *sum += v * w;
-                            }
+                        for (sum, v) in sums[output * inputs + input].iter_mut().zip(v) {
+                            add_products(sum, v, &w);
                         }
                     }
                 }
@@ -402,11 +567,24 @@ pub fn weight_bounds(geometry: &ConvGeometry, results: usize, x: &[f32], dy: &[f
         }
     }
     let unit = (f64::from(tiles) + 36.0) / f64::from(1 << 24);
-    let mut bounds = Vec::with_capacity(9 * sums.len());
-    for sum in &sums {
-        let kernel = both(&weights, sum).concat();
-        let flipped = geometry.flips_kernel();
-        bounds.extend((0..9).map(|tap| unit * kernel[if flipped { 8 - tap } else { tap }]));
+    let kernel = [down.kernel, across.kernel];
+    let taps = kernel[0] * kernel[1];
+    let mut bounds = Vec::with_capacity(taps * sums.len());
+    for sums in &sums {
+        let pieces: Vec<Matrix> = sums
+            .iter()
+            .map(|sum| both([&weights[0], &weights[1]], sum))
+            .collect();
+        bounds.extend((0..taps).map(|tap| {
+            let tap = if geometry.flips_kernel() {
+                taps - 1 - tap
+            } else {
+                tap
+            };
+            let [row, column] = [tap / kernel[1], tap % kernel[1]];
+            let piece = row / down.taps * across.pieces() + column / across.taps;
+            unit * pieces[piece][row % down.taps][column % across.taps]
+        }));
     }
     bounds
 }

@@ -10,7 +10,7 @@
 
 use super::super::Isa;
 use super::super::simd::{Apart, Simd, run_by};
-use super::points::{Four, FourOfTwo, Points, Two, TwoOfTwo};
+use super::points::{Four, FourOfFour, FourOfTwo, One, Output, Two, TwoOfTwo};
 use super::{Spectrum, Tiling, by_points};
 
 /// Gradients of tiles side by side: pixel (i, j) of tile t begins at `i · line + (t · R + j) · pixel`.
@@ -20,7 +20,7 @@ pub(crate) struct GradientRow<'a> {
     /// From one line to the next, and from one pixel to the next.
     pub(crate) line: usize,
     pub(crate) pixel: usize,
-    /// How many lines, at most R, and pixels of a line there are.
+    /// How many lines, at most R of a tile, and pixels of a line there are.
     pub(crate) lengths: [usize; 2],
     /// Outputs of a pixel, beside each other.
     pub(crate) outputs: usize,
@@ -41,10 +41,10 @@ impl GradientRow<'_> {
         sums: Option<&mut [f32]>,
     ) {
         tiling.check();
-        let results = tiling.results;
+        let [down, across] = tiling.results();
         let [rows, columns] = self.lengths;
         assert!(
-            (1..=results).contains(&rows) && columns > 0,
+            (1..=down).contains(&rows) && columns > 0,
             "lengths of tiles"
         );
         let last = (rows - 1) * self.line + (columns - 1) * self.pixel;
@@ -54,7 +54,7 @@ impl GradientRow<'_> {
         );
         let width = self.outputs.next_multiple_of(isa.lanes());
         assert!(
-            spectrum.end(tiling.products(), columns.div_ceil(results), width) <= to.len(),
+            spectrum.end(tiling.products(), columns.div_ceil(across), width) <= to.len(),
             "the result of a transform"
         );
         let sums = sums.map(|sums| {
@@ -91,7 +91,7 @@ impl Apart for &Job<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
         // SAFETY: the caller's.
-        unsafe { by_points!(self.tiling, self.tiles::<S>(s)) }
+        unsafe { by_points!(output of self.tiling, self.tiles::<S>(s)) }
     }
 }
 
@@ -99,29 +99,40 @@ impl Job<'_> {
     /// # Safety
     /// As `run`.
     #[inline(always)]
-    unsafe fn tiles<S: Simd, P: Points<N, R>, const N: usize, const R: usize>(&self, s: S) {
+    unsafe fn tiles<
+        S: Simd,
+        D: Output<ND, RD>,
+        A: Output<NA, RA>,
+        const ND: usize,
+        const RD: usize,
+        const NA: usize,
+        const RA: usize,
+    >(
+        &self,
+        s: S,
+    ) {
         let row = self.row;
         let [rows, columns] = row.lengths;
-        for tile in 0..columns.div_ceil(R) {
-            let there = [rows, R.min(columns - tile * R)];
+        for tile in 0..columns.div_ceil(RA) {
+            let there = [rows, RA.min(columns - tile * RA)];
             let mut output = 0;
             while output < row.outputs {
                 let count = S::LANES.min(row.outputs - output);
                 // SAFETY: so many lines, pixels and outputs are there, and a vector of each product and of the sums.
                 unsafe {
-                    let dy = row.dy.as_ptr().add(tile * R * row.pixel + output);
+                    let dy = row.dy.as_ptr().add(tile * RA * row.pixel + output);
                     let steps = [row.line, row.pixel];
-                    let pixels = if there == [R, R] && count == S::LANES {
-                        whole::<S, R>(s, dy, steps)
+                    let pixels = if there == [RD, RA] && count == S::LANES {
+                        whole::<S, RD, RA>(s, dy, steps)
                     } else {
-                        some::<S, R>(s, dy, steps, there, count)
+                        some::<S, RD, RA>(s, dy, steps, there, count)
                     };
                     if let Some(sums) = self.sums {
                         let sums = sums.add(output);
                         s.store(sums, s.add(s.load(sums), total(s, &pixels)));
                     }
                     let to = self.to.add(tile * self.spectrum.pitch + output);
-                    spread::<S, P, N, R>(s, &pixels, to, self.spectrum.step);
+                    spread::<S, D, A, ND, RD, NA, RA>(s, &pixels, to, self.spectrum.step);
                 }
                 output += S::LANES;
             }
@@ -134,14 +145,14 @@ impl Job<'_> {
 /// # Safety
 /// A vector can be read from each pixel, and the CPU has `S`.
 #[inline(always)]
-unsafe fn whole<S: Simd, const R: usize>(
+unsafe fn whole<S: Simd, const RD: usize, const RA: usize>(
     s: S,
     dy: *const f32,
     [line, pixel]: [usize; 2],
-) -> [[S::V; R]; R] {
+) -> [[S::V; RA]; RD] {
     // SAFETY: the caller's.
     unsafe {
-        let mut pixels = [[s.zero(); R]; R];
+        let mut pixels = [[s.zero(); RA]; RD];
         for (i, pixels) in pixels.iter_mut().enumerate() {
             for (j, v) in pixels.iter_mut().enumerate() {
                 *v = s.load(dy.add(i * line + j * pixel));
@@ -156,16 +167,16 @@ unsafe fn whole<S: Simd, const R: usize>(
 /// # Safety
 /// So many numbers can be read from each of those pixels, and the CPU has `S`.
 #[inline(always)]
-unsafe fn some<S: Simd, const R: usize>(
+unsafe fn some<S: Simd, const RD: usize, const RA: usize>(
     s: S,
     dy: *const f32,
     [line, pixel]: [usize; 2],
     [rows, columns]: [usize; 2],
     count: usize,
-) -> [[S::V; R]; R] {
+) -> [[S::V; RA]; RD] {
     // SAFETY: the caller's.
     unsafe {
-        let mut pixels = [[s.zero(); R]; R];
+        let mut pixels = [[s.zero(); RA]; RD];
         for (i, pixels) in pixels.iter_mut().enumerate().take(rows) {
             for (j, v) in pixels.iter_mut().enumerate().take(columns) {
                 *v = s.load_first(dy.add(i * line + j * pixel), count);
@@ -180,7 +191,10 @@ unsafe fn some<S: Simd, const R: usize>(
 /// # Safety
 /// The CPU has `S`.
 #[inline(always)]
-unsafe fn total<S: Simd, const R: usize>(s: S, pixels: &[[S::V; R]; R]) -> S::V {
+unsafe fn total<S: Simd, const RD: usize, const RA: usize>(
+    s: S,
+    pixels: &[[S::V; RA]; RD],
+) -> S::V {
     // SAFETY: the caller's.
     unsafe {
         let mut total = s.zero();
@@ -200,29 +214,37 @@ unsafe fn total<S: Simd, const R: usize>(s: S, pixels: &[[S::V; R]; R]) -> S::V 
 /// # Safety
 /// A vector may be written to each product, and the CPU has `S`.
 #[inline(always)]
-unsafe fn spread<S: Simd, P: Points<N, R>, const N: usize, const R: usize>(
+unsafe fn spread<
+    S: Simd,
+    D: Output<ND, RD>,
+    A: Output<NA, RA>,
+    const ND: usize,
+    const RD: usize,
+    const NA: usize,
+    const RA: usize,
+>(
     s: S,
-    y: &[[S::V; R]; R],
+    y: &[[S::V; RA]; RD],
     to: *mut f32,
     step: usize,
 ) {
     // SAFETY: the caller's.
     unsafe {
-        let mut columns = [[s.zero(); N]; R];
+        let mut columns = [[s.zero(); ND]; RA];
         for (j, column) in columns.iter_mut().enumerate() {
-            let mut pixels = [s.zero(); R];
+            let mut pixels = [s.zero(); RD];
             for (pixel, line) in pixels.iter_mut().zip(y) {
                 *pixel = line[j];
             }
-            *column = P::gradient(s, pixels);
+            *column = D::gradient(s, pixels);
         }
-        for i in 0..N {
-            let mut line = [s.zero(); R];
+        for i in 0..ND {
+            let mut line = [s.zero(); RA];
             for (v, column) in line.iter_mut().zip(&columns) {
                 *v = column[i];
             }
-            for (j, &v) in P::gradient(s, line).iter().enumerate() {
-                s.store(to.add((i * N + j) * step), v);
+            for (j, &v) in A::gradient(s, line).iter().enumerate() {
+                s.store(to.add((i * NA + j) * step), v);
             }
         }
     }

@@ -2,13 +2,13 @@
 
 use super::super::Isa;
 use super::super::simd::{Apart, Simd, run_by};
-use super::points::{Four, FourOfTwo, Points, Two, TwoOfTwo};
+use super::points::{Four, FourOfFour, FourOfTwo, Input, One, Two, TwoOfTwo};
 use super::{Spectrum, Tiling, by_points};
 
 /// The place of a line or of a pixel that the image does not have.
 pub(crate) const OUTSIDE: usize = usize::MAX;
 
-/// Tiles side by side: pixel (i, j) of tile t begins at `rows[i] + columns[t · R · stride + j]`.
+/// Tiles side by side: pixel (i, j) of tile t begins at `rows[i] + columns[t · R · stride + j]`, R and stride those across.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TileRow<'a> {
     pub(crate) x: &'a [f32],
@@ -34,14 +34,14 @@ impl TileRow<'_> {
     /// Where a length does not fit: a bug in this crate.
     pub(crate) fn run(&self, isa: Isa, tiling: Tiling, to: &mut [f32], spectrum: Spectrum) {
         tiling.check();
-        let (n, pitch) = (tiling.side(), tiling.results * tiling.stride);
+        let ([down, across], step) = (tiling.sides(), tiling.axes[1].step());
         assert!(
-            self.rows.len() == n
-                && self.columns.len() >= n
-                && (self.columns.len() - n).is_multiple_of(pitch),
+            self.rows.len() == down
+                && self.columns.len() >= across
+                && (self.columns.len() - across).is_multiple_of(step),
             "lines and columns of tiles"
         );
-        let tiles = (self.columns.len() - n) / pitch + 1;
+        let tiles = (self.columns.len() - across) / step + 1;
         let most = |places: &[usize]| places.iter().copied().filter(|&at| at != OUTSIDE).max();
         if let (Some(row), Some(column)) = (most(self.rows), most(self.columns)) {
             assert!(
@@ -55,7 +55,7 @@ impl TileRow<'_> {
         );
         let width = self.channels.next_multiple_of(isa.lanes());
         assert!(
-            spectrum.end(n * n, tiles, width) <= to.len(),
+            spectrum.end(tiling.products(), tiles, width) <= to.len(),
             "the result of a transform"
         );
         let job = Job {
@@ -88,7 +88,7 @@ impl Apart for &Job<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
         // SAFETY: the caller's.
-        unsafe { by_points!(self.tiling, self.tiles::<S>(s)) }
+        unsafe { by_points!(input of self.tiling, self.tiles::<S>(s)) }
     }
 }
 
@@ -96,13 +96,16 @@ impl Job<'_> {
     /// # Safety
     /// As `run`.
     #[inline(always)]
-    unsafe fn tiles<S: Simd, P: Points<N, R>, const N: usize, const R: usize>(&self, s: S) {
+    unsafe fn tiles<S: Simd, D: Input<ND>, A: Input<NA>, const ND: usize, const NA: usize>(
+        &self,
+        s: S,
+    ) {
         let row = self.row;
         for tile in 0..self.tiles {
-            let mut pixels = [[std::ptr::null(); N]; N];
+            let mut pixels = [[std::ptr::null(); NA]; ND];
             for (i, line) in pixels.iter_mut().enumerate() {
                 for (j, pixel) in line.iter_mut().enumerate() {
-                    let column = tile * R * self.tiling.stride + j;
+                    let column = tile * self.tiling.axes[1].step() + j;
                     let (down, across) = (row.rows[i], row.columns[column]);
                     *pixel = if i >= row.used[0] || column >= row.used[1] {
                         row.zeros.as_ptr()
@@ -120,7 +123,7 @@ impl Job<'_> {
                 while channel < row.channels {
                     let count = S::LANES.min(row.channels - channel);
                     let places = [channel, count, self.spectrum.step];
-                    transform::<S, P, N, R>(s, &pixels, places, to.add(channel));
+                    transform::<S, D, A, ND, NA>(s, &pixels, places, to.add(channel));
                     channel += S::LANES;
                 }
             }
@@ -133,17 +136,17 @@ impl Job<'_> {
 /// # Safety
 /// Every pixel has those channels, a vector may be written to each product, and the CPU has `S`.
 #[inline(always)]
-unsafe fn transform<S: Simd, P: Points<N, R>, const N: usize, const R: usize>(
+unsafe fn transform<S: Simd, D: Input<ND>, A: Input<NA>, const ND: usize, const NA: usize>(
     s: S,
-    pixels: &[[*const f32; N]; N],
+    pixels: &[[*const f32; NA]; ND],
     [channel, count, step]: [usize; 3],
     to: *mut f32,
 ) {
     // SAFETY: the caller's.
     unsafe {
-        let mut columns = [[s.zero(); N]; N];
+        let mut columns = [[s.zero(); ND]; NA];
         for (j, column) in columns.iter_mut().enumerate() {
-            let mut d = [s.zero(); N];
+            let mut d = [s.zero(); ND];
             if count == S::LANES {
                 for (d, line) in d.iter_mut().zip(pixels) {
                     *d = s.load(line[j].add(channel));
@@ -153,15 +156,15 @@ unsafe fn transform<S: Simd, P: Points<N, R>, const N: usize, const R: usize>(
                     *d = s.load_first(line[j].add(channel), count);
                 }
             }
-            *column = P::input(s, d);
+            *column = D::input(s, d);
         }
-        for i in 0..N {
-            let mut line = [s.zero(); N];
+        for i in 0..ND {
+            let mut line = [s.zero(); NA];
             for (v, column) in line.iter_mut().zip(&columns) {
                 *v = column[i];
             }
-            for (j, &v) in P::input(s, line).iter().enumerate() {
-                s.store(to.add((i * N + j) * step), v);
+            for (j, &v) in A::input(s, line).iter().enumerate() {
+                s.store(to.add((i * NA + j) * step), v);
             }
         }
     }

@@ -13,7 +13,7 @@ use super::super::Isa;
 use super::super::moves::MOST_LANES;
 use super::super::product::Map;
 use super::super::simd::{Apart, Simd, run_by};
-use super::points::{Four, FourOfTwo, Points, Two, TwoOfTwo};
+use super::points::{Four, FourOfFour, FourOfTwo, One, Output, Two, TwoOfTwo};
 use super::{Spectrum, Tiling, by_points};
 
 /// The products of tiles side by side: number f of tile t begins at `m[f · step + t · pitch]`.
@@ -26,7 +26,7 @@ pub(crate) struct Sums<'a> {
 /// What becomes of the results: `[channels, rows, columns]`, of which channels are neighbours, or not.
 #[derive(Debug)]
 pub(crate) struct Outcome<'a> {
-    /// At most R rows; tiles beyond its columns are computed in whole and written in part.
+    /// At most R rows of a tile; tiles beyond its columns are computed in whole and written in part.
     pub(crate) out: ArrayViewMut3<'a, f32>,
     /// A number a channel.
     pub(crate) bias: Option<&'a [f32]>,
@@ -47,11 +47,11 @@ impl Sums<'_> {
             return;
         }
         tiling.check();
-        let tiles = columns.div_ceil(tiling.results);
+        let [down, across] = tiling.results();
+        let tiles = columns.div_ceil(across);
         let width = channels.next_multiple_of(isa.lanes());
         assert!(
-            rows <= tiling.results
-                && self.spectrum.end(tiling.products(), tiles, width) <= self.m.len(),
+            rows <= down && self.spectrum.end(tiling.products(), tiles, width) <= self.m.len(),
             "the products of a transform"
         );
         let strides = |strides: &[isize]| [strides[0], strides[1], strides[2]];
@@ -116,8 +116,8 @@ impl Apart for &Job<'_> {
         // SAFETY: the caller's.
         unsafe {
             match self.last {
-                true => by_points!(self.tiling, self.channels_last::<S>(s)),
-                false => by_points!(self.tiling, self.channels_first::<S>(s)),
+                true => by_points!(output of self.tiling, self.channels_last::<S>(s)),
+                false => by_points!(output of self.tiling, self.channels_first::<S>(s)),
             }
         }
     }
@@ -127,19 +127,30 @@ impl Job<'_> {
     /// # Safety
     /// As `run`.
     #[inline(always)]
-    unsafe fn channels_last<S: Simd, P: Points<N, R>, const N: usize, const R: usize>(&self, s: S) {
+    unsafe fn channels_last<
+        S: Simd,
+        D: Output<ND, RD>,
+        A: Output<NA, RA>,
+        const ND: usize,
+        const RD: usize,
+        const NA: usize,
+        const RA: usize,
+    >(
+        &self,
+        s: S,
+    ) {
         let [channels, rows, columns] = self.dim;
-        for tile in 0..columns.div_ceil(R) {
-            let some = R.min(columns - tile * R);
+        for tile in 0..columns.div_ceil(RA) {
+            let some = RA.min(columns - tile * RA);
             for channel in (0..channels).step_by(S::LANES) {
                 let count = S::LANES.min(channels - channel);
                 // SAFETY: tile and channel are inside, and so are `rows` × `some` of its results.
                 unsafe {
-                    let y = self.results::<S, P, N, R>(s, tile, channel);
+                    let y = self.results::<S, D, A, ND, RD, NA, RA>(s, tile, channel);
                     let bias = self.bias_from(s, channel, count);
                     for (i, line) in y.iter().enumerate().take(rows) {
                         for (j, &v) in line.iter().enumerate().take(some) {
-                            let place = [channel, i, tile * R + j];
+                            let place = [channel, i, tile * RA + j];
                             self.put(s, s.add(v, bias), place, count);
                         }
                     }
@@ -151,28 +162,36 @@ impl Job<'_> {
     /// # Safety
     /// As `run`.
     #[inline(always)]
-    unsafe fn channels_first<S: Simd, P: Points<N, R>, const N: usize, const R: usize>(
+    unsafe fn channels_first<
+        S: Simd,
+        D: Output<ND, RD>,
+        A: Output<NA, RA>,
+        const ND: usize,
+        const RD: usize,
+        const NA: usize,
+        const RA: usize,
+    >(
         &self,
         s: S,
     ) {
         let [channels, rows, columns] = self.dim;
-        let tiles = columns.div_ceil(R);
-        // Vectors have 4 lanes or more, and R is 2 or 4.
-        let together = S::LANES / R;
+        let tiles = columns.div_ceil(RA);
+        // Vectors have 4 lanes or more, and R is at most 4.
+        let together = S::LANES / RA;
         // Columns of tiles that are not there keep what stood in them, and are not written.
         // SAFETY: the caller's.
-        let mut squares = [unsafe { s.square() }; R];
+        let mut squares = [unsafe { s.square() }; RD];
         // Channels outside: lines are written from their beginning to their end.
         for channel in (0..channels).step_by(S::LANES) {
             for first in (0..tiles).step_by(together) {
-                let column = first * R;
+                let column = first * RA;
                 let count = S::LANES.min(columns - column);
                 // SAFETY: as above; a square has as many vectors as `together` tiles have columns.
                 unsafe {
                     for (index, tile) in (first..tiles.min(first + together)).enumerate() {
-                        let y = self.results::<S, P, N, R>(s, tile, channel);
+                        let y = self.results::<S, D, A, ND, RD, NA, RA>(s, tile, channel);
                         for (square, line) in squares.iter_mut().zip(&y) {
-                            square.as_mut()[index * R..(index + 1) * R].copy_from_slice(line);
+                            square.as_mut()[index * RA..(index + 1) * RA].copy_from_slice(line);
                         }
                     }
                     for (i, square) in squares.iter_mut().enumerate().take(rows) {
@@ -194,30 +213,38 @@ impl Job<'_> {
     /// # Safety
     /// As `run`; the tile and the channel are inside.
     #[inline(always)]
-    unsafe fn results<S: Simd, P: Points<N, R>, const N: usize, const R: usize>(
+    unsafe fn results<
+        S: Simd,
+        D: Output<ND, RD>,
+        A: Output<NA, RA>,
+        const ND: usize,
+        const RD: usize,
+        const NA: usize,
+        const RA: usize,
+    >(
         &self,
         s: S,
         tile: usize,
         channel: usize,
-    ) -> [[S::V; R]; R] {
+    ) -> [[S::V; RA]; RD] {
         // SAFETY: the caller's.
         unsafe {
             let m = self.m.add(tile * self.spectrum.pitch + channel);
-            let mut columns = [[s.zero(); R]; N];
+            let mut columns = [[s.zero(); RD]; NA];
             for (j, column) in columns.iter_mut().enumerate() {
-                let mut products = [s.zero(); N];
+                let mut products = [s.zero(); ND];
                 for (i, product) in products.iter_mut().enumerate() {
-                    *product = s.load(m.add((i * N + j) * self.spectrum.step));
+                    *product = s.load(m.add((i * NA + j) * self.spectrum.step));
                 }
-                *column = P::output(s, products);
+                *column = D::output(s, products);
             }
-            let mut y = [[s.zero(); R]; R];
+            let mut y = [[s.zero(); RA]; RD];
             for (i, results) in y.iter_mut().enumerate() {
-                let mut line = [s.zero(); N];
+                let mut line = [s.zero(); NA];
                 for (product, column) in line.iter_mut().zip(&columns) {
                     *product = column[i];
                 }
-                *results = P::output(s, line);
+                *results = A::output(s, line);
             }
             y
         }

@@ -1,26 +1,32 @@
 //! dw = Gᵀ M G: the gradient of the weights out of its sums over all tiles.
 //!
 //! ```text
-//! dw[output][channel][order] ← Gᵀ M[f][channel][output] G       M N × N, dw 3 × 3
+//! dw[output][channel][order] ← Gᵀ M[f][piece][channel][output] G       M N × N, a piece of dw K × K
 //! ```
 //!
-//! Lanes are outputs, but the kernels of an output stand beside each other: as many numbers of them as make a vector are
-//! kept, and transposed on the way out.
+//! Kernels of more than K × K taps are sums of pieces. Lanes are outputs, but the kernels of an output stand beside each
+//! other: as many numbers of them as make a vector are kept, and transposed on the way out.
 
 use ndarray::ArrayViewMut2;
 
 use super::super::Isa;
 use super::super::simd::{Apart, Simd, run_by};
-use super::points::{Four, FourOfTwo, Points, Two, TwoOfTwo};
-use super::{Spectrum, TAPS, Tiling, by_points};
+use super::points::{Four, FourOfFour, FourOfTwo, One, Taps, Two, TwoOfTwo};
+use super::{MOST_TAPS, Spectrum, Tiling, by_points};
 
-/// The sums of products over all tiles: number f of channel c and output o stands at `m[f · step + c · pitch + o]`.
+/// Most pieces of a kernel.
+pub(crate) const MOST_PIECES: usize = 9;
+
+/// The sums of products over all tiles: number f of piece p, channel c and output o stands at
+/// `m[f · step + (p · channels + c) · pitch + o]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WeightSums<'a> {
     pub(crate) m: &'a [f32],
     pub(crate) spectrum: Spectrum,
-    /// Which of the nine results stands at each place of a kernel.
-    pub(crate) order: [usize; TAPS * TAPS],
+    /// Pieces of a kernel.
+    pub(crate) pieces: usize,
+    /// Which number stands at each place of a kernel, counted over its pieces.
+    pub(crate) order: &'a [usize],
 }
 
 impl WeightSums<'_> {
@@ -36,17 +42,26 @@ impl WeightSums<'_> {
         }
         tiling.check();
         assert!(
-            places.is_multiple_of(self.order.len()) && dw.strides()[1] == 1,
+            !self.order.is_empty()
+                && self.pieces > 0
+                && places.is_multiple_of(self.order.len())
+                && dw.strides()[1] == 1,
             "kernels of a gradient"
         );
         assert!(
-            self.order.iter().all(|&from| from < self.order.len()),
+            self.pieces <= MOST_PIECES
+                && self
+                    .order
+                    .iter()
+                    .all(|&from| from < self.pieces * tiling.taps()),
             "taps of a gradient"
         );
         let channels = places / self.order.len();
         let width = outputs.next_multiple_of(isa.lanes());
         assert!(
-            self.spectrum.end(tiling.products(), channels, width) <= self.m.len(),
+            self.spectrum
+                .end(tiling.products(), self.pieces * channels, width)
+                <= self.m.len(),
             "the sums of a gradient"
         );
         let job = Job {
@@ -84,7 +99,7 @@ impl Apart for &Job<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
         // SAFETY: the caller's.
-        unsafe { by_points!(self.tiling, self.kernels::<S>(s)) }
+        unsafe { by_points!(taps of self.tiling, self.kernels::<S>(s)) }
     }
 }
 
@@ -92,7 +107,18 @@ impl Job<'_> {
     /// # Safety
     /// As `run`.
     #[inline(always)]
-    unsafe fn kernels<S: Simd, P: Points<N, R>, const N: usize, const R: usize>(&self, s: S) {
+    unsafe fn kernels<
+        S: Simd,
+        D: Taps<ND, KD>,
+        A: Taps<NA, KA>,
+        const ND: usize,
+        const KD: usize,
+        const NA: usize,
+        const KA: usize,
+    >(
+        &self,
+        s: S,
+    ) {
         let sums = self.sums;
         let [outputs, channels] = self.shape;
         for output in (0..outputs).step_by(S::LANES) {
@@ -100,13 +126,16 @@ impl Job<'_> {
             // SAFETY: channels and outputs are inside; `filled` numbers of each row from `place` on have been computed.
             unsafe {
                 let mut square = s.square();
+                let mut kernel = [[s.zero(); MOST_TAPS]; MOST_PIECES];
                 let (mut filled, mut place) = (0, 0);
                 for channel in 0..channels {
-                    let m = sums.m.as_ptr();
-                    let m = m.add(channel * sums.spectrum.pitch + output);
-                    let kernel = gather::<S, P, N, R>(s, m, sums.spectrum.step);
+                    for (piece, kernel) in kernel.iter_mut().enumerate().take(sums.pieces) {
+                        let place = piece * channels + channel;
+                        let m = sums.m.as_ptr().add(place * sums.spectrum.pitch + output);
+                        gather::<S, D, A, ND, KD, NA, KA>(s, m, sums.spectrum.step, kernel);
+                    }
                     for (tap, &from) in sums.order.iter().enumerate() {
-                        square.as_mut()[filled] = kernel[from / TAPS][from % TAPS];
+                        square.as_mut()[filled] = kernel[from / (KD * KA)][from % (KD * KA)];
                         filled += 1;
                         let end = channel + 1 == channels && tap + 1 == sums.order.len();
                         if filled == S::LANES || end {
@@ -133,34 +162,43 @@ impl Job<'_> {
     }
 }
 
-/// Gᵀ m G of one channel.
+/// kernel ← Gᵀ M G of one piece of one channel.
 ///
 /// # Safety
 /// A vector can be read from each product, and the CPU has `S`.
 #[inline(always)]
-unsafe fn gather<S: Simd, P: Points<N, R>, const N: usize, const R: usize>(
+unsafe fn gather<
+    S: Simd,
+    D: Taps<ND, KD>,
+    A: Taps<NA, KA>,
+    const ND: usize,
+    const KD: usize,
+    const NA: usize,
+    const KA: usize,
+>(
     s: S,
     m: *const f32,
     step: usize,
-) -> [[S::V; TAPS]; TAPS] {
+    kernel: &mut [S::V; MOST_TAPS],
+) {
     // SAFETY: the caller's.
     unsafe {
-        let mut columns = [[s.zero(); TAPS]; N];
+        let mut columns = [[s.zero(); KD]; NA];
         for (j, column) in columns.iter_mut().enumerate() {
-            let mut products = [s.zero(); N];
+            let mut products = [s.zero(); ND];
             for (i, product) in products.iter_mut().enumerate() {
-                *product = s.load(m.add((i * N + j) * step));
+                *product = s.load(m.add((i * NA + j) * step));
             }
-            *column = P::taps(s, products);
+            *column = D::taps(s, products);
         }
-        let mut taps = [[s.zero(); TAPS]; TAPS];
-        for (i, taps) in taps.iter_mut().enumerate() {
-            let mut line = [s.zero(); N];
+        for i in 0..KD {
+            let mut line = [s.zero(); NA];
             for (product, column) in line.iter_mut().zip(&columns) {
                 *product = column[i];
             }
-            *taps = P::taps(s, line);
+            for (j, &tap) in A::taps(s, line).iter().enumerate() {
+                kernel[i * KA + j] = tap;
+            }
         }
-        taps
     }
 }

@@ -12,4 +12,5 @@ mod sums;
 mod training;
 mod weights;
 mod winograd;
+mod winograd_pieces;
 mod winograd_weight;

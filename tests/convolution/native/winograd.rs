@@ -19,7 +19,7 @@ fn array(shape: Vec<usize>, data: &[f32]) -> ArrayD<f32> {
 }
 
 /// y and dx of a layer by a recipe.
-fn results(layer: &Layer, kind: RecipeKind, isa: Isa) -> [Vec<f32>; 2] {
+pub fn results(layer: &Layer, kind: RecipeKind, isa: Isa) -> [Vec<f32>; 2] {
     let geometry = &layer.geometry;
     let options = PlanOptions::new().recipe(kind).isa(isa);
     let plan = ConvPlan::new(geometry, &options).unwrap();
@@ -37,7 +37,7 @@ fn results(layer: &Layer, kind: RecipeKind, isa: Isa) -> [Vec<f32>; 2] {
 }
 
 /// The same by the loops in f64.
-fn exact(layer: &Layer) -> [Vec<f64>; 2] {
+pub fn exact(layer: &Layer) -> [Vec<f64>; 2] {
     let wide = |data: &[f32]| -> Vec<f64> { data.iter().copied().map(f64::from).collect() };
     let (x, w, dy) = (wide(&layer.x), wide(&layer.w), wide(&layer.dy));
     let mut results = [vec![f64::NAN; dy.len()], vec![f64::NAN; x.len()]];
@@ -46,12 +46,12 @@ fn exact(layer: &Layer) -> [Vec<f64>; 2] {
     results
 }
 
-fn root_mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+pub fn root_mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = values.len() as f64;
     (values.map(|value| value * value).sum::<f64>() / count).sqrt()
 }
 
-fn reals(geometry: ConvGeometry, seed: u64) -> Layer {
+pub fn reals(geometry: ConvGeometry, seed: u64) -> Layer {
     let mut layer = Layer::new(geometry, seed);
     let mut random = fastrand::Rng::with_seed(seed);
     for data in [&mut layer.x, &mut layer.w, &mut layer.dy] {

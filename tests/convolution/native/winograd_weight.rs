@@ -49,35 +49,41 @@ fn errors(got: &[f32], exact: &[f64]) -> [f64; 2] {
     ]
 }
 
-/// Layers of ResNet, of VGG and of DeepLab: batch, channels, outputs, side, dilation, stride.
+/// Layers of ResNet, of VGG, of DeepLab and of Inception: batch, channels, outputs, side, dilation, stride; kernel.
 #[test]
 fn rounding_stays_near_that_of_the_direct_recipe() {
     let mut random = fastrand::Rng::with_seed(4);
-    for (index, [batch, channels, outputs, side, dilation, stride]) in [
-        [1, 64, 64, 56, 1, 1],
-        [4, 64, 64, 56, 1, 1],
-        [1, 128, 128, 28, 1, 1],
-        [1, 256, 256, 14, 1, 1],
-        [16, 128, 128, 14, 1, 1],
-        [1, 3, 64, 224, 1, 1],
-        [1, 64, 64, 224, 1, 1],
-        [1, 128, 128, 112, 1, 1],
-        [2, 128, 96, 28, 2, 1],
-        [1, 96, 64, 33, 6, 1],
-        [1, 128, 128, 56, 1, 2],
-        [4, 64, 96, 28, 1, 2],
+    for (index, ([batch, channels, outputs, side, dilation, stride], kernel)) in [
+        ([1, 64, 64, 56, 1, 1], [3, 3]),
+        ([4, 64, 64, 56, 1, 1], [3, 3]),
+        ([1, 128, 128, 28, 1, 1], [3, 3]),
+        ([1, 256, 256, 14, 1, 1], [3, 3]),
+        ([16, 128, 128, 14, 1, 1], [3, 3]),
+        ([1, 3, 64, 224, 1, 1], [3, 3]),
+        ([1, 64, 64, 224, 1, 1], [3, 3]),
+        ([1, 128, 128, 112, 1, 1], [3, 3]),
+        ([2, 128, 96, 28, 2, 1], [3, 3]),
+        ([1, 96, 64, 33, 6, 1], [3, 3]),
+        ([1, 128, 128, 56, 1, 2], [3, 3]),
+        ([4, 64, 96, 28, 1, 2], [3, 3]),
+        ([2, 192, 192, 17, 1, 1], [1, 7]),
+        ([16, 192, 64, 17, 1, 1], [7, 1]),
+        ([16, 384, 64, 8, 1, 1], [1, 3]),
+        ([2, 48, 64, 28, 1, 1], [5, 5]),
+        ([4, 32, 96, 14, 1, 1], [5, 5]),
     ]
     .into_iter()
     .enumerate()
     {
         let layout = [Layout::ChannelsFirst, Layout::ChannelsLast][index % 2];
         let options = ConvOptions::new()
-            .padding(dilation)
+            .padding(kernel.map(|taps| taps / 2 * dilation))
             .stride(stride)
             .dilation(dilation)
             .layout(layout);
         let input = layout.shape(batch, channels, &[side, side]);
-        let geometry = ConvGeometry::new(&input, &[outputs, channels, 3, 3], &options).unwrap();
+        let shape = [outputs, channels, kernel[0], kernel[1]];
+        let geometry = ConvGeometry::new(&input, &shape, &options).unwrap();
         let x: Vec<f32> = numbers(&mut random, geometry.input_len());
         let dy: Vec<f32> = numbers(&mut random, geometry.output_len());
         let exact = gradients::<f64>(
@@ -93,7 +99,7 @@ fn rounding_stays_near_that_of_the_direct_recipe() {
         for recipe in [RecipeKind::WinogradF2, RecipeKind::WinogradF4] {
             let transformed = of(recipe);
             let name = format!(
-                "{recipe} of {batch} × {channels} → {outputs}, {side} × {side}, dilation {dilation}, stride {stride}"
+                "{recipe} of {batch} × {channels} → {outputs}, {side} × {side}, kernel {kernel:?}, dilation {dilation}, stride {stride}"
             );
             for (of, [got, direct]) in ["weights", "bias"]
                 .into_iter()

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! for each block of tiles (in parallel):
-//!     V[f][tile][channel] ← Bᵀ d B  of the pixels d of every tile                      read.rs
+//!     V[f][tile][piece, channel] ← Bᵀ d B  of the pixels d of every tile               read.rs
 //!     for each panel of results:
 //!         for each product f:  M[f] (tiles × columns) ← V[f] (tiles × channels) · U[f] (channels × columns)
 //!         y[tiles, columns] ← finish( Aᵀ m A )
 //! ```
 //!
 //! U, the transformed weights, is made once by `prepare.rs` (`[group][panel][f][channel][width]`) and read once for each
-//! block. Backward input with stride 1 is a correlation of dY with the kernels turned round, by the same code. The tiles
+//! block. Larger kernels are cut into pieces: each has its own pixels, which follow each other like channels, and one sum
+//! of products is that of all pieces. Backward input with stride 1 is a correlation of dY with the kernels turned round, by the same code. The tiles
 //! of a dilated kernel have results and pixels that lie apart, see `Part`.
 
 mod part;
@@ -26,12 +27,10 @@ use self::part::{Part, Run};
 use super::pack::Source;
 use super::sweep::Finale;
 use super::{Target, aligned, batch_mut};
-use crate::element::filled;
+use crate::element::{collected, filled};
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, Layout};
-use crate::kernel::{
-    Far, Finish, Left, Outcome, Panels, Product, Spectrum, Sums, TAPS, Turns, offsets,
-};
+use crate::kernel::{Far, Finish, Left, Outcome, Panels, Product, Spectrum, Sums, Turns, offsets};
 use crate::parallel::{Lanes, try_for_each_tile};
 use crate::plan::{Blocks, Pass, WinogradTiles};
 
@@ -55,7 +54,7 @@ pub(in crate::conv) struct Winograd {
     /// Channels of the result in one group.
     results: usize,
     /// The tap that each pixel of a window meets, in the order of the window.
-    taps: [usize; TAPS * TAPS],
+    taps: Vec<usize>,
     /// Where the lines and the pixels of a line stand, those of one phase after another: in the image, or in the copy
     /// of a window.
     places: [Vec<usize>; 2],
@@ -84,16 +83,18 @@ impl Winograd {
             _ => geometry.outputs_per_group(),
         };
         let source = Source::new(geometry, pass)?;
-        let mut taps = [0; TAPS * TAPS];
+        let [down, across] = tiles.tiling.axes.map(|axis| axis.kernel);
         let tap = |axis: usize, at: usize| source.axes[axis].phases[0][at].kernel;
-        for (at, place) in taps.iter_mut().enumerate() {
-            let kernel = tap(1, at / TAPS) * TAPS + tap(2, at % TAPS);
-            *place = if geometry.flips_kernel() {
-                TAPS * TAPS - 1 - kernel
-            } else {
-                kernel
-            };
-        }
+        let taps = collected(
+            down * across,
+            (0..down * across).map(|at| {
+                let kernel = tap(1, at / across) * across + tap(2, at % across);
+                match geometry.flips_kernel() {
+                    true => down * across - 1 - kernel,
+                    false => kernel,
+                }
+            }),
+        )?;
         let [rows, columns] = tiles.window();
         let window = Blocks {
             isa: tiles.isa,
@@ -108,12 +109,16 @@ impl Winograd {
             panel: 0,
         };
         let pitch = tiles.pitch();
+        let (pieces, sources) = (tiles.tiling.pieces(), tiles.sources);
         Ok(Self {
             places: read::places(&source, tiles)?,
             border: filled(pitch, source.mode.constant() as f32)?,
             zeros: filled(pitch, 0.0)?,
             rows: offsets((0..tiles.block()).map(|tile| tile * pitch))?,
-            terms: offsets(0..tiles.sources)?,
+            terms: offsets(
+                (0..pieces * sources)
+                    .map(|term| term / sources * tiles.of_piece() + term % sources),
+            )?,
             source,
             tiles: *tiles,
             batch: geometry.batch(),
@@ -126,7 +131,7 @@ impl Winograd {
 
     /// The tap that each pixel of a window meets, as one phase.
     pub(in crate::conv) fn taps(&self) -> Vec<Vec<usize>> {
-        vec![self.taps.to_vec()]
+        vec![self.taps.clone()]
     }
 
     /// `y`, as `target` says, ← finale(sums over the windows of `x`). Lengths have been checked; the residual lies as
@@ -224,6 +229,7 @@ impl Winograd {
         let group = channel / self.results;
         let sources = self.tiles.sources;
         self.read(x, part, group * sources..(group + 1) * sources, v, window);
+        let sources = self.tiles.tiling.pieces() * sources;
         let tiles = part.count(&self.tiles);
         let panels = self.panels();
         let weights = &weights[group * products * sources * panels.columns()..];
@@ -239,7 +245,7 @@ impl Winograd {
                     terms: &self.terms,
                     b: &panel[f * sources * width..][..sources * width],
                     columns: width,
-                    turns: turns(self.tiles.sources),
+                    turns: turns(sources),
                     first: 0,
                     far: Far::Nothing,
                 };

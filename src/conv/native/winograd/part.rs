@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! row of result i of tile t of phase p     begin + p + (t · R + i) · d        p < d
-//! row of its pixel k                       base + that + k · d                k < 3; columns likewise
+//! row of its pixel k                       base + that + k · d                k < taps; columns likewise
 //! ```
 //!
 //! So each phase of a kernel with dilation d is a dense convolution of results d apart, and reads nothing of the others.
@@ -80,7 +80,7 @@ impl Part {
         let [down, across] = [0, 1].map(|axis| -> usize {
             let of = |phase| {
                 self.results(tiles, axis, phase)
-                    .div_ceil(tiles.tiling.results)
+                    .div_ceil(tiles.tiling.results()[axis])
             };
             self.phases[axis].clone().map(of).sum()
         });
@@ -89,12 +89,12 @@ impl Part {
 
     /// All tiles in their order.
     pub(super) fn for_each_run(&self, tiles: &WinogradTiles, mut each: impl FnMut(&Run)) {
-        let r = tiles.tiling.results;
+        let [high, wide] = tiles.tiling.results();
         let mut tile = 0;
         for image in 0..self.images {
             for down in self.phases[0].clone() {
                 let rows = self.results(tiles, 0, down);
-                for row in (0..rows).step_by(r) {
+                for row in (0..rows).step_by(high) {
                     for across in self.phases[1].clone() {
                         let columns = self.results(tiles, 1, across);
                         each(&Run {
@@ -103,9 +103,9 @@ impl Part {
                             phases: [down, across],
                             row,
                             at: [down + row * tiles.dilation[0], across],
-                            lengths: [r.min(rows - row), columns],
+                            lengths: [high.min(rows - row), columns],
                         });
-                        tile += columns.div_ceil(r);
+                        tile += columns.div_ceil(wide);
                     }
                 }
             }

@@ -3,6 +3,8 @@
 //! ```text
 //! given [O, C/g, 3, 3]  ──►  [group][panel][product][source][width]      the lanes of a transform: columns of a panel
 //! ```
+//!
+//! Larger kernels are cut into pieces, which stand beside each other like sources: [piece][source].
 
 use std::ops::Range;
 
@@ -10,7 +12,9 @@ use ndarray::{ArrayViewMut2, ArrayViewMut3, Axis, s};
 
 use crate::conv::weights::Roles;
 use crate::element::Element;
-use crate::kernel::{Isa, KERNELS, Left, MOST_PRODUCTS, Panels, TAPS, Tiling, transform_weights};
+use crate::kernel::{
+    Isa, KERNELS, Left, MOST_PRODUCTS, MOST_TAPS, Panels, Tiling, transform_weights,
+};
 use crate::parallel::{for_each_tile, threads};
 
 /// Weights from which on several threads transform them: some 50 µs on one, by the profile of a training step.
@@ -25,7 +29,7 @@ pub(in crate::conv) struct WinogradKernels<'a, T> {
     pub isa: Isa,
     pub tiling: Tiling,
     /// The tap that each pixel of a window meets.
-    pub taps: &'a [usize; TAPS * TAPS],
+    pub taps: &'a [usize],
     pub given: &'a [T],
 }
 
@@ -38,39 +42,54 @@ impl<T: Element> WinogradKernels<'_, T> {
             sources,
             ..
         } = *self.roles;
-        let products = self.tiling.products();
+        let (products, pieces) = (self.tiling.products(), self.tiling.pieces());
         let parallel = self.given.len() >= PARALLEL_FROM && threads() > 1;
         let mut rest = prepared;
         for group in 0..groups {
             for (first, width) in Panels::new(self.isa, Left::Scalars, results).each() {
                 let panel;
-                (panel, rest) = rest.split_at_mut(products * sources * width);
+                (panel, rest) = rest.split_at_mut(products * pieces * sources * width);
                 // That is its length.
-                let Ok(panel) = ArrayViewMut3::from_shape((products, sources, width), panel) else {
+                let shape = (products, pieces * sources, width);
+                let Ok(panel) = ArrayViewMut3::from_shape(shape, panel) else {
                     continue;
                 };
                 let columns = first..results.min(first + width);
                 let columns = group * results + columns.start..group * results + columns.end;
                 let block = [products, SOURCES, width];
                 for_each_tile(panel, block, parallel, &|[_, first, _], mut panel| {
-                    for (source, panel) in panel.axis_iter_mut(Axis(1)).enumerate() {
-                        self.of_source(first + source, columns.clone(), panel);
+                    for (index, panel) in panel.axis_iter_mut(Axis(1)).enumerate() {
+                        let piece = (first + index) / sources;
+                        let source = (first + index) % sources;
+                        self.of_source(piece, source, columns.clone(), panel);
                     }
                 });
             }
         }
     }
 
-    /// The kernels that take `source` to `results`; `panel` is `[product][width]`.
-    fn of_source(&self, source: usize, results: Range<usize>, mut panel: ArrayViewMut2<T>) {
+    /// A piece of the kernels that take `source` to `results`; `panel` is `[product][width]`.
+    fn of_source(
+        &self,
+        piece: usize,
+        source: usize,
+        results: Range<usize>,
+        mut panel: ArrayViewMut2<T>,
+    ) {
         let taps = self.taps;
+        let mut places = [None; MOST_TAPS];
+        for (tap, place) in places.iter_mut().enumerate().take(self.tiling.taps()) {
+            *place = self.tiling.place(piece, tap).map(|at| taps[at]);
+        }
         for first in results.clone().step_by(KERNELS) {
             let lanes = first..results.end.min(first + KERNELS);
-            let mut g = [[T::ZERO; KERNELS]; TAPS * TAPS];
+            let mut g = [[T::ZERO; KERNELS]; MOST_TAPS];
             for (lane, result) in lanes.clone().enumerate() {
                 let kernel = &self.given[self.roles.given(result, source) * taps.len()..];
-                for (g, &tap) in g.iter_mut().zip(taps) {
-                    g[lane] = kernel[tap];
+                for (g, place) in g.iter_mut().zip(&places) {
+                    if let Some(tap) = *place {
+                        g[lane] = kernel[tap];
+                    }
                 }
             }
             let mut u = [[T::ZERO; KERNELS]; MOST_PRODUCTS];

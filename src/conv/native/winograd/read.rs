@@ -35,7 +35,7 @@ pub(super) fn places(source: &Source, tiles: &WinogradTiles) -> Result<[Vec<usiz
         let place = |(phase, at): (usize, usize)| {
             // What no result is made of is not read: a mirror would point anywhere.
             let results = (sweep.result - phase).div_ceil(dilation);
-            let used = at < tiles.tiling.pixels(results);
+            let used = at < tiles.tiling.axes[axis].pixels(results);
             let place = used.then(|| sweep.base + (phase + at * dilation) as isize);
             let inside = place.and_then(|place| source.mode.source(place, sweep.source));
             inside.map_or(OUTSIDE, |at| at * distance)
@@ -46,7 +46,7 @@ pub(super) fn places(source: &Source, tiles: &WinogradTiles) -> Result<[Vec<usiz
 }
 
 impl Winograd {
-    /// V ← Bᵀ d B of every tile of `part`, at most as many channels as V has room for.
+    /// V ← Bᵀ d B of every tile of `part` and every piece of the kernel, at most as many channels as V has room for.
     pub(super) fn read(
         &self,
         x: &[f32],
@@ -96,28 +96,38 @@ impl Winograd {
         v: &mut [f32],
     ) {
         let tiling = self.tiles.tiling;
+        let (axes, sides) = (tiling.axes, tiling.sides());
         let pixels = self.tiles.pixels();
         let spectrum = Spectrum {
             step: self.tiles.steps()[0],
             pitch: self.tiles.pitch(),
         };
         part.for_each_run(&self.tiles, |run: &Run| {
-            let [down, across] = [0, 1].map(|axis| {
-                let first = begin[axis] / self.tiles.dilation[axis] * tiling.stride;
+            let of_phase = [0, 1].map(|axis| {
+                let first = begin[axis] / self.tiles.dilation[axis] * axes[axis].stride;
                 run.phases[axis] * pixels[axis] + first
             });
-            let width = tiling.pixels(run.lengths[1].next_multiple_of(tiling.results));
-            let tiles = TileRow {
-                x: from(run.image),
-                rows: &self.places[0][down + run.row * tiling.stride..][..tiling.side()],
-                columns: &self.places[1][across..][..width],
-                used: run.lengths.map(|length| tiling.pixels(length)),
-                border: &self.border,
-                zeros: &self.zeros,
-                channels,
-            };
-            let v = &mut v[run.tile * spectrum.pitch..];
-            tiles.run(self.tiles.isa, tiling, v, spectrum);
+            let row = of_phase[0] + run.row * axes[0].stride;
+            let tiles = run.lengths[1].div_ceil(axes[1].results);
+            let width = (tiles - 1) * axes[1].step() + sides[1];
+            for piece in 0..tiling.pieces() {
+                let tap = tiling.first_tap(piece);
+                let used = [0, 1].map(|axis| {
+                    let all = axes[axis].pixels(run.lengths[axis]);
+                    all.saturating_sub(tap[axis])
+                });
+                let tiles = TileRow {
+                    x: from(run.image),
+                    rows: &self.places[0][row + tap[0]..][..sides[0]],
+                    columns: &self.places[1][of_phase[1] + tap[1]..][..width],
+                    used,
+                    border: &self.border,
+                    zeros: &self.zeros,
+                    channels,
+                };
+                let v = &mut v[run.tile * spectrum.pitch + piece * self.tiles.of_piece()..];
+                tiles.run(self.tiles.isa, tiling, v, spectrum);
+            }
         });
     }
 }

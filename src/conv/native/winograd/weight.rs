@@ -3,10 +3,10 @@
 //! ```text
 //! for each part of dW, source channels × outputs of one group (in parallel, nothing is added across threads):
 //!     for each block of tiles, in order:
-//!         V[f][tile][channel] ← Bᵀ d B       of the pixels d of every tile                          read.rs
+//!         V[f][tile][piece, channel] ← Bᵀ d B    of the pixels d of every tile                      read.rs
 //!         W[f][tile][output]  ← A dy Aᵀ      of the gradients dy of every tile's results, in panels
 //!         db[output] += dy                   by the part of the first channel
-//!         for each product f:  M[f] (channels × outputs) += V[f]ᵀ · W[f]                            terms: tiles
+//!         for each product f:  M[f] (pieces, channels × outputs) += V[f]ᵀ · W[f]                    terms: tiles
 //!         every few blocks:      dw += Gᵀ M G,  M ← 0
 //! ```
 //!
@@ -20,11 +20,12 @@ use ndarray::{ArrayViewMut2, ArrayViewMut3, Axis};
 use super::super::{WeightGradient, aligned};
 use super::Winograd;
 use super::part::{Part, Run};
+use crate::element::filled;
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{
-    AS_THEY_ARE, Far, Finish, GradientRow, Left, Lie, MOST_LANES, Panels, Product, Spectrum, TAPS,
-    Turns, WeightSums, to_lanes,
+    AS_THEY_ARE, Far, Finish, GradientRow, Left, Lie, MOST_LANES, Panels, Product, Spectrum, Turns,
+    WeightSums, to_lanes,
 };
 use crate::parallel::{Lanes, try_for_each_tile};
 use crate::plan::{Pass, WinogradParts};
@@ -44,8 +45,8 @@ pub(in crate::conv) struct WinogradWeight {
     parts: WinogradParts,
     /// Input channels of one group.
     channels: usize,
-    /// Which of the nine results stands at each place of a kernel.
-    order: [usize; TAPS * TAPS],
+    /// Which number stands at each place of a kernel, counted over its pieces.
+    order: Vec<usize>,
 }
 
 /// What one part is made of: input channels and outputs, counted over all groups.
@@ -71,9 +72,14 @@ impl WinogradWeight {
     /// A geometry that has no sweep; no memory for the tables.
     pub(in crate::conv) fn new(geometry: &ConvGeometry, parts: &WinogradParts) -> Result<Self> {
         let forward = Winograd::new(geometry, Pass::BackwardWeight, &parts.tiles)?;
-        let mut order = [0; TAPS * TAPS];
-        for (result, &place) in forward.taps.iter().enumerate() {
-            order[place] = result;
+        let mut order = filled(forward.taps.len(), 0)?;
+        let tiling = parts.tiles.tiling;
+        for piece in 0..tiling.pieces() {
+            for tap in 0..tiling.taps() {
+                if let Some(place) = tiling.place(piece, tap) {
+                    order[forward.taps[place]] = piece * tiling.taps() + tap;
+                }
+            }
         }
         Ok(Self {
             forward,
@@ -215,7 +221,8 @@ impl WinogradWeight {
                         step: self.parts.step(),
                         pitch: self.panels(share).columns(),
                     },
-                    order: self.order,
+                    pieces: tiles.tiling.pieces(),
+                    order: &self.order,
                 };
                 let dw = dw.index_axis_mut(Axis(0), 0);
                 sums.run(tiles.isa, tiles.tiling, dw, block >= round);
@@ -249,11 +256,14 @@ impl WinogradWeight {
             accumulate,
             ..Finish::NONE
         };
-        for f in 0..self.parts.tiles.products() {
+        let (rows, all) = (share.channels.len(), self.parts.tiles.sources);
+        let products = self.parts.tiles.products();
+        let pieces = self.parts.tiles.tiling.pieces();
+        for (f, piece) in (0..products).flat_map(|f| (0..pieces).map(move |piece| (f, piece))) {
             let product = Product {
                 left: Left::Scalars,
                 a: &room.v[f * v_step..],
-                rows: &self.forward.terms[..share.channels.len()],
+                rows: &self.forward.terms[piece * all..][..rows],
                 terms: &self.forward.rows[..tiles],
                 b: &room.w[f * w_step..][..tiles * columns],
                 columns,
@@ -261,9 +271,8 @@ impl WinogradWeight {
                 first: 0,
                 far: Far::Nothing,
             };
-            let shape = (share.channels.len(), columns);
-            let m = &mut room.m[f * m_step..][..shape.0 * shape.1];
-            if let Ok(m) = ArrayViewMut2::from_shape(shape, m) {
+            let m = &mut room.m[f * m_step + piece * rows * columns..][..rows * columns];
+            if let Ok(m) = ArrayViewMut2::from_shape((rows, columns), m) {
                 product.run(self.parts.tiles.isa, m, &finish);
             }
         }
