@@ -68,7 +68,7 @@ pub(super) trait Simd: Copy {
     /// Vectors that can be held at once.
     const REGISTERS: usize;
     /// Most rows of a tile of one vector a row, of two, three, four: accumulators, the vectors of B and a broadcast
-    /// fit the registers. 0 where there is no such tile.
+    /// fit the registers, and with one vector the places of the rows the general ones. 0 where there is no such tile.
     const ROWS: [usize; 4];
 
     /// Runs `work` as a function with the set's features that is not inlined.
