@@ -1,17 +1,19 @@
 //! Depthwise lines of 3 × 3 taps and stride 1 that read every pixel once: a part of what [`Slide`] does.
 //!
 //! ```text
-//! for each chunk of channels:
+//! for each vector of channels:                            acc[n] ← the sums of row t − 2 + n of the result, bias at first
 //!     for each row t of the image under the block, and what stands for one above and below:
-//!         for each vector of channels of the chunk:          acc[n] ← the sums of row t − 2 + n of the result, bias at first
-//!             for each pixel j under the tile:  v ← x[row t, j];  acc[n][i] += v · w[2 − n, k]  for all i + k = j
-//!             out[row t − 2] ← bounds(acc[0])
+//!         for each pixel j under the tile:  v ← x[row t, j];  acc[n][i] += v · w[2 − n, k]  for all i + k = j
+//!         out[row t − 2] ← bounds(acc[0])
 //! ```
 //!
-//! The sums are added in the order of [`Slide`], bit for bit. A chunk is one vector, whose sums and weights stay in
-//! registers, or many, whose unfinished sums wait in a buffer: where pixels lie 2 KiB apart, those of a tile share few
-//! sets of the first-level cache, where three rows of them do not fit, and each would come three times from the second.
-//! So 512 channels of 14 × 14 pixels and 1024 of 7 × 7 take about two thirds of the time.
+//! The sums are added in the order of [`Slide`], bit for bit. Where pixels lie 2 KiB apart, those of a tile share few sets
+//! of the first-level cache, where three rows of them do not fit, and each would come three times from the second: there
+//! many channels go this way too. Results are then held back until a vector of channels has been read: input and output
+//! often begin at the same place of a page, so that a pixel and a result of the same channels have the same last twelve
+//! bits of their addresses, and a CPU that compares no more of them takes every load for one of what it is just storing.
+
+use std::ops::Range;
 
 use super::simd::{Apart, Simd};
 use super::slide::{Block, Slide};
@@ -25,8 +27,8 @@ pub(super) const TAPS: usize = 3;
 /// Most vectors of channels that go through all rows one after the other. More would read too little of a row at once.
 const FEW: usize = 4;
 
-/// Vectors of channels whose sums wait in the buffer: 14 KiB, beside their 9 KiB of weights.
-const CHUNK: usize = 16;
+/// Rows of results that are held back.
+const HELD: usize = 16;
 
 /// Numbers from one pixel to the next of which a multiple puts the pixels of a tile into two sets of the first-level cache.
 const CROWDED: usize = 512;
@@ -58,10 +60,10 @@ pub(super) struct Roll<'a> {
 /// The sums of three rows of the result.
 type Acc<V> = [[V; TILE]; TAPS];
 
-/// Sums of two rows for each vector of a chunk, of at most 16 lanes.
+/// Results of two vectors of channels that are held back, of at most 16 lanes.
 #[repr(align(64))]
-struct Buffer {
-    _sums: [f32; CHUNK * 2 * TILE * 16],
+struct Held {
+    _rows: [[[f32; TILE * 16]; HELD]; 2],
 }
 
 impl Apart for Roll<'_> {
@@ -70,46 +72,96 @@ impl Apart for Roll<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
         let (channels, rows) = (self.slide.channels, self.block.rows);
-        // SAFETY: the caller's; a buffer has room for the sums of a chunk, which are written before they are read.
+        // SAFETY: the caller's.
         unsafe {
-            if channels <= FEW * S::LANES {
-                for channel in (0..channels).step_by(S::LANES) {
-                    let (w, bias) = self.weights(s, channel);
-                    let mut acc = [[bias; TILE]; TAPS];
-                    for t in 0..rows + TAPS - 1 {
-                        self.row(s, &mut acc, &w, t, channel);
-                        acc = [acc[1], acc[2], [bias; TILE]];
-                    }
+            if channels > FEW * S::LANES {
+                for first in (0..rows).step_by(HELD) {
+                    let end = rows.min(first + HELD);
+                    s.apart(Late(&self, first..end));
                 }
                 return;
             }
-            let mut buffer = std::mem::MaybeUninit::<Buffer>::uninit();
-            let buffer: *mut f32 = buffer.as_mut_ptr().cast();
-            for begin in (0..channels).step_by(CHUNK * S::LANES) {
-                let end = channels.min(begin + CHUNK * S::LANES);
+            for channel in (0..channels).step_by(S::LANES) {
+                let (w, bias) = self.weights(s, channel);
+                let mut acc = [[bias; TILE]; TAPS];
                 for t in 0..rows + TAPS - 1 {
-                    for channel in (begin..end).step_by(S::LANES) {
-                        let (w, bias) = self.weights(s, channel);
-                        let mut acc = [[bias; TILE]; TAPS];
-                        let kept = buffer.add((channel - begin) * 2 * TILE);
-                        if t > 0 {
-                            let unfinished = acc[..TAPS - 1].as_flattened_mut();
-                            for (index, acc) in unfinished.iter_mut().enumerate() {
-                                *acc = s.load(kept.add(index * S::LANES));
-                            }
-                        }
-                        self.row(s, &mut acc, &w, t, channel);
-                        for (index, &acc) in acc[1..].as_flattened().iter().enumerate() {
-                            s.store(kept.add(index * S::LANES), acc);
-                        }
+                    self.row(s, &mut acc, &w, t, channel);
+                    if t + 1 >= TAPS {
+                        let to = self.out(t + 1 - TAPS, channel);
+                        self.put(s, &acc[0], to, self.block.steps[1]);
                     }
+                    acc = [acc[1], acc[2], [bias; TILE]];
                 }
             }
         }
     }
 }
 
+/// At most `HELD` rows of the result, which are written while the next vector of channels is read.
+struct Late<'a>(&'a Roll<'a>, Range<usize>);
+
+impl Apart for Late<'_> {
+    /// # Safety
+    /// As `Roll::run`.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self, s: S) {
+        let Self(roll, Range { start: first, end }) = self;
+        let mut held = std::mem::MaybeUninit::<Held>::uninit();
+        let held: *mut f32 = held.as_mut_ptr().cast();
+        let channels = roll.slide.channels;
+        // SAFETY: the caller's; a row is read from `held` only after it was written there, one vector of channels before.
+        unsafe {
+            let place = |vector: usize, row: usize| {
+                held.add((vector % 2 * HELD + row - first) * TILE * S::LANES)
+            };
+            let release = |vector: usize, row: usize| {
+                let (from, to) = (place(vector, row), roll.out(row, vector * S::LANES));
+                for i in 0..TILE {
+                    s.store(
+                        to.add(i * roll.block.steps[1]),
+                        s.load(from.add(i * S::LANES)),
+                    );
+                }
+            };
+            let vectors = channels / S::LANES;
+            for vector in 0..vectors {
+                let (w, bias) = roll.weights(s, vector * S::LANES);
+                let mut acc = [[bias; TILE]; TAPS];
+                for t in first..end + TAPS - 1 {
+                    roll.row(s, &mut acc, &w, t, vector * S::LANES);
+                    if t + 1 >= first + TAPS {
+                        let row = t + 1 - TAPS;
+                        roll.put(s, &acc[0], place(vector, row), S::LANES);
+                        if vector > 0 {
+                            release(vector - 1, row);
+                        }
+                    }
+                    acc = [acc[1], acc[2], [bias; TILE]];
+                }
+            }
+            for row in first..end {
+                release(vectors - 1, row);
+            }
+        }
+    }
+}
+
 impl Roll<'_> {
+    /// Where the first of a row of results of a channel goes.
+    ///
+    /// # Safety
+    /// As `run`.
+    #[inline(always)]
+    unsafe fn out(&self, row: usize, channel: usize) -> *mut f32 {
+        let [down, across] = self.block.steps;
+        // SAFETY: the caller's.
+        unsafe {
+            self.block
+                .out
+                .add(row * down + self.column * across + channel)
+        }
+    }
+
     /// The weights and the bias of a vector of channels.
     ///
     /// # Safety
@@ -131,7 +183,7 @@ impl Roll<'_> {
         }
     }
 
-    /// What row t of the image adds to three rows of the result, the first of which is done then.
+    /// What row t of the image adds to three rows of the result.
     ///
     /// # Safety
     /// As `run`.
@@ -174,15 +226,18 @@ impl Roll<'_> {
                     }
                 });
             }
-            if t + 1 < TAPS {
-                return;
-            }
-            let row = t + 1 - TAPS;
-            let out = row * block.steps[0] + column * block.steps[1] + channel;
-            let out = block.out.add(out);
-            for (i, &v) in acc[0].iter().enumerate() {
-                s.store(out.add(i * block.steps[1]), slide.bound(s, v));
-            }
+        }
+    }
+
+    /// Writes a row of results, `step` apart.
+    ///
+    /// # Safety
+    /// They have their places, and the CPU has `S`.
+    #[inline(always)]
+    unsafe fn put<S: Simd>(&self, s: S, results: &[S::V; TILE], to: *mut f32, step: usize) {
+        for (i, &v) in results.iter().enumerate() {
+            // SAFETY: the caller's.
+            unsafe { s.store(to.add(i * step), self.slide.bound(s, v)) };
         }
     }
 }
