@@ -128,7 +128,7 @@ impl Form {
             },
             Self::Winograd {
                 tiling, backward, ..
-            } => match (tiling.results().contains(&4), backward) {
+            } => match (tiling.size() == 4, backward) {
                 (false, false) => "Winograd F2",
                 (false, true) => "Winograd F2, backward",
                 (true, false) => "Winograd F4",

@@ -174,9 +174,9 @@ fn block(tiles: &WinogradTiles) -> String {
 fn winograd(tiling: Tiling, pass: Pass) -> String {
     let axes = tiling.axes;
     let line = axes.iter().any(|axis| axis.kernel == 1);
-    let large = axes.iter().any(|axis| axis.results == 4);
+    let large = tiling.size() == 4;
     let four = axes.iter().any(|axis| axis.taps == 4);
-    let strided = axes.iter().any(|axis| axis.stride > 1);
+    let strided = axes.iter().any(|axis| axis.stride > 1 || axis.up);
     let times = match (large, pass) {
         (false, _) if strided => "0.6",
         (false, _) => "0.8",
@@ -189,7 +189,7 @@ fn winograd(tiling: Tiling, pass: Pass) -> String {
     let by = |lengths: [usize; 2]| format!("{}×{}", lengths[0], lengths[1]);
     let (results, taps) = match pass {
         Pass::BackwardWeight => (axes.map(|axis| axis.taps), axes.map(|axis| axis.results)),
-        _ => (axes.map(|axis| axis.results), axes.map(|axis| axis.taps)),
+        _ => (axes.map(|axis| axis.size()), axes.map(|axis| axis.taps)),
     };
     let strided = if strided { " with stride 2" } else { "" };
     let pieces = match tiling.pieces() {

@@ -26,7 +26,7 @@ pub enum RecipeKind {
     /// Native products whose lanes are the channels of several groups: depthwise and small groups.
     Grouped,
     /// Winograd's algorithm in tiles of 2 × 2 results: for 3 × 3 kernels of stride 1 16 products for 36, and less rounding
-    /// than `Direct`; of stride 2, forward and backward weight, 25 for 36. Larger kernels in pieces of 3 × 3 taps, kernels
+    /// than `Direct`; of stride 2 25 for 36. Larger kernels in pieces of 3 × 3 taps, kernels
     /// of one row or column in tiles and pieces of one.
     WinogradF2,
     /// The same in tiles of 4 × 4: 36 products for 144, and about twice the rounding of `Direct`; with stride 2 81 for 144,
@@ -126,8 +126,8 @@ impl Recipe {
             Self::Grouped(_) => RecipeKind::Grouped,
             Self::Fft(_) => RecipeKind::Fft,
             Self::Winograd(tiles) | Self::WinogradWeight(WinogradParts { tiles, .. }) => {
-                match tiles.tiling.results().into_iter().max() {
-                    Some(2) => RecipeKind::WinogradF2,
+                match tiles.tiling.size() {
+                    2 => RecipeKind::WinogradF2,
                     _ => RecipeKind::WinogradF4,
                 }
             }

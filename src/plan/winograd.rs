@@ -56,20 +56,22 @@ pub(super) fn tiling(
     if stride == 2 && kernel != [3, 3] {
         return Err("there is a stride, and the kernel is not 3 × 3");
     }
-    if stride == 2 && pass == Pass::BackwardInput {
-        return Err("the stride is not 1");
-    }
     if stride == 2 && axes.iter().any(|axis| axis.dilation != 1) {
         return Err("there are a stride and a dilation");
+    }
+    let up = stride == 2 && pass == Pass::BackwardInput;
+    if up && axes.iter().any(|axis| axis.pad_before % 2 == 0) {
+        return Err("the stride is 2 and the padding in front of the image even");
     }
     let line = kernel.contains(&1);
     let tiling = Tiling {
         axes: kernel.map(|kernel| match kernel {
             1 => TileAxis::ONE,
             _ => TileAxis {
-                results,
+                results: if up { 2 * results } else { results },
                 taps: taps(kernel, line && results == 4),
-                stride,
+                stride: if up { 1 } else { stride },
+                up,
                 kernel,
             },
         }),

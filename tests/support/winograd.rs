@@ -43,9 +43,44 @@ impl Axis {
         self.kernel.div_ceil(self.taps)
     }
 
-    /// Pixels of a tile.
+    /// Pixels of a tile, and products.
     fn pixels(&self) -> usize {
         self.sizes.input[0].len()
+    }
+
+    fn products(&self) -> usize {
+        self.sizes.input.len()
+    }
+
+    /// The other way round, for the gradient of the input of stride 2: two results for each pixel.
+    fn turned(mut self) -> Self {
+        let Sizes {
+            input,
+            output,
+            weights,
+        } = self.sizes;
+        let points = input.len() - self.results;
+        // Of even pixels; between them stand those that are products by themselves.
+        let even = input[..points].iter();
+        let mut turned: Matrix = even
+            .map(|row| row.iter().step_by(2).copied().collect())
+            .collect();
+        let unit = |length: usize, at: usize| (0..length).map(|i| f64::from(i == at)).collect();
+        turned.extend((0..self.results).map(|at| unit(points, at)));
+        let mut results = Matrix::new();
+        for (at, row) in output.iter().enumerate() {
+            results.push(unit(input.len(), points + at));
+            let mut row = row.clone();
+            row[points..].fill(0.0);
+            results.push(row);
+        }
+        self.sizes = Sizes {
+            input: turned,
+            output: results,
+            weights,
+        };
+        self.results *= 2;
+        self
     }
 }
 
@@ -339,7 +374,11 @@ pub fn bounds(
     w: &[f32],
 ) -> Vec<f64> {
     let forward = pass == Pass::Forward;
-    let axes = axes(geometry, results);
+    let mut axes = axes(geometry, results);
+    let turned = !forward && axes[1].stride == 2;
+    if turned {
+        axes = axes.map(Axis::turned);
+    }
     let (inputs, outputs) = (geometry.channels_per_group(), geometry.outputs_per_group());
     let groups = geometry.groups();
     let of = |forward: bool, data| Images {
@@ -355,10 +394,10 @@ pub fn bounds(
     let dilations = [0, 1].map(|axis| axes[axis].dilation);
     let begin = [0, 1].map(|axis| {
         let Axis { pad, kernel, .. } = axes[axis];
-        if forward {
-            -pad
-        } else {
-            pad - ((kernel - 1) * dilations[axis]) as isize
+        match (forward, turned) {
+            (true, _) => -pad,
+            (false, true) => (pad - 1) / 2,
+            (false, false) => pad - ((kernel - 1) * dilations[axis]) as isize,
         }
     });
     let tops = begins(y.size[0], dilations[0], axes[0].results);
@@ -428,12 +467,16 @@ pub fn bounds(
     for image in 0..geometry.batch() {
         for &top in &tops {
             for &left in &lefts {
+                let [top_pixel, left_pixel] = match turned {
+                    true => [top / 2, left / 2],
+                    false => [top * down.stride, left * across.stride],
+                };
                 let spectrum = |channel: usize, [row, column]: [usize; 2]| {
                     let line = |i: usize| {
-                        let row = top * down.stride + (row + i) * dilations[0];
+                        let row = top_pixel + (row + i) * dilations[0];
                         (0..across.pixels())
                             .map(|j| {
-                                let column = left * across.stride + (column + j) * dilations[1];
+                                let column = left_pixel + (column + j) * dilations[1];
                                 let at = [row as isize + begin[0], column as isize + begin[1]];
                                 pixel(image, channel, at)
                             })
@@ -449,7 +492,7 @@ pub fn bounds(
                     })
                     .collect();
                 for result in 0..y.channels {
-                    let mut sum = vec![vec![0.0; across.pixels()]; down.pixels()];
+                    let mut sum = vec![vec![0.0; across.products()]; down.products()];
                     for source in 0..sources {
                         let u = &kernels[result * sources + source];
                         let v = &spectra[result / made * sources + source];

@@ -10,7 +10,7 @@
 
 use super::super::Isa;
 use super::super::simd::{Apart, Simd, run_by};
-use super::points::{Four, FourOfFour, FourOfTwo, One, Output, Two, TwoOfTwo};
+use super::points::{Four, FourOfFour, FourOfTwo, Gradient, One, Two, TwoOfTwo};
 use super::{Spectrum, Tiling, by_points};
 
 /// Gradients of tiles side by side: pixel (i, j) of tile t begins at `i · line + (t · R + j) · pixel`.
@@ -91,7 +91,7 @@ impl Apart for &Job<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
         // SAFETY: the caller's.
-        unsafe { by_points!(output of self.tiling, self.tiles::<S>(s)) }
+        unsafe { by_points!(gradient of self.tiling, self.tiles::<S>(s)) }
     }
 }
 
@@ -101,8 +101,8 @@ impl Job<'_> {
     #[inline(always)]
     unsafe fn tiles<
         S: Simd,
-        D: Output<ND, RD>,
-        A: Output<NA, RA>,
+        D: Gradient<ND, RD>,
+        A: Gradient<NA, RA>,
         const ND: usize,
         const RD: usize,
         const NA: usize,
@@ -216,8 +216,8 @@ unsafe fn total<S: Simd, const RD: usize, const RA: usize>(
 #[inline(always)]
 unsafe fn spread<
     S: Simd,
-    D: Output<ND, RD>,
-    A: Output<NA, RA>,
+    D: Gradient<ND, RD>,
+    A: Gradient<NA, RA>,
     const ND: usize,
     const RD: usize,
     const NA: usize,

@@ -2,7 +2,7 @@
 
 use super::super::Isa;
 use super::super::simd::{Apart, Simd, run_by};
-use super::points::{Four, FourOfFour, FourOfTwo, Input, One, Two, TwoOfTwo};
+use super::points::{Four, FourOfFour, FourOfTwo, FourUp, Input, One, Two, TwoOfTwo, TwoUp};
 use super::{Spectrum, Tiling, by_points};
 
 /// The place of a line or of a pixel that the image does not have.
@@ -96,13 +96,21 @@ impl Job<'_> {
     /// # Safety
     /// As `run`.
     #[inline(always)]
-    unsafe fn tiles<S: Simd, D: Input<ND>, A: Input<NA>, const ND: usize, const NA: usize>(
+    unsafe fn tiles<
+        S: Simd,
+        D: Input<DD, ND>,
+        A: Input<DA, NA>,
+        const DD: usize,
+        const ND: usize,
+        const DA: usize,
+        const NA: usize,
+    >(
         &self,
         s: S,
     ) {
         let row = self.row;
         for tile in 0..self.tiles {
-            let mut pixels = [[std::ptr::null(); NA]; ND];
+            let mut pixels = [[std::ptr::null(); DA]; DD];
             for (i, line) in pixels.iter_mut().enumerate() {
                 for (j, pixel) in line.iter_mut().enumerate() {
                     let column = tile * self.tiling.axes[1].step() + j;
@@ -123,7 +131,7 @@ impl Job<'_> {
                 while channel < row.channels {
                     let count = S::LANES.min(row.channels - channel);
                     let places = [channel, count, self.spectrum.step];
-                    transform::<S, D, A, ND, NA>(s, &pixels, places, to.add(channel));
+                    transform::<S, D, A, DD, ND, DA, NA>(s, &pixels, places, to.add(channel));
                     channel += S::LANES;
                 }
             }
@@ -136,17 +144,25 @@ impl Job<'_> {
 /// # Safety
 /// Every pixel has those channels, a vector may be written to each product, and the CPU has `S`.
 #[inline(always)]
-unsafe fn transform<S: Simd, D: Input<ND>, A: Input<NA>, const ND: usize, const NA: usize>(
+unsafe fn transform<
+    S: Simd,
+    D: Input<DD, ND>,
+    A: Input<DA, NA>,
+    const DD: usize,
+    const ND: usize,
+    const DA: usize,
+    const NA: usize,
+>(
     s: S,
-    pixels: &[[*const f32; NA]; ND],
+    pixels: &[[*const f32; DA]; DD],
     [channel, count, step]: [usize; 3],
     to: *mut f32,
 ) {
     // SAFETY: the caller's.
     unsafe {
-        let mut columns = [[s.zero(); ND]; NA];
+        let mut columns = [[s.zero(); ND]; DA];
         for (j, column) in columns.iter_mut().enumerate() {
-            let mut d = [s.zero(); ND];
+            let mut d = [s.zero(); DD];
             if count == S::LANES {
                 for (d, line) in d.iter_mut().zip(pixels) {
                     *d = s.load(line[j].add(channel));
@@ -159,7 +175,7 @@ unsafe fn transform<S: Simd, D: Input<ND>, A: Input<NA>, const ND: usize, const 
             *column = D::input(s, d);
         }
         for i in 0..ND {
-            let mut line = [s.zero(); NA];
+            let mut line = [s.zero(); DA];
             for (v, column) in line.iter_mut().zip(&columns) {
                 *v = column[i];
             }

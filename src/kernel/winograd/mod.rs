@@ -23,7 +23,9 @@
 //!
 //! With stride 2 the taps 0 and 2 of an axis meet the even pixels, by a tile of two taps, and tap 1 the odd ones, each of
 //! which belongs to one result: R = 4 takes 5 + 4 products an axis, 81 where 144 would be, R = 2 takes 3 + 2, 25 where 36
-//! would be. Two taps need fewer points, ±1/2, ±5/4 and ∞, or ±1 and ∞, and round hardly more than direct sums.
+//! would be. Two taps need fewer points, ±1/2, ±5/4 and ∞, or ±1 and ∞, and round hardly more than direct sums. The
+//! gradient of the input has the same two taps for one result in two, and one for those between: 8 results of 5 pixels by
+//! 9 products an axis, or 4 of 3 by 5.
 //!
 //! In every transform the lanes are channels: a transform then is additions of whole vectors.
 
@@ -34,39 +36,61 @@ mod points;
 mod taps;
 mod weights;
 
-/// `$run` with the points of both axes of `$tiling`, and of each axis N for `input`, N and R for `output`, N and K for
-/// `taps`.
+/// `$run` with the points of both axes of `$tiling`, and of each axis D and N for `input`, N and R for `output` and
+/// `gradient`, N and K for `weights` and `taps`.
 macro_rules! by_points {
     ($what:ident of $tiling:expr, $self:ident.$run:ident::<$type:ident>($($arguments:expr),*)) => {{
         macro_rules! with {
-            ($down:ident $nd:literal $rd:literal $kd:literal, $across:ident $na:literal $ra:literal $ka:literal) => {
+            ($down:ident $dd:literal $nd:literal $rd:literal $kd:literal,
+             $across:ident $da:literal $na:literal $ra:literal $ka:literal) => {
                 by_points!(@$what $self.$run::<$type>($($arguments),*),
-                    $down $nd $rd $kd, $across $na $ra $ka)
+                    $down $dd $nd $rd $kd, $across $da $na $ra $ka)
             };
         }
-        match $tiling.axes.map(|axis| (axis.results, axis.taps, axis.stride)) {
-            [(4, 3, 2), _] => with!(FourOfTwo 9 4 3, FourOfTwo 9 4 3),
-            [(2, 3, 2), _] => with!(TwoOfTwo 5 2 3, TwoOfTwo 5 2 3),
-            [(4, 3, _), (4, ..)] => with!(Four 6 4 3, Four 6 4 3),
-            [(4, 3, _), _] => with!(Four 6 4 3, One 1 1 1),
-            [(4, ..), _] => with!(FourOfFour 7 4 4, One 1 1 1),
-            [(2, ..), (2, ..)] => with!(Two 4 2 3, Two 4 2 3),
-            [(2, ..), _] => with!(Two 4 2 3, One 1 1 1),
-            [_, (4, 3, _)] => with!(One 1 1 1, Four 6 4 3),
-            [_, (4, ..)] => with!(One 1 1 1, FourOfFour 7 4 4),
-            [_, _] => with!(One 1 1 1, Two 4 2 3),
+        match $tiling.axes.map(|axis| (axis.results, axis.taps, axis.stride, axis.up)) {
+            [(8, .., true), _] => with!(FourUp 5 9 8 3, FourUp 5 9 8 3),
+            [(.., true), _] => with!(TwoUp 3 5 4 3, TwoUp 3 5 4 3),
+            [(4, 3, 2, _), _] => with!(FourOfTwo 9 9 4 3, FourOfTwo 9 9 4 3),
+            [(2, 3, 2, _), _] => with!(TwoOfTwo 5 5 2 3, TwoOfTwo 5 5 2 3),
+            [(4, 3, ..), (4, ..)] => with!(Four 6 6 4 3, Four 6 6 4 3),
+            [(4, 3, ..), _] => with!(Four 6 6 4 3, One 1 1 1 1),
+            [(4, ..), _] => with!(FourOfFour 7 7 4 4, One 1 1 1 1),
+            [(2, ..), (2, ..)] => with!(Two 4 4 2 3, Two 4 4 2 3),
+            [(2, ..), _] => with!(Two 4 4 2 3, One 1 1 1 1),
+            [_, (4, 3, ..)] => with!(One 1 1 1 1, Four 6 6 4 3),
+            [_, (4, ..)] => with!(One 1 1 1 1, FourOfFour 7 7 4 4),
+            [_, _] => with!(One 1 1 1 1, Two 4 4 2 3),
         }
     }};
-    (@input $self:ident.$run:ident::<$type:ident>($($arguments:expr),*),
-     $down:ident $nd:literal $rd:literal $kd:literal, $across:ident $na:literal $ra:literal $ka:literal) => {
-        $self.$run::<$type, $down, $across, $nd, $na>($($arguments),*)
+    (@gradient $self:ident.$run:ident::<$type:ident>($($arguments:expr),*), FourUp $($rest:tt)*) => {
+        unreachable!("gradients of weights have other tiles")
     };
-    (@output $self:ident.$run:ident::<$type:ident>($($arguments:expr),*),
-     $down:ident $nd:literal $rd:literal $kd:literal, $across:ident $na:literal $ra:literal $ka:literal) => {
+    (@gradient $self:ident.$run:ident::<$type:ident>($($arguments:expr),*), TwoUp $($rest:tt)*) => {
+        unreachable!("gradients of weights have other tiles")
+    };
+    (@taps $self:ident.$run:ident::<$type:ident>($($arguments:expr),*), FourUp $($rest:tt)*) => {
+        unreachable!("gradients of weights have other tiles")
+    };
+    (@taps $self:ident.$run:ident::<$type:ident>($($arguments:expr),*), TwoUp $($rest:tt)*) => {
+        unreachable!("gradients of weights have other tiles")
+    };
+    (@output $($call:tt)*) => { by_points!(@results $($call)*) };
+    (@gradient $($call:tt)*) => { by_points!(@results $($call)*) };
+    (@weights $($call:tt)*) => { by_points!(@kernels $($call)*) };
+    (@taps $($call:tt)*) => { by_points!(@kernels $($call)*) };
+    (@input $self:ident.$run:ident::<$type:ident>($($arguments:expr),*),
+     $down:ident $dd:literal $nd:literal $rd:literal $kd:literal,
+     $across:ident $da:literal $na:literal $ra:literal $ka:literal) => {
+        $self.$run::<$type, $down, $across, $dd, $nd, $da, $na>($($arguments),*)
+    };
+    (@results $self:ident.$run:ident::<$type:ident>($($arguments:expr),*),
+     $down:ident $dd:literal $nd:literal $rd:literal $kd:literal,
+     $across:ident $da:literal $na:literal $ra:literal $ka:literal) => {
         $self.$run::<$type, $down, $across, $nd, $rd, $na, $ra>($($arguments),*)
     };
-    (@taps $self:ident.$run:ident::<$type:ident>($($arguments:expr),*),
-     $down:ident $nd:literal $rd:literal $kd:literal, $across:ident $na:literal $ra:literal $ka:literal) => {
+    (@kernels $self:ident.$run:ident::<$type:ident>($($arguments:expr),*),
+     $down:ident $dd:literal $nd:literal $rd:literal $kd:literal,
+     $across:ident $da:literal $na:literal $ra:literal $ka:literal) => {
         $self.$run::<$type, $down, $across, $nd, $kd, $na, $ka>($($arguments),*)
     };
 }
@@ -93,6 +117,9 @@ pub struct TileAxis {
     pub taps: usize,
     /// From one result to the next, in pixels: 1 or 2.
     pub stride: usize,
+    /// Whether two results belong to each pixel instead, as in the gradient of the input of stride 2: then R is 8 or 4, and
+    /// results begin with one that the middle tap alone is for.
+    pub up: bool,
     /// Taps of the whole kernel, which is cut into pieces of K.
     pub kernel: usize,
 }
@@ -103,6 +130,7 @@ impl TileAxis {
         results: 1,
         taps: 1,
         stride: 1,
+        up: false,
         kernel: 1,
     };
 
@@ -111,10 +139,20 @@ impl TileAxis {
         self.kernel.div_ceil(self.taps)
     }
 
+    /// The pixel, from the first that result 0 is made of, that the first of result `result` is.
+    pub(crate) fn pixel(self, result: usize) -> usize {
+        match self.up {
+            true => result / 2,
+            false => result * self.stride,
+        }
+    }
+
     /// Pixels that `results` neighbouring results are made of, by all taps.
     pub(crate) fn pixels(self, results: usize) -> usize {
         match results {
+            0 if self.up => 0,
             0 => self.kernel - 1,
+            several if self.up => several / 2 + 1,
             several => (several - 1) * self.stride + self.kernel,
         }
     }
@@ -124,14 +162,33 @@ impl TileAxis {
         (tiles - 1) * self.step() + self.side() + (self.pieces() - 1) * self.taps
     }
 
-    /// Pixels of a tile, N, and as many products.
+    /// Pixels of a tile.
     pub(crate) fn side(self) -> usize {
-        (self.results - 1) * self.stride + self.taps
+        match self.up {
+            true => self.results / 2 + 1,
+            false => (self.results - 1) * self.stride + self.taps,
+        }
+    }
+
+    /// Products of a tile, N.
+    pub(crate) fn products(self) -> usize {
+        match self.up {
+            true => self.side() + self.results / 2,
+            false => self.side(),
+        }
     }
 
     /// From one tile to the next, in pixels.
     pub(crate) fn step(self) -> usize {
-        self.results * self.stride
+        self.pixel(self.results)
+    }
+
+    /// What tiles of this kind are called by: 4, 2, or 1 where nothing is transformed.
+    pub(crate) fn size(self) -> usize {
+        match self.up {
+            true => self.results / 2,
+            false => self.results,
+        }
     }
 }
 
@@ -155,7 +212,12 @@ impl Tiling {
 
     /// Products of a tile for each pair of channels.
     pub(crate) fn products(self) -> usize {
-        self.sides().iter().product()
+        self.axes.iter().map(|axis| axis.products()).product()
+    }
+
+    /// 4 or 2.
+    pub(crate) fn size(self) -> usize {
+        self.axes.map(TileAxis::size).into_iter().max().unwrap_or(1)
     }
 
     /// Taps of a tile.
@@ -187,11 +249,14 @@ impl Tiling {
     /// # Panics
     /// Where there are no such tiles: a bug in this crate.
     fn check(self) {
-        let kinds = self.axes.map(|axis| (axis.results, axis.taps, axis.stride));
-        const ONE: (usize, usize, usize) = (1, 1, 1);
+        let kinds = self
+            .axes
+            .map(|axis| (axis.results, axis.taps, axis.stride, axis.up));
+        const ONE: (usize, usize, usize, bool) = (1, 1, 1, false);
         let there = match kinds {
-            [(2 | 4, 3, 1 | 2), across] if across == kinds[0] => true,
-            [ONE, (2 | 4, 3, 1) | (4, 4, 1)] | [(2 | 4, 3, 1) | (4, 4, 1), ONE] => true,
+            [(4 | 8, 3, 1, true) | (2 | 4, 3, 1 | 2, false), across] if across == kinds[0] => true,
+            [ONE, (2 | 4, 3, 1, false) | (4, 4, 1, false)]
+            | [(2 | 4, 3, 1, false) | (4, 4, 1, false), ONE] => true,
             _ => false,
         };
         assert!(there, "no tiles of {kinds:?}");

@@ -13,7 +13,7 @@ use super::super::Isa;
 use super::super::moves::MOST_LANES;
 use super::super::product::Map;
 use super::super::simd::{Apart, Simd, run_by};
-use super::points::{Four, FourOfFour, FourOfTwo, One, Output, Two, TwoOfTwo};
+use super::points::{Four, FourOfFour, FourOfTwo, FourUp, One, Output, Two, TwoOfTwo, TwoUp};
 use super::{Spectrum, Tiling, by_points};
 
 /// The products of tiles side by side: number f of tile t begins at `m[f · step + t · pitch]`.
@@ -176,31 +176,34 @@ impl Job<'_> {
     ) {
         let [channels, rows, columns] = self.dim;
         let tiles = columns.div_ceil(RA);
-        // Vectors have 4 lanes or more, and R is at most 4.
-        let together = S::LANES / RA;
+        // Either several tiles fill a vector of columns, or a tile fills several.
+        let (together, width) = ((S::LANES / RA).max(1), S::LANES.min(RA));
         // Columns of tiles that are not there keep what stood in them, and are not written.
         // SAFETY: the caller's.
         let mut squares = [unsafe { s.square() }; RD];
         // Channels outside: lines are written from their beginning to their end.
         for channel in (0..channels).step_by(S::LANES) {
             for first in (0..tiles).step_by(together) {
-                let column = first * RA;
-                let count = S::LANES.min(columns - column);
-                // SAFETY: as above; a square has as many vectors as `together` tiles have columns.
-                unsafe {
-                    for (index, tile) in (first..tiles.min(first + together)).enumerate() {
-                        let y = self.results::<S, D, A, ND, RD, NA, RA>(s, tile, channel);
-                        for (square, line) in squares.iter_mut().zip(&y) {
-                            square.as_mut()[index * RA..(index + 1) * RA].copy_from_slice(line);
+                for part in (0..RA).step_by(width) {
+                    let column = first * RA + part;
+                    let count = S::LANES.min(columns.saturating_sub(column));
+                    // SAFETY: as above; a square has as many vectors as `together` tiles have columns, or a part of one.
+                    unsafe {
+                        for (index, tile) in (first..tiles.min(first + together)).enumerate() {
+                            let y = self.results::<S, D, A, ND, RD, NA, RA>(s, tile, channel);
+                            for (square, line) in squares.iter_mut().zip(&y) {
+                                square.as_mut()[index * width..(index + 1) * width]
+                                    .copy_from_slice(&line[part..part + width]);
+                            }
                         }
-                    }
-                    for (i, square) in squares.iter_mut().enumerate().take(rows) {
-                        s.transpose(square);
-                        let some = channels - channel;
-                        for (lane, &v) in square.as_mut().iter().enumerate().take(some) {
-                            let bias = self.bias.map_or(0.0, |bias| bias[channel + lane]);
-                            let place = [channel + lane, i, column];
-                            self.put(s, s.add(v, s.splat(bias)), place, count);
+                        for (i, square) in squares.iter_mut().enumerate().take(rows) {
+                            s.transpose(square);
+                            let some = channels - channel;
+                            for (lane, &v) in square.as_mut().iter().enumerate().take(some) {
+                                let bias = self.bias.map_or(0.0, |bias| bias[channel + lane]);
+                                let place = [channel + lane, i, column];
+                                self.put(s, s.add(v, s.splat(bias)), place, count);
+                            }
                         }
                     }
                 }

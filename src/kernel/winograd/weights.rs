@@ -6,7 +6,7 @@
 
 use std::marker::PhantomData;
 
-use super::points::{Four, FourOfFour, FourOfTwo, One, Taps, Two, TwoOfTwo};
+use super::points::{Four, FourOfFour, FourOfTwo, FourUp, One, Two, TwoOfTwo, TwoUp, Weights};
 use super::{MOST_PRODUCTS, MOST_TAPS, Tiling, by_points};
 use crate::element::Element;
 use crate::kernel::{Arithmetic, Isa, Loop, compiled};
@@ -23,7 +23,7 @@ pub(crate) fn transform_weights<T: Element>(
 ) {
     tiling.check();
     let transform = Transform { isa };
-    by_points!(taps of tiling, transform.of::<T>(g, u));
+    by_points!(weights of tiling, transform.of::<T>(g, u));
 }
 
 struct Transform {
@@ -33,8 +33,8 @@ struct Transform {
 impl Transform {
     fn of<
         T: Element,
-        D: Taps<ND, KD>,
-        A: Taps<NA, KA>,
+        D: Weights<ND, KD>,
+        A: Weights<NA, KA>,
         const ND: usize,
         const KD: usize,
         const NA: usize,
@@ -57,8 +57,8 @@ struct Kernels<'a, T, D, A, const ND: usize, const KD: usize, const NA: usize, c
 
 impl<
     T: Element,
-    D: Taps<ND, KD>,
-    A: Taps<NA, KA>,
+    D: Weights<ND, KD>,
+    A: Weights<NA, KA>,
     const ND: usize,
     const KD: usize,
     const NA: usize,

@@ -125,41 +125,33 @@ fn errors_with_stride_2_are_hardly_more_than_those_of_direct() {
             let input = layout.shape(2, channels, &[side, side]);
             let geometry = ConvGeometry::new(&input, &[48, channels, 3, 3], &options).unwrap();
             let layer = reals(geometry, 5);
-            let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|&v| v.into()).collect() };
-            let mut exact = vec![0.0; layer.geometry.output_len()];
-            let (x, w) = (wide(&layer.x), wide(&layer.w));
-            reference::forward(&layer.geometry, &x, &w, None, &mut exact);
+            let expected = exact(&layer);
             let errors = |recipe| {
-                let options = PlanOptions::new().recipe(recipe);
-                let plan = ConvPlan::<f32>::new(&layer.geometry, &options).unwrap();
-                assert_eq!(plan.recipe_of(Pass::Forward).kind(), recipe);
-                let weights = plan.prepare(&layer.weight()).unwrap();
-                let mut y = vec![f32::NAN; exact.len()];
-                let mut scratch = vec![f32::NAN; plan.scratch_len(Pass::Forward)];
-                plan.forward_with_scratch(
-                    &layer.x,
-                    &weights,
-                    &Epilogue::none(),
-                    &mut y,
-                    &mut scratch,
-                )
-                .unwrap();
-                let errors = y.iter().zip(&exact).map(|(&y, exact)| f64::from(y) - exact);
-                let largest = errors.clone().fold(0.0, |most: f64, e| most.max(e.abs()));
-                (root_mean(errors), largest)
+                let mut of_pass = results(&layer, recipe, Isa::selected())
+                    .into_iter()
+                    .zip(&expected);
+                std::array::from_fn::<_, 2, _>(|_| {
+                    let (got, expected) = of_pass.next().unwrap();
+                    let errors = got.iter().zip(expected).map(|(&a, b)| f64::from(a) - b);
+                    let largest = errors.clone().fold(0.0, |most: f64, e| most.max(e.abs()));
+                    (root_mean(errors), largest)
+                })
             };
             let direct = errors(RecipeKind::Direct);
             for (kind, rms, most) in [
                 (RecipeKind::WinogradF4, 1.5, 2.5),
                 (RecipeKind::WinogradF2, 1.0, 1.5),
             ] {
-                let got = errors(kind);
-                let times = (got.0 / direct.0, got.1 / direct.1);
-                assert!(
-                    times.0 <= rms && times.1 <= most,
-                    "{kind}, {channels} channels, {}: errors {times:?} times those of direct",
-                    layout.name()
-                );
+                for (pass, (got, direct)) in errors(kind).into_iter().zip(direct).enumerate() {
+                    let times = (got.0 / direct.0, got.1 / direct.1);
+                    let name = format!("{kind}, {channels} channels, {}", Pass::ALL[pass]);
+                    println!("{name}: errors {times:.2?} times those of direct");
+                    assert!(
+                        times.0 <= rms && times.1 <= most,
+                        "{name}, {}: errors {times:?} times those of direct",
+                        layout.name()
+                    );
+                }
             }
         }
     }

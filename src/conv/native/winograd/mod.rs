@@ -10,8 +10,9 @@
 //!
 //! U, the transformed weights, is made once by `prepare.rs` (`[group][panel][f][channel][width]`) and read once for each
 //! block. Larger kernels are cut into pieces: each has its own pixels, which follow each other like channels, and one sum
-//! of products is that of all pieces. Backward input with stride 1 is a correlation of dY with the kernels turned round, by the same code. The tiles
-//! of a dilated kernel have results and pixels that lie apart, see `Part`.
+//! of products is that of all pieces. Backward input is a correlation of dY with the kernels turned round, by the same
+//! code; with stride 2 two of its results belong to each pixel of dY. The tiles of a dilated kernel have results and pixels
+//! that lie apart, see `Part`.
 
 mod part;
 mod prepare;
@@ -84,7 +85,10 @@ impl Winograd {
         };
         let source = Source::new(geometry, pass)?;
         let [down, across] = tiles.tiling.axes.map(|axis| axis.kernel);
-        let tap = |axis: usize, at: usize| source.axes[axis].phases[0][at].kernel;
+        let tap = |axis: usize, at: usize| match tiles.tiling.axes[axis - 1].up {
+            true => tiles.tiling.axes[axis - 1].kernel - 1 - at,
+            false => source.axes[axis].phases[0][at].kernel,
+        };
         let taps = collected(
             down * across,
             (0..down * across).map(|at| {

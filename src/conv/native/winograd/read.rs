@@ -104,10 +104,10 @@ impl Winograd {
         };
         part.for_each_run(&self.tiles, |run: &Run| {
             let of_phase = [0, 1].map(|axis| {
-                let first = begin[axis] / self.tiles.dilation[axis] * axes[axis].stride;
+                let first = axes[axis].pixel(begin[axis] / self.tiles.dilation[axis]);
                 run.phases[axis] * pixels[axis] + first
             });
-            let row = of_phase[0] + run.row * axes[0].stride;
+            let row = of_phase[0] + axes[0].pixel(run.row);
             let tiles = run.lengths[1].div_ceil(axes[1].results);
             let width = (tiles - 1) * axes[1].step() + sides[1];
             for piece in 0..tiling.pieces() {

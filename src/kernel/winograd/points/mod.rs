@@ -10,17 +10,17 @@ mod stride1;
 mod stride2;
 
 pub(super) use stride1::{Four, FourOfFour, One, Two};
-pub(super) use stride2::{FourOfTwo, TwoOfTwo};
+pub(super) use stride2::{FourOfTwo, FourUp, TwoOfTwo, TwoUp};
 
 use super::super::simd::Simd;
 
-/// What N pixels become.
-pub(super) trait Input<const N: usize> {
+/// What D pixels become, as many products but where two results belong to a pixel.
+pub(super) trait Input<const D: usize, const N: usize> {
     /// Bᵀ d
     ///
     /// # Safety
     /// The CPU has `S`.
-    unsafe fn input<S: Simd>(s: S, d: [S::V; N]) -> [S::V; N];
+    unsafe fn input<S: Simd>(s: S, d: [S::V; D]) -> [S::V; N];
 }
 
 /// How R results stand in N products.
@@ -30,8 +30,11 @@ pub(super) trait Output<const N: usize, const R: usize> {
     /// # Safety
     /// The CPU has `S`.
     unsafe fn output<S: Simd>(s: S, m: [S::V; N]) -> [S::V; R];
+}
 
-    /// A y, of the gradient of R results
+/// What the gradients of R results become.
+pub(super) trait Gradient<const N: usize, const R: usize> {
+    /// A y
     ///
     /// # Safety
     /// The CPU has `S`.
@@ -39,10 +42,13 @@ pub(super) trait Output<const N: usize, const R: usize> {
 }
 
 /// What K taps become.
-pub(super) trait Taps<const N: usize, const K: usize> {
+pub(super) trait Weights<const N: usize, const K: usize> {
     /// G.
     const WEIGHTS: [[f64; K]; N];
+}
 
+/// What becomes of the sums of products of the gradients.
+pub(super) trait Taps<const N: usize, const K: usize> {
     /// Gᵀ m, the gradient of the taps
     ///
     /// # Safety

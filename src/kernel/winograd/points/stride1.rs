@@ -27,7 +27,7 @@
 //! ```
 
 use super::super::super::simd::Simd;
-use super::{Input, Output, Taps};
+use super::{Gradient, Input, Output, Taps, Weights};
 
 const A: f32 = 0.625;
 const B: f32 = 1.5;
@@ -53,7 +53,7 @@ pub(in super::super) struct Two;
 /// R = 4 of 4 taps.
 pub(in super::super) struct FourOfFour;
 
-impl Input<1> for One {
+impl Input<1, 1> for One {
     #[inline(always)]
     unsafe fn input<S: Simd>(_: S, d: [S::V; 1]) -> [S::V; 1] {
         d
@@ -65,23 +65,27 @@ impl Output<1, 1> for One {
     unsafe fn output<S: Simd>(_: S, m: [S::V; 1]) -> [S::V; 1] {
         m
     }
+}
 
+impl Gradient<1, 1> for One {
     #[inline(always)]
     unsafe fn gradient<S: Simd>(_: S, y: [S::V; 1]) -> [S::V; 1] {
         y
     }
 }
 
-impl Taps<1, 1> for One {
+impl Weights<1, 1> for One {
     const WEIGHTS: [[f64; 1]; 1] = [[1.0]];
+}
 
+impl Taps<1, 1> for One {
     #[inline(always)]
     unsafe fn taps<S: Simd>(_: S, m: [S::V; 1]) -> [S::V; 1] {
         m
     }
 }
 
-impl Input<6> for Four {
+impl Input<6, 6> for Four {
     #[inline(always)]
     unsafe fn input<S: Simd>(s: S, d: [S::V; 6]) -> [S::V; 6] {
         // SAFETY: the caller's.
@@ -122,7 +126,9 @@ impl Output<6, 4> for Four {
             ]
         }
     }
+}
 
+impl Gradient<6, 4> for Four {
     #[inline(always)]
     unsafe fn gradient<S: Simd>(s: S, y: [S::V; 4]) -> [S::V; 6] {
         // SAFETY: the caller's.
@@ -143,7 +149,7 @@ impl Output<6, 4> for Four {
     }
 }
 
-impl Taps<6, 3> for Four {
+impl Weights<6, 3> for Four {
     const WEIGHTS: [[f64; 3]; 6] = {
         let (a, b) = (A as f64, B as f64);
         let (k, l) = (
@@ -159,7 +165,9 @@ impl Taps<6, 3> for Four {
             [0.0, 0.0, 1.0],
         ]
     };
+}
 
+impl Taps<6, 3> for Four {
     #[inline(always)]
     unsafe fn taps<S: Simd>(s: S, m: [S::V; 6]) -> [S::V; 3] {
         let rows = const { Self::WEIGHTS };
@@ -192,7 +200,7 @@ impl Taps<6, 3> for Four {
     }
 }
 
-impl Input<4> for Two {
+impl Input<4, 4> for Two {
     #[inline(always)]
     unsafe fn input<S: Simd>(s: S, d: [S::V; 4]) -> [S::V; 4] {
         // SAFETY: the caller's.
@@ -218,7 +226,9 @@ impl Output<4, 2> for Two {
             ]
         }
     }
+}
 
+impl Gradient<4, 2> for Two {
     #[inline(always)]
     unsafe fn gradient<S: Simd>(s: S, y: [S::V; 2]) -> [S::V; 4] {
         // SAFETY: the caller's.
@@ -226,14 +236,16 @@ impl Output<4, 2> for Two {
     }
 }
 
-impl Taps<4, 3> for Two {
+impl Weights<4, 3> for Two {
     const WEIGHTS: [[f64; 3]; 4] = [
         [1.0, 0.0, 0.0],
         [0.5, 0.5, 0.5],
         [0.5, -0.5, 0.5],
         [0.0, 0.0, 1.0],
     ];
+}
 
+impl Taps<4, 3> for Two {
     #[inline(always)]
     unsafe fn taps<S: Simd>(s: S, m: [S::V; 4]) -> [S::V; 3] {
         // SAFETY: the caller's.
@@ -256,7 +268,7 @@ const fn row_of_four(x: f32, u: f32, v: f32) -> [f64; 4] {
     [m, m * x, m * x * x, m * x * x * x]
 }
 
-impl Input<7> for FourOfFour {
+impl Input<7, 7> for FourOfFour {
     #[inline(always)]
     unsafe fn input<S: Simd>(s: S, d: [S::V; 7]) -> [S::V; 7] {
         const OTHERS: [(f32, f32); 3] = [(Y2, Z2), (Z2, X2), (X2, Y2)];
@@ -313,7 +325,9 @@ impl Output<7, 4> for FourOfFour {
             ]
         }
     }
+}
 
+impl Gradient<7, 4> for FourOfFour {
     #[inline(always)]
     unsafe fn gradient<S: Simd>(s: S, y: [S::V; 4]) -> [S::V; 7] {
         // SAFETY: the caller's.
@@ -331,7 +345,7 @@ impl Output<7, 4> for FourOfFour {
     }
 }
 
-impl Taps<7, 4> for FourOfFour {
+impl Weights<7, 4> for FourOfFour {
     const WEIGHTS: [[f64; 4]; 7] = [
         row_of_four(X, Y, Z),
         row_of_four(-X, Y, Z),
@@ -341,7 +355,9 @@ impl Taps<7, 4> for FourOfFour {
         row_of_four(-Z, X, Y),
         [0.0, 0.0, 0.0, 1.0],
     ];
+}
 
+impl Taps<7, 4> for FourOfFour {
     #[inline(always)]
     unsafe fn taps<S: Simd>(s: S, m: [S::V; 7]) -> [S::V; 4] {
         let rows = const { Self::WEIGHTS };

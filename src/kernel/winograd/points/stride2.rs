@@ -13,9 +13,18 @@
 //!
 //! R = 2, points ±1, ∞: likewise with three even pixels and two odd ones.
 //! ```
+//!
+//! The gradient of the input is the other way round: one result in two is made of two neighbouring gradients, by the
+//! taps 2 and 0, those between them of one, by tap 1. From 5 gradients d come 8 results, the latter first:
+//!
+//! ```text
+//! V = the five rows of Bᵀ on d, then d₀ d₁ d₂ d₃        y₀ = m₅,  y₁ = row 0 of Aᵀ m,  y₂ = m₆,  y₃ = row 1 of Aᵀ m …
+//! ```
+//!
+//! without the last four columns of Aᵀ; and 4 results from 3.
 
 use super::super::super::simd::Simd;
-use super::{Input, Output, Taps};
+use super::{Gradient, Input, Output, Taps, Weights};
 
 const C: f32 = 0.5;
 const E: f32 = 1.25;
@@ -31,7 +40,7 @@ pub(in super::super) struct FourOfTwo;
 /// R = 2, stride 2.
 pub(in super::super) struct TwoOfTwo;
 
-impl Input<9> for FourOfTwo {
+impl Input<9, 9> for FourOfTwo {
     #[inline(always)]
     unsafe fn input<S: Simd>(s: S, d: [S::V; 9]) -> [S::V; 9] {
         // SAFETY: the caller's.
@@ -79,7 +88,9 @@ impl Output<9, 4> for FourOfTwo {
             ]
         }
     }
+}
 
+impl Gradient<9, 4> for FourOfTwo {
     #[inline(always)]
     unsafe fn gradient<S: Simd>(s: S, y: [S::V; 4]) -> [S::V; 9] {
         // SAFETY: the caller's.
@@ -103,7 +114,7 @@ impl Output<9, 4> for FourOfTwo {
     }
 }
 
-impl Taps<9, 3> for FourOfTwo {
+impl Weights<9, 3> for FourOfTwo {
     const WEIGHTS: [[f64; 3]; 9] = {
         let (c, e) = (C as f64, E as f64);
         let (k, l) = (
@@ -122,7 +133,9 @@ impl Taps<9, 3> for FourOfTwo {
             ODD,
         ]
     };
+}
 
+impl Taps<9, 3> for FourOfTwo {
     #[inline(always)]
     unsafe fn taps<S: Simd>(s: S, m: [S::V; 9]) -> [S::V; 3] {
         let rows = const { Self::WEIGHTS };
@@ -147,7 +160,7 @@ impl Taps<9, 3> for FourOfTwo {
     }
 }
 
-impl Input<5> for TwoOfTwo {
+impl Input<5, 5> for TwoOfTwo {
     #[inline(always)]
     unsafe fn input<S: Simd>(s: S, d: [S::V; 5]) -> [S::V; 5] {
         // SAFETY: the caller's.
@@ -174,7 +187,9 @@ impl Output<5, 2> for TwoOfTwo {
             ]
         }
     }
+}
 
+impl Gradient<5, 2> for TwoOfTwo {
     #[inline(always)]
     unsafe fn gradient<S: Simd>(s: S, y: [S::V; 2]) -> [S::V; 5] {
         // SAFETY: the caller's.
@@ -182,9 +197,11 @@ impl Output<5, 2> for TwoOfTwo {
     }
 }
 
-impl Taps<5, 3> for TwoOfTwo {
+impl Weights<5, 3> for TwoOfTwo {
     const WEIGHTS: [[f64; 3]; 5] = [[0.5, 0.0, 0.5], [-0.5, 0.0, 0.5], [0.0, 0.0, 1.0], ODD, ODD];
+}
 
+impl Taps<5, 3> for TwoOfTwo {
     #[inline(always)]
     unsafe fn taps<S: Simd>(s: S, m: [S::V; 5]) -> [S::V; 3] {
         // SAFETY: the caller's.
@@ -197,4 +214,86 @@ impl Taps<5, 3> for TwoOfTwo {
             ]
         }
     }
+}
+
+/// Eight results, two for each of the first four of five gradients.
+pub(in super::super) struct FourUp;
+
+/// Four results, two for each of the first two of three gradients.
+pub(in super::super) struct TwoUp;
+
+impl Input<5, 9> for FourUp {
+    #[inline(always)]
+    unsafe fn input<S: Simd>(s: S, d: [S::V; 5]) -> [S::V; 9] {
+        // SAFETY: the caller's.
+        unsafe {
+            let none = s.zero();
+            let v = FourOfTwo::input(s, [d[0], none, d[1], none, d[2], none, d[3], none, d[4]]);
+            [v[0], v[1], v[2], v[3], v[4], d[0], d[1], d[2], d[3]]
+        }
+    }
+}
+
+impl Output<9, 8> for FourUp {
+    #[inline(always)]
+    unsafe fn output<S: Simd>(s: S, m: [S::V; 9]) -> [S::V; 8] {
+        // SAFETY: the caller's.
+        unsafe {
+            let (sum_c, difference_c) = (s.add(m[0], m[1]), s.sub(m[0], m[1]));
+            let (sum_e, difference_e) = (s.add(m[2], m[3]), s.sub(m[2], m[3]));
+            [
+                m[5],
+                s.add(sum_c, sum_e),
+                m[6],
+                s.fma(difference_c, s.splat(C), s.mul(difference_e, s.splat(E))),
+                m[7],
+                s.fma(sum_c, s.splat(C2), s.mul(sum_e, s.splat(E2))),
+                m[8],
+                s.fma(
+                    difference_c,
+                    s.splat(C2 * C),
+                    s.fma(difference_e, s.splat(E2 * E), m[4]),
+                ),
+            ]
+        }
+    }
+}
+
+impl Input<3, 5> for TwoUp {
+    #[inline(always)]
+    unsafe fn input<S: Simd>(s: S, d: [S::V; 3]) -> [S::V; 5] {
+        // SAFETY: the caller's.
+        unsafe {
+            [
+                s.add(d[1], d[0]),
+                s.sub(d[1], d[0]),
+                s.sub(d[2], d[0]),
+                d[0],
+                d[1],
+            ]
+        }
+    }
+}
+
+impl Output<5, 4> for TwoUp {
+    #[inline(always)]
+    unsafe fn output<S: Simd>(s: S, m: [S::V; 5]) -> [S::V; 4] {
+        // SAFETY: the caller's.
+        unsafe {
+            [
+                m[3],
+                s.add(m[0], m[1]),
+                m[4],
+                s.add(s.sub(m[0], m[1]), m[2]),
+            ]
+        }
+    }
+}
+
+impl Weights<9, 3> for FourUp {
+    const WEIGHTS: [[f64; 3]; 9] = FourOfTwo::WEIGHTS;
+}
+
+impl Weights<5, 3> for TwoUp {
+    const WEIGHTS: [[f64; 3]; 5] = TwoOfTwo::WEIGHTS;
 }
