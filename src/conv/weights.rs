@@ -5,7 +5,7 @@
 //! rows      O × K, K = (c, taps) channels first, (taps, c) channels last; taps reversed where the kernel is flipped
 //! panels    [group][phase][panel][term][width], terms (c, taps) or (taps, c); zeros beyond the last column
 //! grouped   [phase][panel][term][lane], a lane for every channel of the result
-//! winograd  [group][panel][product][term][width], terms (piece, c): G g Gᵀ of each piece g of a kernel, computed in f64
+//! winograd  [group][panel][product][term][width], terms (piece, c): G g Gᵀ of each piece g, computed in f64
 //! fft       [group][panel][frequency][term][width], see `fourier/kernels.rs`
 //! ```
 //!

@@ -105,6 +105,7 @@ impl Simd for Avx512 {
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
     // 28 accumulators, two vectors, one broadcast: 31 of 32 registers; 27 + 3 + 1 as well; 24 + 4 + 1.
+    // Of one vector more rows would have more places than there are general registers left.
     const ROWS: [usize; 4] = [10, 14, 9, 6];
 
     #[inline(always)]

@@ -808,7 +808,7 @@ mod tests {
                     5 * lanes - 1,
                     9 * lanes,
                 ] {
-                    for rows in [1, 5, 6, 7, 9, 10, 14, 15, 61] {
+                    for rows in [1, 5, 6, 7, 9, 10, 11, 14, 15, 61] {
                         for (finish, terms) in [
                             (0, 0),
                             (1, 1),

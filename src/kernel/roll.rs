@@ -1,17 +1,19 @@
 //! Depthwise lines of 3 × 3 taps and stride 1 that read every pixel once: a part of what [`Slide`] does.
 //!
 //! ```text
-//! for each vector of channels:                            acc[n] ← the sums of row t − 2 + n of the result, bias at first
+//! for each vector of channels:
+//!     acc[n] ← the sums of row t − 2 + n of the result, bias at first
 //!     for each row t of the image under the block, and what stands for one above and below:
 //!         for each pixel j under the tile:  v ← x[row t, j];  acc[n][i] += v · w[2 − n, k]  for all i + k = j
 //!         out[row t − 2] ← bounds(acc[0])
 //! ```
 //!
-//! The sums are added in the order of [`Slide`], bit for bit. Where pixels lie 2 KiB apart, those of a tile share few sets
-//! of the first-level cache, where three rows of them do not fit, and each would come three times from the second: there
-//! many channels go this way too. Results are then held back until a vector of channels has been read: input and output
-//! often begin at the same place of a page, so that a pixel and a result of the same channels have the same last twelve
-//! bits of their addresses, and a CPU that compares no more of them takes every load for one of what it is just storing.
+//! The sums are added in the order of [`Slide`], bit for bit. Where pixels lie 2 KiB apart, those of a tile share few
+//! sets of the first-level cache, where three rows of them do not fit, and each would come three times from the second:
+//! there many channels go this way too. Results are then held back until a vector of channels has been read: input and
+//! output often begin at the same place of a page, so that a pixel and a result of the same channels have the same last
+//! twelve bits of their addresses, and a CPU that compares no more of them takes every load for one of what it is just
+//! storing.
 
 use std::ops::Range;
 
@@ -27,7 +29,8 @@ pub(super) const TAPS: usize = 3;
 /// Most vectors of channels that go through all rows one after the other. More would read too little of a row at once.
 const FEW: usize = 4;
 
-/// Rows of results that are held back.
+/// Rows of results that are held back: of two vectors of channels 14 KiB of the first-level cache. The last two rows of
+/// the image under them are read again for the next ones.
 const HELD: usize = 16;
 
 /// Numbers from one pixel to the next of which a multiple puts the pixels of a tile into two sets of the first-level cache.
@@ -109,19 +112,10 @@ impl Apart for Late<'_> {
         let mut held = std::mem::MaybeUninit::<Held>::uninit();
         let held: *mut f32 = held.as_mut_ptr().cast();
         let channels = roll.slide.channels;
-        // SAFETY: the caller's; a row is read from `held` only after it was written there, one vector of channels before.
+        // SAFETY: the caller's; a row of `held` is read only after it was written, one vector of channels before.
         unsafe {
             let place = |vector: usize, row: usize| {
                 held.add((vector % 2 * HELD + row - first) * TILE * S::LANES)
-            };
-            let release = |vector: usize, row: usize| {
-                let (from, to) = (place(vector, row), roll.out(row, vector * S::LANES));
-                for i in 0..TILE {
-                    s.store(
-                        to.add(i * roll.block.steps[1]),
-                        s.load(from.add(i * S::LANES)),
-                    );
-                }
             };
             let vectors = channels / S::LANES;
             for vector in 0..vectors {
@@ -133,14 +127,14 @@ impl Apart for Late<'_> {
                         let row = t + 1 - TAPS;
                         roll.put(s, &acc[0], place(vector, row), S::LANES);
                         if vector > 0 {
-                            release(vector - 1, row);
+                            roll.release(s, place(vector - 1, row), row, vector - 1);
                         }
                     }
                     acc = [acc[1], acc[2], [bias; TILE]];
                 }
             }
             for row in first..end {
-                release(vectors - 1, row);
+                roll.release(s, place(vectors - 1, row), row, vectors - 1);
             }
         }
     }
@@ -159,6 +153,22 @@ impl Roll<'_> {
             self.block
                 .out
                 .add(row * down + self.column * across + channel)
+        }
+    }
+
+    /// Writes a row of results of one vector of channels that was held back.
+    ///
+    /// # Safety
+    /// As `run`; they are at `from`.
+    #[inline(always)]
+    unsafe fn release<S: Simd>(&self, s: S, from: *const f32, row: usize, vector: usize) {
+        // SAFETY: the caller's.
+        unsafe {
+            let to = self.out(row, vector * S::LANES);
+            for i in 0..TILE {
+                let v = s.load(from.add(i * S::LANES));
+                s.store(to.add(i * self.block.steps[1]), v);
+            }
         }
     }
 

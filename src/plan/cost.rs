@@ -111,6 +111,10 @@ const FOURIER_TAPS: usize = 25;
 /// and 3.5.
 const MOST_SOURCES: usize = 2048;
 
+/// The same where a kernel of two axes has several pieces, times their number: 192 channels of 5 × 5 taps have 2.3 and 3.4
+/// times, 256 have 2.4 and 3.9, 512 have 2.6 and 4.5, 113 of 7 × 7 taps have 2.5.
+const MOST_OF_PIECES: usize = 800;
+
 /// Positions of all images from which on the same holds for gradients of the weights: 196 have 2 to 2.8 times, 49 up to
 /// 2.9 times, 784 have 1.9 times.
 const FEWEST_TERMS: usize = 400;
@@ -214,7 +218,7 @@ pub(super) fn choose<T: Element>(
                 let but = match options.accuracy {
                     _ if kind.is_exact() => "",
                     Accuracy::Exact => " but not exact",
-                    Accuracy::Fast if rounds_much(kind, geometry, pass) => " but rounds much",
+                    Accuracy::Fast if rounds_much(&recipe, geometry, pass) => " but rounds much",
                     Accuracy::Fast => "",
                 };
                 told.push(format!("{kind} {:.3} ms{but}", 1e3 * seconds));
@@ -222,7 +226,7 @@ pub(super) fn choose<T: Element>(
                     best = (recipe, seconds);
                 }
             }
-            // One group, a kernel that is not 3 × 3, or a stride is no reason that anybody wonders about.
+            // One group, a kernel or a stride that tiles are not for is no reason that anybody wonders about.
             Err(_) if kind == RecipeKind::Grouped || !kind.is_exact() => {}
             Err(why) => told.push(format!("no {kind}: {why}")),
         }
@@ -231,15 +235,25 @@ pub(super) fn choose<T: Element>(
 }
 
 /// Whether errors may be more than 2.5 times those of the direct recipe, or the largest more than 4 times.
-fn rounds_much(kind: RecipeKind, geometry: &ConvGeometry, pass: Pass) -> bool {
+fn rounds_much(recipe: &Recipe, geometry: &ConvGeometry, pass: Pass) -> bool {
+    let tiles = match recipe {
+        Recipe::Winograd(tiles) | Recipe::WinogradWeight(WinogradParts { tiles, .. }) => tiles,
+        _ => return false,
+    };
+    let pieces = tiles.tiling.pieces();
+    let line = tiles.tiling.results().contains(&1);
+    let most = match pieces {
+        several if several > 1 && !line => MOST_OF_PIECES / several,
+        _ => MOST_SOURCES,
+    };
     let much = match pass {
-        Pass::Forward => geometry.channels_per_group() > MOST_SOURCES,
-        Pass::BackwardInput => geometry.outputs_per_group() > MOST_SOURCES,
+        Pass::Forward => geometry.channels_per_group() > most,
+        Pass::BackwardInput => geometry.outputs_per_group() > most,
         Pass::BackwardWeight => {
             geometry.positions().saturating_mul(geometry.batch()) < FEWEST_TERMS
         }
     };
-    kind == RecipeKind::WinogradF4 && much
+    tiles.tiling.size() == 4 && much
 }
 
 /// Seconds that one thread would need, by the model.

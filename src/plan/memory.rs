@@ -110,7 +110,7 @@ pub(crate) fn panels_len(
     product("prepared weights", &[matrices, sources, taps, columns])
 }
 
-/// Elements of the transformed weights: as many panels as a tile has products.
+/// Elements of the transformed weights: as many panels as a tile has products, for each piece of a kernel.
 pub(crate) fn winograd_len(
     geometry: &ConvGeometry,
     isa: Isa,
@@ -182,13 +182,16 @@ fn winograd_table_bytes(tiles: &WinogradTiles) -> Result<usize> {
     let (phases, pixels) = (tiles.all_phases(), tiles.pixels());
     let [rows, columns] =
         [0, 1].map(|axis| product(WHAT, &[phases[axis], pixels[axis], size_of::<usize>()]));
-    let border = product(WHAT, &[tiles.pitch(), 2 * size_of::<f32>()])?;
+    let border = product(WHAT, &[tiles.of_piece(), 2 * size_of::<f32>()])?;
+    // The taps stand in the tables, in the form of the weights, and for their gradient.
+    let taps: usize = tiles.tiling.axes.iter().map(|axis| axis.kernel).product();
     sum(
         WHAT,
         &[
             rows?,
             columns?,
             border,
+            3 * taps * size_of::<usize>(),
             tiles.block() * OFFSET,
             tiles.tiling.pieces() * tiles.sources * OFFSET,
         ],

@@ -25,13 +25,13 @@ pub enum RecipeKind {
     Pointwise,
     /// Native products whose lanes are the channels of several groups: depthwise and small groups.
     Grouped,
-    /// Winograd's algorithm in tiles of 2 × 2 results: for 3 × 3 kernels of stride 1 16 products for 36, and less rounding
-    /// than `Direct`; of stride 2 25 for 36. Larger kernels in pieces of 3 × 3 taps, kernels
-    /// of one row or column in tiles and pieces of one.
+    /// Winograd's algorithm in tiles of 2 × 2 results: for 3 × 3 kernels of stride 1 16 products for 36, and less
+    /// rounding than `Direct`; of stride 2 25 for 36. Kernels of one row or column have tiles of one, larger ones are cut
+    /// into pieces of 3 × 3 taps, at most nine.
     WinogradF2,
-    /// The same in tiles of 4 × 4: 36 products for 144, and about twice the rounding of `Direct`; with stride 2 81 for 144,
-    /// and hardly more. For one row or column 6 for 12, and no more rounding, or 7 for 16 in pieces of four taps, and 1.5
-    /// times as much.
+    /// The same in tiles of 4 × 4: 36 products for 144, and about twice the rounding of `Direct`; with stride 2 81 for
+    /// 144, and hardly more. For one row or column 6 for 12, and no more rounding, or 7 for 16 in pieces of four taps,
+    /// and 1.6 times as much.
     WinogradF4,
     /// Fourier transforms of overlapping tiles, for large kernels of stride 1, in f32 and f64 (feature `fft`); no gradient
     /// of the weights.

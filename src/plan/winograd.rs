@@ -3,9 +3,9 @@
 //! ```text
 //! a phase:    with dilation d, the results d apart on an axis: they and what they read are a dense convolution
 //! a tile:     R × R results of one phase, made of N² pixels, N = (R − 1) · stride + 3, and as many products for each
-//!             pair of channels; where the kernel has one row or column, R and N are 1 there
-//! a piece:    the taps of a kernel that meet one tile's pixels, 3 × 3; larger kernels are sums of several, which read
-//!             their tiles from pixels further on, as if they were further channels
+//!             pair of channels; where the kernel has one row or column, R and N are 1 there; see `TileAxis`
+//! a piece:    the taps of a kernel that meet one tile's pixels, 3 × 3, or 4 of a line; larger kernels are sums of
+//!             several, which read their tiles from pixels further on, as if they were further channels
 //! a block:    images × tiles down × tiles across in every phase, an inner length cut only where the outer ones are 1;
 //!             some of the phases where one tile of each is too much
 //! scratch:    V [product][tile][piece, source channel]  of a block, M [product][tile][column]  of a panel of its results
@@ -51,7 +51,7 @@ pub(super) fn tiling(
     }
     let stride = axes[1].stride;
     if stride > 2 || axes[0].stride != stride {
-        return Err("the stride is neither 1 nor 2");
+        return Err("the strides are neither both 1 nor both 2");
     }
     if stride == 2 && kernel != [3, 3] {
         return Err("there is a stride, and the kernel is not 3 × 3");
@@ -144,7 +144,7 @@ impl WinogradTiles {
             Pass::BackwardInput => (geometry.outputs_per_group(), geometry.channels_per_group()),
             _ => (geometry.channels_per_group(), geometry.outputs_per_group()),
         };
-        if sources.max(columns) > MOST_CHANNELS {
+        if tiling.pieces() * sources.max(columns) > MOST_CHANNELS {
             return Err("there are too many channels");
         }
         let widest = Panels::new(isa, Left::Scalars, columns)

@@ -50,7 +50,7 @@ impl WinogradParts {
         let tiling = tiling(geometry, Pass::BackwardWeight, results)?;
         let sweep = sweep_axes(geometry, Pass::BackwardWeight)?;
         let shape = [geometry.channels_per_group(), geometry.outputs_per_group()];
-        if shape[0].max(shape[1]) > MOST_CHANNELS {
+        if tiling.pieces() * shape[0].max(shape[1]) > MOST_CHANNELS {
             return Err("there are too many channels");
         }
         let mut parts = Self {

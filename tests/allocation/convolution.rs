@@ -167,17 +167,12 @@ fn measure<T: Element>(
     );
 
     let weight = [&[c, o / g], kernel.as_slice()].concat();
-    // Tiles know no strides.
-    let tiles = [
-        RecipeKind::WinogradF2,
-        RecipeKind::WinogradF4,
-        RecipeKind::Fft,
-    ]
-    .map(Some);
-    let stride = if tiles.contains(&options.recipe) {
-        1
-    } else {
-        2
+    // Fourier transforms know no strides, tiles of Winograd's algorithm that of 3 × 3 taps alone.
+    let tiles = [RecipeKind::WinogradF2, RecipeKind::WinogradF4].map(Some);
+    let stride = match options.recipe {
+        Some(RecipeKind::Fft) => 1,
+        recipe if tiles.contains(&recipe) && kernel != [3, 3] => 1,
+        _ => 2,
     };
     let transposed = TransposedOptions::new()
         .stride(stride)

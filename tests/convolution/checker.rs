@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use crate::support::{fourier, takes, winograd};
 use gemmconv::kernel::Isa;
 use gemmconv::{
-    ConvGeometry, ConvOptions, ConvPlan, Element, EngineKind, Epilogue, Error, Explanation, Layout,
-    Padding, PaddingMode, Pass, PlanOptions, Recipe, RecipeKind, reference,
+    Axis, ConvGeometry, ConvOptions, ConvPlan, Element, EngineKind, Epilogue, Error, Explanation,
+    Layout, Padding, PaddingMode, Pass, PlanOptions, Recipe, RecipeKind, reference,
 };
 use ndarray::{ArrayView, IxDyn};
 use rayon::ThreadPool;
@@ -182,10 +182,15 @@ fn check_choice<T: Element>(
             );
         } else if recipe.is_some_and(|recipe| !recipe.is_exact())
             && pass == Pass::BackwardInput
-            && (explanation.why.contains("the stride is not 1")
+            && (recipe == Some(RecipeKind::Fft) && explanation.why.contains("the stride is not 1")
                 || explanation.why.contains("the stride is 2 and the padding"))
         {
             // Fourier transforms know no stride; tiles of Winograd's algorithm begin with a middle tap.
+            let odd = |axis: &Axis| axis.pad().0 % 2 == 1;
+            assert!(
+                recipe == Some(RecipeKind::Fft) || !plan.geometry().axes().iter().all(odd),
+                "{name}"
+            );
         } else if size_of::<T>() == size_of::<f32>() && case.scratch_limit >= ENOUGH {
             // Padding that is a copy of pixels: a pixel's gradient comes from several places of the window.
             let copies = !matches!(

@@ -8,13 +8,14 @@ use super::{Spectrum, Tiling, by_points};
 /// The place of a line or of a pixel that the image does not have.
 pub(crate) const OUTSIDE: usize = usize::MAX;
 
-/// Tiles side by side: pixel (i, j) of tile t begins at `rows[i] + columns[t · R · stride + j]`, R and stride those across.
+/// Tiles side by side: pixel (i, j) of tile t begins at `rows[i] + columns[t · step + j]`, `step` being that of
+/// [`TileAxis`](super::TileAxis) across.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TileRow<'a> {
     pub(crate) x: &'a [f32],
-    /// Where each of the N lines begins, or [`OUTSIDE`].
+    /// Where each line of a tile begins, or [`OUTSIDE`].
     pub(crate) rows: &'a [usize],
-    /// Where each pixel stands in a line, or [`OUTSIDE`]; R · stride a tile, and what the last result reads beyond.
+    /// Where each pixel stands in a line, or [`OUTSIDE`]; a step each tile, and what the last result reads beyond.
     pub(crate) columns: &'a [usize],
     /// How many of the lines and of the columns results are made of. Beyond them the tiles have zeros: a number that
     /// no result is made of must not be infinite either.

@@ -186,8 +186,12 @@ impl Job<'_> {
             for first in (0..tiles).step_by(together) {
                 for part in (0..RA).step_by(width) {
                     let column = first * RA + part;
-                    let count = S::LANES.min(columns.saturating_sub(column));
-                    // SAFETY: as above; a square has as many vectors as `together` tiles have columns, or a part of one.
+                    if column >= columns {
+                        break;
+                    }
+                    let count = S::LANES.min(columns - column);
+                    // SAFETY: as above; `count` columns are there, and a square has as many vectors as `together` tiles
+                    // have columns, or a part of one.
                     unsafe {
                         for (index, tile) in (first..tiles.min(first + together)).enumerate() {
                             let y = self.results::<S, D, A, ND, RD, NA, RA>(s, tile, channel);

@@ -1,7 +1,7 @@
 //! dw = Gᵀ M G: the gradient of the weights out of its sums over all tiles.
 //!
 //! ```text
-//! dw[output][channel][order] ← Gᵀ M[f][piece][channel][output] G       M N × N, a piece of dw K × K
+//! dw[output][channel][order] ← Gᵀ M[f][piece][channel][output] G       M N × N, a piece of dw K × K, or lines
 //! ```
 //!
 //! Kernels of more than K × K taps are sums of pieces. Lanes are outputs, but the kernels of an output stand beside each
@@ -14,7 +14,7 @@ use super::super::simd::{Apart, Simd, run_by};
 use super::points::{Four, FourOfFour, FourOfTwo, One, Taps, Two, TwoOfTwo};
 use super::{MOST_TAPS, Spectrum, Tiling, by_points};
 
-/// Most pieces of a kernel.
+/// Most pieces of a kernel: its taps wait on the stack, in 5 KiB.
 pub(crate) const MOST_PIECES: usize = 9;
 
 /// The sums of products over all tiles: number f of piece p, channel c and output o stands at
@@ -30,8 +30,7 @@ pub(crate) struct WeightSums<'a> {
 }
 
 impl WeightSums<'_> {
-    /// dw, outputs × (channel, tap), ← Gᵀ M G, or that is added to it. Rows of `dw` may
-    /// lie apart.
+    /// dw, outputs × (channel, tap), ← Gᵀ M G, or that is added to it. Rows of `dw` may lie apart.
     ///
     /// # Panics
     /// Where a length does not fit: a bug in this crate.

@@ -7,9 +7,16 @@ use super::layer::Layer;
 use super::winograd::{exact, reals, results, root_mean};
 use crate::support::LAYOUTS;
 
-fn geometry(layout: Layout, channels: [usize; 2], side: usize, kernel: [usize; 2]) -> ConvGeometry {
+fn geometry(
+    layout: Layout,
+    channels: [usize; 2],
+    side: usize,
+    kernel: [usize; 2],
+    stride: usize,
+) -> ConvGeometry {
     let options = ConvOptions::new()
         .padding(kernel.map(|taps| taps / 2))
+        .stride(stride)
         .layout(layout);
     let input = layout.shape(1, channels[0], &[side, side]);
     let weight = [channels[1], channels[0], kernel[0], kernel[1]];
@@ -28,10 +35,11 @@ fn errors_are_what_the_documentation_says() {
         (64, 64, 16, [1, 5], [1.3, 2.0]),
         (48, 64, 28, [5, 5], [2.5, 4.0]),
         (96, 64, 14, [5, 5], [2.5, 4.0]),
+        (192, 33, 14, [5, 5], [2.5, 4.0]),
         (64, 33, 14, [7, 7], [2.5, 4.0]),
     ] {
         for layout in LAYOUTS {
-            let layer = reals(geometry(layout, [channels, outputs], side, kernel), 3);
+            let layer = reals(geometry(layout, [channels, outputs], side, kernel, 1), 3);
             let expected = exact(&layer);
             for isa in Isa::available()
                 .into_iter()
@@ -75,28 +83,38 @@ fn errors_are_what_the_documentation_says() {
 #[test]
 fn what_is_not_finite_stays_within_its_tile() {
     const SIDE: usize = 19;
-    for (kernel, layout) in [[1, 7], [7, 1], [3, 1], [5, 5], [1, 13]]
+    let layers = [[1, 7], [7, 1], [3, 1], [5, 5], [1, 13], [1, 10]].map(|kernel| (kernel, 1));
+    for ((kernel, stride), layout) in layers
         .into_iter()
-        .flat_map(|kernel| LAYOUTS.map(|layout| (kernel, layout)))
+        .chain([([3, 3], 2)])
+        .flat_map(|layer| LAYOUTS.map(|layout| (layer, layout)))
     {
-        let geometry = geometry(layout, [3, 5], SIDE, kernel);
-        let at = |channels: usize, [channel, row, column]: [usize; 3]| match layout {
-            Layout::ChannelsFirst => (channel * SIDE + row) * SIDE + column,
-            Layout::ChannelsLast => (row * SIDE + column) * channels + channel,
-        };
-        for place in [[0, 0], [3, 4], [9, 8], [18, 18]] {
+        let geometry = geometry(layout, [3, 5], SIDE, kernel, stride);
+        let out = [0, 1].map(|axis: usize| geometry.axes()[axis].output());
+        let at =
+            |channels: usize, size: [usize; 2], [channel, row, column]: [usize; 3]| match layout {
+                Layout::ChannelsFirst => (channel * size[0] + row) * size[1] + column,
+                Layout::ChannelsLast => (row * size[1] + column) * channels + channel,
+            };
+        for place in [[0, 0], [3, 4], [9, 8], [9, 12], [18, 18]] {
             let plain = Layer::new(geometry.clone(), 4);
             let mut faulty = plain.clone();
-            faulty.x[at(3, [2, place[0], place[1]])] = f32::INFINITY;
-            faulty.dy[at(5, [4, place[0], place[1]])] = f32::NAN;
+            let of_result = [0, 1].map(|axis: usize| (place[axis] / stride).min(out[axis] - 1));
+            faulty.x[at(3, [SIDE; 2], [2, place[0], place[1]])] = f32::INFINITY;
+            faulty.dy[at(5, out, [4, of_result[0], of_result[1]])] = f32::NAN;
             let loops = faulty.answers();
             for (kind, size) in [(RecipeKind::WinogradF2, 2), (RecipeKind::WinogradF4, 4)] {
                 for isa in Isa::available() {
                     let (got, without) = (results(&faulty, kind, isa), results(&plain, kind, isa));
-                    for (pass, channels, loops) in [(0, 5, &loops.y), (1, 3, &loops.dx)] {
-                        for index in 0..channels * SIDE * SIDE {
-                            let result = [index / SIDE / SIDE, index / SIDE % SIDE, index % SIDE];
-                            let i = at(channels, result);
+                    for (pass, channels, lengths, place, loops) in [
+                        (0, 5, out, place, &loops.y),
+                        (1, 3, [SIDE; 2], of_result, &loops.dx),
+                    ] {
+                        for index in 0..channels * lengths[0] * lengths[1] {
+                            let column = index % lengths[1];
+                            let row = index / lengths[1] % lengths[0];
+                            let result = [index / lengths[1] / lengths[0], row, column];
+                            let i = at(channels, lengths, result);
                             let name = || {
                                 format!(
                                     "{kind} on {isa}, {kernel:?}, pass {pass}, {place:?}, {result:?}"
@@ -109,13 +127,30 @@ fn what_is_not_finite_stays_within_its_tile() {
                                 loops[i],
                                 got[pass][i]
                             );
-                            // The last piece of a tile may have up to two taps that the kernel has not.
+                            // What the tile of a result reads, in pixels from the first of the padding on.
                             let reads = |axis: usize| {
-                                let (pad, taps) = (kernel[axis] / 2, kernel[axis]);
-                                let size = if taps == 1 { 1 } else { size };
-                                let taps = if taps == 1 { 1 } else { taps + 2 };
-                                let first = result[axis + 1] / size * size;
-                                (first..first + size + taps - 1).contains(&(place[axis] + pad))
+                                let (taps, result) = (kernel[axis], result[axis + 1]);
+                                let pad = match pass {
+                                    0 => taps / 2,
+                                    _ => taps - 1 - taps / 2,
+                                };
+                                if stride == 2 && pass == 1 {
+                                    // Two results for each pixel, the first of which is in the image.
+                                    let first = result / (2 * size) * size;
+                                    return (first..=first + size).contains(&place[axis]);
+                                }
+                                // The last piece of a tile may have taps that the kernel has not.
+                                let of_four = kind == RecipeKind::WinogradF4
+                                    && kernel.contains(&1)
+                                    && taps.div_ceil(4) * 7 < taps.div_ceil(3) * 6;
+                                let (size, taps) = match (taps, of_four) {
+                                    (1, _) => (1, 1),
+                                    (_, true) => (size, taps.next_multiple_of(4)),
+                                    (_, false) => (size, taps.next_multiple_of(3)),
+                                };
+                                let first = result / size * size * stride;
+                                (first..first + (size - 1) * stride + taps)
+                                    .contains(&(place[axis] + pad))
                             };
                             if !reads(0) || !reads(1) {
                                 assert_eq!(got[pass][i], without[pass][i], "{}", name());

@@ -4,15 +4,15 @@
 //! for each block of tiles (in parallel):
 //!     V[f][tile][piece, channel] ← Bᵀ d B  of the pixels d of every tile               read.rs
 //!     for each panel of results:
-//!         for each product f:  M[f] (tiles × columns) ← V[f] (tiles × channels) · U[f] (channels × columns)
+//!         for each product f:  M[f] (tiles × columns) ← V[f] (tiles × terms) · U[f] (terms × columns)
 //!         y[tiles, columns] ← finish( Aᵀ m A )
 //! ```
 //!
-//! U, the transformed weights, is made once by `prepare.rs` (`[group][panel][f][channel][width]`) and read once for each
-//! block. Larger kernels are cut into pieces: each has its own pixels, which follow each other like channels, and one sum
-//! of products is that of all pieces. Backward input is a correlation of dY with the kernels turned round, by the same
-//! code; with stride 2 two of its results belong to each pixel of dY. The tiles of a dilated kernel have results and pixels
-//! that lie apart, see `Part`.
+//! U, the transformed weights, is made once by `prepare.rs` (`[group][panel][f][piece, channel][width]`) and read once
+//! for each block. Larger kernels are cut into pieces: each has its own pixels, which follow each other like channels, and
+//! one sum of products is that of all pieces. Backward input is a correlation of dY with the kernels turned round, by the
+//! same code; with stride 2 two of its results belong to each pixel of dY. The tiles of a dilated kernel have results and
+//! pixels that lie apart, see `Part`.
 
 mod part;
 mod prepare;
@@ -116,8 +116,8 @@ impl Winograd {
         let (pieces, sources) = (tiles.tiling.pieces(), tiles.sources);
         Ok(Self {
             places: read::places(&source, tiles)?,
-            border: filled(pitch, source.mode.constant() as f32)?,
-            zeros: filled(pitch, 0.0)?,
+            border: filled(tiles.of_piece(), source.mode.constant() as f32)?,
+            zeros: filled(tiles.of_piece(), 0.0)?,
             rows: offsets((0..tiles.block()).map(|tile| tile * pitch))?,
             terms: offsets(
                 (0..pieces * sources)
@@ -288,15 +288,15 @@ impl Winograd {
     }
 }
 
-/// How the sums over so many channels are made.
-fn turns(sources: usize) -> Turns {
-    if sources <= MANY {
+/// How sums of so many terms are made.
+fn turns(terms: usize) -> Turns {
+    if terms <= MANY {
         return TURNS;
     }
-    let pieces = sources.div_ceil(SHORT_TURN).isqrt() + 1;
+    let parts = terms.div_ceil(SHORT_TURN).isqrt() + 1;
     Turns {
         turn: SHORT_TURN,
-        piece: sources.div_ceil(pieces),
+        piece: terms.div_ceil(parts),
     }
 }
 

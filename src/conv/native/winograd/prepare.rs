@@ -1,10 +1,8 @@
 //! Weights for Winograd's algorithm: G g Gᵀ of every kernel, panel after panel.
 //!
 //! ```text
-//! given [O, C/g, 3, 3]  ──►  [group][panel][product][source][width]      the lanes of a transform: columns of a panel
+//! given [O, C/g, taps]  ──►  [group][panel][product][piece][source][width]      the lanes: columns of a panel
 //! ```
-//!
-//! Larger kernels are cut into pieces, which stand beside each other like sources: [piece][source].
 
 use std::ops::Range;
 
