@@ -88,11 +88,11 @@ impl DataPass {
         })
     }
 
-    /// The taps of every phase, in the order of the weights.
-    fn taps(&self) -> Vec<Vec<usize>> {
+    /// The taps of every phase, in the order of the weights, where they are not transformed.
+    fn taps(&self) -> Option<Vec<Vec<usize>>> {
         match self {
-            Self::Sweep(sweep) => sweep.taps(),
-            Self::Winograd(winograd) => winograd.taps(),
+            Self::Sweep(sweep) => Some(sweep.taps()),
+            Self::Winograd(_) => None,
         }
     }
 
@@ -154,7 +154,7 @@ impl Native {
         let way = |pass| DataPass::new(geometry, pass, decision.recipe(pass));
         let (forward, backward_input) = (way(Pass::Forward)?, way(Pass::BackwardInput)?);
         let form = |pass, way: &Option<DataPass>| {
-            let taps = way.as_ref().map(DataPass::taps);
+            let taps = way.as_ref().and_then(DataPass::taps);
             Form::of(geometry, pass, decision.recipe(pass), taps)
         };
         #[cfg(feature = "fft")]

@@ -48,8 +48,8 @@ pub(super) enum Form {
         groups: usize,
         backward: bool,
         tiling: Tiling,
-        /// The tap that each pixel of a window meets.
-        taps: Vec<usize>,
+        /// Whether the kernels are turned round.
+        turned: bool,
     },
     /// For Fourier transforms.
     #[cfg(feature = "fft")]
@@ -63,7 +63,7 @@ impl Form {
         flipped: false,
     };
 
-    /// What `recipe` wants in `pass`; `taps` are those of its phases, where it is native.
+    /// What `recipe` wants in `pass`; `taps` are those of its phases, where it has some.
     pub(super) fn of(
         geometry: &ConvGeometry,
         pass: Pass,
@@ -72,12 +72,13 @@ impl Form {
     ) -> Self {
         let last = geometry.layout() == Layout::ChannelsLast;
         match (recipe, recipe.blocks(), taps) {
-            (Recipe::Winograd(tiles), _, Some(taps)) => Self::Winograd {
+            (Recipe::Winograd(tiles), ..) => Self::Winograd {
                 isa: tiles.isa,
                 groups: geometry.groups(),
                 backward: pass == Pass::BackwardInput,
                 tiling: tiles.tiling,
-                taps: taps.into_iter().flatten().collect(),
+                // Backward the kernel is read from its end on, and so is a flipped one forward.
+                turned: (pass == Pass::BackwardInput) != geometry.flips_kernel(),
             },
             (_, Some(blocks), Some(taps)) => Self::Panels {
                 isa: blocks.isa,
@@ -274,7 +275,7 @@ impl Form {
             isa,
             backward,
             tiling,
-            taps,
+            turned,
             ..
         } = self
         {
@@ -282,7 +283,7 @@ impl Form {
                 roles: &Roles::new(geometry, *backward),
                 isa: *isa,
                 tiling: *tiling,
-                taps,
+                turned: *turned,
                 given,
             };
             return kernels.transform(prepared);

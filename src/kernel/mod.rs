@@ -53,7 +53,7 @@ pub(crate) use product::{Far, Finish, Left, Map, Product, Turns, offsets};
 pub(crate) use slide::{GROUP, Slide, SlideAxis};
 pub(crate) use slide_weight::SlideWeight;
 pub(crate) use winograd::{
-    GradientRow, KERNELS, MOST_PIECES, MOST_PRODUCTS, MOST_TAPS, OUTSIDE, Outcome, Spectrum, Sums,
-    TileRow, WeightSums, transform_weights,
+    GradientRow, KERNELS, MOST_PIECES, MOST_PRODUCTS, MOST_TILE_TAPS, OUTSIDE, Outcome, Spectrum,
+    Sums, TileRow, WeightSums, transform_weights,
 };
 pub use winograd::{TileAxis, Tiling};

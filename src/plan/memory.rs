@@ -183,7 +183,7 @@ fn winograd_table_bytes(tiles: &WinogradTiles) -> Result<usize> {
     let [rows, columns] =
         [0, 1].map(|axis| product(WHAT, &[phases[axis], pixels[axis], size_of::<usize>()]));
     let border = product(WHAT, &[tiles.of_piece(), 2 * size_of::<f32>()])?;
-    // The taps stand in the tables, in the form of the weights, and for their gradient.
+    // Where the gradient of each tap comes from.
     let taps: usize = tiles.tiling.axes.iter().map(|axis| axis.kernel).product();
     sum(
         WHAT,
@@ -191,7 +191,7 @@ fn winograd_table_bytes(tiles: &WinogradTiles) -> Result<usize> {
             rows?,
             columns?,
             border,
-            3 * taps * size_of::<usize>(),
+            taps * size_of::<usize>(),
             tiles.block() * OFFSET,
             tiles.tiling.pieces() * tiles.sources * OFFSET,
         ],

@@ -10,7 +10,7 @@
 
 use super::super::Isa;
 use super::super::simd::{Apart, Simd, run_by};
-use super::points::{Four, FourOfFour, FourOfTwo, Gradient, One, Two, TwoOfTwo};
+use super::points::Gradient;
 use super::{Spectrum, Tiling, by_points};
 
 /// Gradients of tiles side by side: pixel (i, j) of tile t begins at `i · line + (t · R + j) · pixel`.

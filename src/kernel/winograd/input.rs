@@ -2,7 +2,7 @@
 
 use super::super::Isa;
 use super::super::simd::{Apart, Simd, run_by};
-use super::points::{Four, FourOfFour, FourOfTwo, FourUp, Input, One, Two, TwoOfTwo, TwoUp};
+use super::points::Input;
 use super::{Spectrum, Tiling, by_points};
 
 /// The place of a line or of a pixel that the image does not have.

@@ -13,7 +13,7 @@ use super::super::Isa;
 use super::super::moves::MOST_LANES;
 use super::super::product::Map;
 use super::super::simd::{Apart, Simd, run_by};
-use super::points::{Four, FourOfFour, FourOfTwo, FourUp, One, Output, Two, TwoOfTwo, TwoUp};
+use super::points::Output;
 use super::{Spectrum, Tiling, by_points};
 
 /// The products of tiles side by side: number f of tile t begins at `m[f · step + t · pitch]`.
@@ -176,7 +176,8 @@ impl Job<'_> {
     ) {
         let [channels, rows, columns] = self.dim;
         let tiles = columns.div_ceil(RA);
-        // Either several tiles fill a vector of columns, or a tile fills several.
+        // Either several tiles fill a vector of columns, or, without wide vectors, a tile fills several and is made for
+        // each.
         let (together, width) = ((S::LANES / RA).max(1), S::LANES.min(RA));
         // Columns of tiles that are not there keep what stood in them, and are not written.
         // SAFETY: the caller's.

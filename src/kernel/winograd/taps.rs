@@ -11,8 +11,8 @@ use ndarray::ArrayViewMut2;
 
 use super::super::Isa;
 use super::super::simd::{Apart, Simd, run_by};
-use super::points::{Four, FourOfFour, FourOfTwo, One, Taps, Two, TwoOfTwo};
-use super::{MOST_TAPS, Spectrum, Tiling, by_points};
+use super::points::Taps;
+use super::{MOST_TILE_TAPS, Spectrum, Tiling, by_points};
 
 /// Most pieces of a kernel: its taps wait on the stack, in 5 KiB.
 pub(crate) const MOST_PIECES: usize = 9;
@@ -125,7 +125,7 @@ impl Job<'_> {
             // SAFETY: channels and outputs are inside; `filled` numbers of each row from `place` on have been computed.
             unsafe {
                 let mut square = s.square();
-                let mut kernel = [[s.zero(); MOST_TAPS]; MOST_PIECES];
+                let mut kernel = [[s.zero(); MOST_TILE_TAPS]; MOST_PIECES];
                 let (mut filled, mut place) = (0, 0);
                 for channel in 0..channels {
                     for (piece, kernel) in kernel.iter_mut().enumerate().take(sums.pieces) {
@@ -178,7 +178,7 @@ unsafe fn gather<
     s: S,
     m: *const f32,
     step: usize,
-    kernel: &mut [S::V; MOST_TAPS],
+    kernel: &mut [S::V; MOST_TILE_TAPS],
 ) {
     // SAFETY: the caller's.
     unsafe {

@@ -6,8 +6,8 @@
 
 use std::marker::PhantomData;
 
-use super::points::{Four, FourOfFour, FourOfTwo, FourUp, One, Two, TwoOfTwo, TwoUp, Weights};
-use super::{MOST_PRODUCTS, MOST_TAPS, Tiling, by_points};
+use super::points::Weights;
+use super::{MOST_PRODUCTS, MOST_TILE_TAPS, Tiling, by_points};
 use crate::element::Element;
 use crate::kernel::{Arithmetic, Isa, Loop, compiled};
 
@@ -18,7 +18,7 @@ pub(crate) const KERNELS: usize = 16;
 pub(crate) fn transform_weights<T: Element>(
     isa: Isa,
     tiling: Tiling,
-    g: &[[T; KERNELS]; MOST_TAPS],
+    g: &[[T; KERNELS]; MOST_TILE_TAPS],
     u: &mut [[T; KERNELS]; MOST_PRODUCTS],
 ) {
     tiling.check();
@@ -41,7 +41,7 @@ impl Transform {
         const KA: usize,
     >(
         &self,
-        g: &[[T; KERNELS]; MOST_TAPS],
+        g: &[[T; KERNELS]; MOST_TILE_TAPS],
         u: &mut [[T; KERNELS]; MOST_PRODUCTS],
     ) {
         let kernels = Kernels::<T, D, A, ND, KD, NA, KA>(g, u, PhantomData);
@@ -50,7 +50,7 @@ impl Transform {
 }
 
 struct Kernels<'a, T, D, A, const ND: usize, const KD: usize, const NA: usize, const KA: usize>(
-    &'a [[T; KERNELS]; MOST_TAPS],
+    &'a [[T; KERNELS]; MOST_TILE_TAPS],
     &'a mut [[T; KERNELS]; MOST_PRODUCTS],
     PhantomData<(D, A)>,
 );

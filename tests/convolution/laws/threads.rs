@@ -98,18 +98,26 @@ fn any_number_of_threads_gives_the_same_bits() {
     failures.finish(3 * 10 * 3 * 4);
 }
 
-/// Tiles of Winograd's algorithm, dense and dilated, in blocks of all phases and of some.
+/// Tiles of Winograd's algorithm, dense and dilated, in blocks of all phases and of some, of stride 2, of a line and of
+/// several pieces.
 #[test]
 fn tiles_of_winograd_too() {
     let cases = || {
         LAYOUTS.into_iter().flat_map(|layout| {
-            [[1, 1], [2, 3], [7, 5]].map(|dilation| {
-                let options = ConvOptions::new()
-                    .layout(layout)
-                    .padding([dilation[0], dilation[1]])
-                    .dilation(dilation);
+            let options = || ConvOptions::new().layout(layout);
+            let dilated = [[1, 1], [2, 3], [7, 5]].map(|dilation| {
+                let options = options().padding(dilation).dilation(dilation);
                 Case::new(&[3, 24, 29, 31], &[40, 24, 3, 3], options)
-            })
+            });
+            let others = [
+                ([3, 3], options().padding(1).stride(2)),
+                ([1, 7], options().padding([0, 3])),
+                ([5, 4], options().padding(2)),
+            ]
+            .map(|(kernel, options)| {
+                Case::new(&[3, 24, 29, 31], &[40, 24, kernel[0], kernel[1]], options)
+            });
+            dilated.into_iter().chain(others)
         })
     };
     let ways = |_: &ConvGeometry| {
@@ -124,7 +132,7 @@ fn tiles_of_winograd_too() {
     for limit in [4 << 20, 1 << 18] {
         same_bits::<f32>(&mut failures, cases(), ways, limit);
     }
-    failures.finish(2 * 6 * 2 * 3 * 4);
+    failures.finish(2 * 12 * 2 * 3 * 4);
 }
 
 /// Fourier transforms, dense and depthwise, one block of tiles and several, f32 and f64.

@@ -2,8 +2,8 @@
 
 use gemmconv::kernel::Isa;
 use gemmconv::{
-    Accuracy, ConvGeometry, ConvOptions, ConvPlan, Epilogue, Error, Layout, Pass, PlanOptions,
-    RecipeKind, Wanted, reference,
+    Accuracy, ConvGeometry, ConvPlan, Epilogue, Error, Layout, Pass, PlanOptions, RecipeKind,
+    Wanted, reference,
 };
 use ndarray::{ArrayD, ArrayView, IxDyn};
 
@@ -19,7 +19,7 @@ fn array(shape: Vec<usize>, data: &[f32]) -> ArrayD<f32> {
 }
 
 /// y and dx of a layer by a recipe.
-pub fn results(layer: &Layer, kind: RecipeKind, isa: Isa) -> [Vec<f32>; 2] {
+fn results(layer: &Layer, kind: RecipeKind, isa: Isa) -> [Vec<f32>; 2] {
     let geometry = &layer.geometry;
     let options = PlanOptions::new().recipe(kind).isa(isa);
     let plan = ConvPlan::new(geometry, &options).unwrap();
@@ -46,7 +46,7 @@ pub fn exact(layer: &Layer) -> [Vec<f64>; 2] {
     results
 }
 
-pub fn root_mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+fn root_mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = values.len() as f64;
     (values.map(|value| value * value).sum::<f64>() / count).sqrt()
 }
@@ -59,6 +59,44 @@ pub fn reals(geometry: ConvGeometry, seed: u64) -> Layer {
             .for_each(|value| *value = 2.0 * random.f32() - 1.0);
     }
     layer
+}
+
+/// Root mean square of the errors of y and of dx by a recipe, and the largest.
+fn errors(layer: &Layer, expected: &[Vec<f64>; 2], kind: RecipeKind, isa: Isa) -> [[f64; 2]; 2] {
+    let got = results(layer, kind, isa);
+    std::array::from_fn(|pass| {
+        let pairs = got[pass].iter().zip(&expected[pass]);
+        let errors = pairs.map(|(&got, expected)| f64::from(got) - expected);
+        let largest = errors.clone().fold(0.0, |most: f64, e| most.max(e.abs()));
+        [root_mean(errors), largest]
+    })
+}
+
+/// The errors of each kind are at most so many times those of the direct recipe.
+pub fn check_errors(
+    layer: &Layer,
+    expected: &[Vec<f64>; 2],
+    isa: Isa,
+    kinds: [(RecipeKind, [f64; 2]); 2],
+    name: &str,
+) {
+    let direct = errors(layer, expected, RecipeKind::Direct, isa);
+    for (kind, most) in kinds {
+        let got = errors(layer, expected, kind, isa);
+        for pass in 0..2 {
+            let times = [0, 1].map(|of| got[pass][of] / direct[pass][of]);
+            let name = format!(
+                "{kind} on {isa}, {name}, {}, {}",
+                Pass::ALL[pass],
+                layer.geometry.layout().name()
+            );
+            println!("{name}: errors {times:.2?} times those of direct");
+            assert!(
+                times[0] <= most[0] && times[1] <= most[1],
+                "{name}: errors {times:?} times those of direct"
+            );
+        }
+    }
 }
 
 /// The figures that `Accuracy` gives, with room for other random numbers: those by which `Fast` is the default.
@@ -81,36 +119,17 @@ fn errors_are_what_the_documentation_says() {
             let layer = reals(shape.geometry(layout), 3);
             let expected = exact(&layer);
             for isa in Isa::available() {
-                let errors = |kind| {
-                    let mut of_pass = results(&layer, kind, isa).into_iter().zip(&expected);
-                    std::array::from_fn::<_, 2, _>(|_| {
-                        let (got, expected) = of_pass.next().unwrap();
-                        let errors = got.iter().zip(expected).map(|(&a, b)| f64::from(a) - b);
-                        let largest = errors.clone().fold(0.0, |most: f64, e| most.max(e.abs()));
-                        (root_mean(errors), largest)
-                    })
-                };
-                let direct = errors(RecipeKind::Direct);
                 // Without fused multiply-adds the transforms round more often.
-                let (rms, most) = if isa == Isa::Portable {
-                    (2.8, 4.5)
+                let most = if isa == Isa::Portable {
+                    [2.8, 4.5]
                 } else {
-                    (2.5, 4.0)
+                    [2.5, 4.0]
                 };
-                for (kind, rms, most) in [
-                    (RecipeKind::WinogradF4, rms, most),
-                    (RecipeKind::WinogradF2, 1.0, 1.5),
-                ] {
-                    for (pass, (got, direct)) in errors(kind).into_iter().zip(direct).enumerate() {
-                        let times = (got.0 / direct.0, got.1 / direct.1);
-                        assert!(
-                            times.0 <= rms && times.1 <= most,
-                            "{kind} on {isa}, {shape:?}, {}, {}: errors {times:?} times those of direct",
-                            Pass::ALL[pass],
-                            layout.name()
-                        );
-                    }
-                }
+                let kinds = [
+                    (RecipeKind::WinogradF4, most),
+                    (RecipeKind::WinogradF2, [1.0, 1.5]),
+                ];
+                check_errors(&layer, &expected, isa, kinds, &format!("{shape:?}"));
             }
         }
     }
@@ -121,38 +140,14 @@ fn errors_are_what_the_documentation_says() {
 fn errors_with_stride_2_are_hardly_more_than_those_of_direct() {
     for (channels, side) in [(64, 28), (128, 14), (17, 28), (512, 9)] {
         for layout in LAYOUTS {
-            let options = ConvOptions::new().padding(1).stride(2).layout(layout);
-            let input = layout.shape(2, channels, &[side, side]);
-            let geometry = ConvGeometry::new(&input, &[48, channels, 3, 3], &options).unwrap();
-            let layer = reals(geometry, 5);
-            let expected = exact(&layer);
-            let errors = |recipe| {
-                let mut of_pass = results(&layer, recipe, Isa::selected())
-                    .into_iter()
-                    .zip(&expected);
-                std::array::from_fn::<_, 2, _>(|_| {
-                    let (got, expected) = of_pass.next().unwrap();
-                    let errors = got.iter().zip(expected).map(|(&a, b)| f64::from(a) - b);
-                    let largest = errors.clone().fold(0.0, |most: f64, e| most.max(e.abs()));
-                    (root_mean(errors), largest)
-                })
-            };
-            let direct = errors(RecipeKind::Direct);
-            for (kind, rms, most) in [
-                (RecipeKind::WinogradF4, 1.5, 2.5),
-                (RecipeKind::WinogradF2, 1.0, 1.5),
-            ] {
-                for (pass, (got, direct)) in errors(kind).into_iter().zip(direct).enumerate() {
-                    let times = (got.0 / direct.0, got.1 / direct.1);
-                    let name = format!("{kind}, {channels} channels, {}", Pass::ALL[pass]);
-                    println!("{name}: errors {times:.2?} times those of direct");
-                    assert!(
-                        times.0 <= rms && times.1 <= most,
-                        "{name}, {}: errors {times:?} times those of direct",
-                        layout.name()
-                    );
-                }
-            }
+            let shape = Shape::dense(channels, 48, [side, side]).stride(2);
+            let layer = reals(shape.geometry(layout), 5);
+            let kinds = [
+                (RecipeKind::WinogradF4, [1.5, 2.5]),
+                (RecipeKind::WinogradF2, [1.0, 1.5]),
+            ];
+            let name = format!("{shape:?}");
+            check_errors(&layer, &exact(&layer), Isa::selected(), kinds, &name);
         }
     }
 }
@@ -196,8 +191,64 @@ fn a_wide_range_costs_digits_within_a_tile_alone() {
     }
 }
 
-/// One number that is not finite: results that are not finite in the loops are not finite here, and results of tiles
-/// that do not read it are as if it were not there.
+/// The place of `[image, channel, row, column]` in a batch of so many channels and pixels.
+pub fn place(
+    layout: Layout,
+    channels: usize,
+    [rows, columns]: [usize; 2],
+    [image, channel, row, column]: [usize; 4],
+) -> usize {
+    match layout {
+        Layout::ChannelsFirst => ((image * channels + channel) * rows + row) * columns + column,
+        Layout::ChannelsLast => ((image * rows + row) * columns + column) * channels + channel,
+    }
+}
+
+/// Results of `faulty` that are not finite in the loops are not finite here, and those whose tiles do not read the number
+/// that is not, by `reads(pass, [image, channel, row, column], R)`, are as those of `plain`.
+pub fn check_spread(
+    [plain, faulty]: [&Layer; 2],
+    name: &str,
+    reads: impl Fn(Pass, [usize; 4], (RecipeKind, usize)) -> bool,
+) {
+    let (geometry, loops) = (&faulty.geometry, faulty.answers());
+    let sizes = [
+        [0, 1].map(|axis: usize| geometry.axes()[axis].output()),
+        [0, 1].map(|axis: usize| geometry.axes()[axis].input()),
+    ];
+    let channels = [geometry.output_channels(), geometry.input_channels()];
+    for kind in KINDS {
+        for isa in Isa::available() {
+            let (got, without) = (results(faulty, kind.0, isa), results(plain, kind.0, isa));
+            for (index, loops) in [&loops.y, &loops.dx].into_iter().enumerate() {
+                let (pass, channels, [rows, columns]) =
+                    (Pass::ALL[index], channels[index], sizes[index]);
+                for i in 0..loops.len() {
+                    let (plane, pixel) = (i / (rows * columns), i % (rows * columns));
+                    let result = [
+                        plane / channels,
+                        plane % channels,
+                        pixel / columns,
+                        pixel % columns,
+                    ];
+                    let i = place(geometry.layout(), channels, [rows, columns], result);
+                    let (got, without) = (got[index][i], without[index][i]);
+                    let name = || format!("{} on {isa}, {name}, {pass}, {result:?}", kind.0);
+                    assert!(
+                        loops[i].is_finite() || !got.is_finite(),
+                        "{}: {} in the loops, {got} here",
+                        name(),
+                        loops[i]
+                    );
+                    if !reads(pass, result, kind) {
+                        assert_eq!(got, without, "{}", name());
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn what_is_not_finite_stays_within_its_tile() {
     let image = [11, 13];
@@ -215,52 +266,23 @@ fn what_is_not_finite_stays_within_its_tile() {
             batch: 2,
             ..Shape::dense(3, 5, image).dilation(dilation)
         };
-        let geometry = shape.geometry(layout);
-        let at = |channels: usize, [n, c, row, column]: [usize; 4]| match layout {
-            Layout::ChannelsFirst => ((n * channels + c) * image[0] + row) * image[1] + column,
-            Layout::ChannelsLast => ((n * image[0] + row) * image[1] + column) * channels + c,
-        };
-        for place in [[0, 0], [3, 4], [7, 8], [10, 12], [5, 6]] {
-            let plain = Layer::new(geometry.clone(), 4);
+        for at in [[0, 0], [3, 4], [7, 8], [10, 12], [5, 6]] {
+            let plain = Layer::new(shape.geometry(layout), 4);
             let mut faulty = plain.clone();
-            faulty.x[at(3, [1, 2, place[0], place[1]])] = number;
-            faulty.dy[at(5, [1, 4, place[0], place[1]])] = number;
-            let loops = faulty.answers();
-            for (kind, size) in KINDS {
-                for isa in Isa::available() {
-                    let (got, without) = (results(&faulty, kind, isa), results(&plain, kind, isa));
-                    for (pass, channels, loops) in [(0, 5, &loops.y), (1, 3, &loops.dx)] {
-                        let results = (0..2 * channels * image[0] * image[1]).map(|i| {
-                            let (image, column) = (i / image[1], i % image[1]);
-                            let (row, plane) = (image % 11, image / 11);
-                            [plane / channels, plane % channels, row, column]
-                        });
-                        for result in results {
-                            let i = at(channels, result);
-                            let name =
-                                || format!("{kind} on {isa}, pass {pass}, {place:?}, {result:?}");
-                            assert!(
-                                loops[i].is_finite() || !got[pass][i].is_finite(),
-                                "{}: {} in the loops, {} here",
-                                name(),
-                                loops[i],
-                                got[pass][i]
-                            );
-                            // A tile reads one pixel more on each side, and of its own phase alone.
-                            let reads = |axis: usize| {
-                                let (result, place) = (result[axis + 2], place[axis]);
-                                let (at, phase) = (place / dilation[axis], place % dilation[axis]);
-                                let first = result / dilation[axis] / size * size;
-                                result % dilation[axis] == phase
-                                    && (first..first + size + 2).contains(&(at + 1))
-                            };
-                            if result[0] != 1 || !reads(0) || !reads(1) {
-                                assert_eq!(got[pass][i], without[pass][i], "{}", name());
-                            }
-                        }
-                    }
-                }
-            }
+            faulty.x[place(layout, 3, image, [1, 2, at[0], at[1]])] = number;
+            faulty.dy[place(layout, 5, image, [1, 4, at[0], at[1]])] = number;
+            let name = format!("{number} in {at:?}, dilation {dilation:?}");
+            check_spread([&plain, &faulty], &name, |_, result, (_, size)| {
+                // A tile reads one pixel more on each side, and of its own phase alone.
+                let reads = |axis: usize| {
+                    let (result, at) = (result[axis + 2], at[axis]);
+                    let (at, phase) = (at / dilation[axis], at % dilation[axis]);
+                    let first = result / dilation[axis] / size * size;
+                    result % dilation[axis] == phase
+                        && (first..first + size + 2).contains(&(at + 1))
+                };
+                result[0] == 1 && reads(0) && reads(1)
+            });
         }
     }
 }

@@ -28,7 +28,7 @@ use self::part::{Part, Run};
 use super::pack::Source;
 use super::sweep::Finale;
 use super::{Target, aligned, batch_mut};
-use crate::element::{collected, filled};
+use crate::element::filled;
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{Far, Finish, Left, Outcome, Panels, Product, Spectrum, Sums, Turns, offsets};
@@ -54,8 +54,6 @@ pub(in crate::conv) struct Winograd {
     groups: usize,
     /// Channels of the result in one group.
     results: usize,
-    /// The tap that each pixel of a window meets, in the order of the window.
-    taps: Vec<usize>,
     /// Where the lines and the pixels of a line stand, those of one phase after another: in the image, or in the copy
     /// of a window.
     places: [Vec<usize>; 2],
@@ -84,21 +82,6 @@ impl Winograd {
             _ => geometry.outputs_per_group(),
         };
         let source = Source::new(geometry, pass)?;
-        let [down, across] = tiles.tiling.axes.map(|axis| axis.kernel);
-        let tap = |axis: usize, at: usize| match tiles.tiling.axes[axis - 1].up {
-            true => tiles.tiling.axes[axis - 1].kernel - 1 - at,
-            false => source.axes[axis].phases[0][at].kernel,
-        };
-        let taps = collected(
-            down * across,
-            (0..down * across).map(|at| {
-                let kernel = tap(1, at / across) * across + tap(2, at % across);
-                match geometry.flips_kernel() {
-                    true => down * across - 1 - kernel,
-                    false => kernel,
-                }
-            }),
-        )?;
         let [rows, columns] = tiles.window();
         let window = Blocks {
             isa: tiles.isa,
@@ -128,14 +111,8 @@ impl Winograd {
             batch: geometry.batch(),
             groups: geometry.groups(),
             results,
-            taps,
             window,
         })
-    }
-
-    /// The tap that each pixel of a window meets, as one phase.
-    pub(in crate::conv) fn taps(&self) -> Vec<Vec<usize>> {
-        vec![self.taps.clone()]
     }
 
     /// `y`, as `target` says, ← finale(sums over the windows of `x`). Lengths have been checked; the residual lies as

@@ -11,7 +11,7 @@ use ndarray::{ArrayViewMut2, ArrayViewMut3, Axis, s};
 use crate::conv::weights::Roles;
 use crate::element::Element;
 use crate::kernel::{
-    Isa, KERNELS, Left, MOST_PRODUCTS, MOST_TAPS, Panels, Tiling, transform_weights,
+    Isa, KERNELS, Left, MOST_PRODUCTS, MOST_TILE_TAPS, Panels, Tiling, transform_weights,
 };
 use crate::parallel::{for_each_tile, threads};
 
@@ -26,8 +26,8 @@ pub(in crate::conv) struct WinogradKernels<'a, T> {
     pub roles: &'a Roles,
     pub isa: Isa,
     pub tiling: Tiling,
-    /// The tap that each pixel of a window meets.
-    pub taps: &'a [usize],
+    /// Whether the kernels are turned round.
+    pub turned: bool,
     pub given: &'a [T],
 }
 
@@ -74,16 +74,16 @@ impl<T: Element> WinogradKernels<'_, T> {
         results: Range<usize>,
         mut panel: ArrayViewMut2<T>,
     ) {
-        let taps = self.taps;
-        let mut places = [None; MOST_TAPS];
+        let taps: usize = self.tiling.axes.iter().map(|axis| axis.kernel).product();
+        let mut places = [None; MOST_TILE_TAPS];
         for (tap, place) in places.iter_mut().enumerate().take(self.tiling.taps()) {
-            *place = self.tiling.place(piece, tap).map(|at| taps[at]);
+            *place = self.tiling.place(piece, tap, self.turned);
         }
         for first in results.clone().step_by(KERNELS) {
             let lanes = first..results.end.min(first + KERNELS);
-            let mut g = [[T::ZERO; KERNELS]; MOST_TAPS];
+            let mut g = [[T::ZERO; KERNELS]; MOST_TILE_TAPS];
             for (lane, result) in lanes.clone().enumerate() {
-                let kernel = &self.given[self.roles.given(result, source) * taps.len()..];
+                let kernel = &self.given[self.roles.given(result, source) * taps..];
                 for (g, place) in g.iter_mut().zip(&places) {
                     if let Some(tap) = *place {
                         g[lane] = kernel[tap];

@@ -72,12 +72,12 @@ impl WinogradWeight {
     /// A geometry that has no sweep; no memory for the tables.
     pub(in crate::conv) fn new(geometry: &ConvGeometry, parts: &WinogradParts) -> Result<Self> {
         let forward = Winograd::new(geometry, Pass::BackwardWeight, &parts.tiles)?;
-        let mut order = filled(forward.taps.len(), 0)?;
+        let mut order = filled(geometry.patch.taps(), 0)?;
         let tiling = parts.tiles.tiling;
         for piece in 0..tiling.pieces() {
             for tap in 0..tiling.taps() {
-                if let Some(place) = tiling.place(piece, tap) {
-                    order[forward.taps[place]] = piece * tiling.taps() + tap;
+                if let Some(place) = tiling.place(piece, tap, geometry.flips_kernel()) {
+                    order[place] = piece * tiling.taps() + tap;
                 }
             }
         }
