@@ -49,7 +49,7 @@ pub(crate) use moves::{AS_THEY_ARE, Lie, MOST_LANES, copy_pixels, to_lanes};
 pub(crate) use panels::Panels;
 pub use peak::peak_gflops;
 pub(crate) use pool::{PoolLine, Pooled};
-pub(crate) use product::{Far, Finish, Left, Map, Product, Turns, offsets};
+pub(crate) use product::{Far, Finish, Left, Lines, Map, Product, Turns, offsets};
 pub(crate) use slide::{GROUP, Slide, SlideAxis};
 pub(crate) use slide_weight::SlideWeight;
 pub(crate) use winograd::{

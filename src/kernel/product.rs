@@ -99,19 +99,64 @@ pub(crate) struct Product<'a> {
     pub(crate) turns: Turns,
     /// The first column wanted, a multiple of [`Panels::width`]; `out` has as many as are wanted.
     pub(crate) first: usize,
-    /// What the next tile reads of A, where that comes from memory.
+    /// What comes from memory and is read next.
     pub(crate) far: Far,
 }
 
-/// What is asked for while a tile is multiplied, so that the next one finds it in the second-level cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is asked for while a tile is multiplied, so that it is in the second-level cache when it is read.
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Far {
     /// Nothing of A, which is near; a part of the next piece of B.
     Nothing,
     /// The rows of the next tile, which follow these in A.
     Rows,
-    /// The terms of the next tile: its rows stand beside these, its terms so far apart.
-    Terms(usize),
+    /// The terms of the next tile: its rows stand beside these, its terms so far apart. The first tiles ask for what is
+    /// read later instead.
+    Terms(usize, [Lines; 2]),
+    /// What is read or written later: each tile asks for one of these lines, and for as many after it as it has terms.
+    Later([Lines; 3]),
+}
+
+/// Cache lines beside each other, at as many places as a tile has terms.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lines {
+    /// Where the first line of the first term begins. Nothing is read: what is asked for need not be there.
+    pub(super) from: *const f32,
+    /// How many are beside each other.
+    pub(super) count: usize,
+    /// From the lines of one term to those of the next, in numbers.
+    pub(super) apart: usize,
+}
+
+impl Lines {
+    pub(crate) const NONE: Self = Self {
+        from: std::ptr::null(),
+        count: 0,
+        apart: 0,
+    };
+
+    /// Those of `width` channels of pixels that follow each other from number `pixel` on, each with `all` channels.
+    pub(crate) fn of_pixels(
+        (channel, all): (*const f32, usize),
+        pixel: usize,
+        width: usize,
+    ) -> Self {
+        Self {
+            from: channel.wrapping_add(pixel * all),
+            count: width.div_ceil(LINE),
+            apart: all,
+        }
+    }
+
+    /// All of so many numbers, by tiles of so many terms.
+    pub(crate) fn all(from: *const f32, numbers: usize, terms: usize) -> Self {
+        let count = numbers.div_ceil(LINE * terms.max(1));
+        Self {
+            from,
+            count,
+            apart: count * LINE,
+        }
+    }
 }
 
 /// A function of one number, applied last. NaN stays NaN.
@@ -390,35 +435,31 @@ impl Job<'_> {
         // Tiles of even height, the taller ones first.
         let tiles = (end - row).div_ceil(stretch.most);
         let (height, taller) = ((end - row) / tiles, (end - row) % tiles);
-        let groups = [(0, taller, height + 1), (taller, tiles - taller, height)];
         for term in (0..self.terms.len().max(1)).step_by(piece) {
             let terms = &self.terms[term..self.terms.len().min(term + piece)];
             let last = term + piece >= self.terms.len();
-            for (index, count, height) in groups.into_iter().filter(|group| group.1 > 0) {
-                let top = index * (height + 1);
+            let b = self.b.wrapping_add(panel * self.terms.len() + term * width);
+            let (mut tile, mut top) = (0, 0);
+            while tile < tiles {
+                let (height, left) = match tile < taller {
+                    true => (height + 1, taller - tile),
+                    false => (height, tiles - tile),
+                };
+                let (ahead, most) = self.ahead(stretch, b, term, stretch.before + tile);
+                let count = left.min(most);
                 // SAFETY: see `Product::run`; a strip has room for its rows of the widest panel.
                 unsafe {
                     if last && stretch.way == Way::Turned {
                         let rows = row + top..row + top + count * height;
                         self.ask_for(s, rows, column..column + columns);
                     }
-                    let b = self.b.add(panel * self.terms.len() + term * width);
                     let tile = Tile {
                         a: self.a,
                         rows: self.rows.as_ptr().add(row + top),
                         count,
                         terms,
                         b,
-                        ahead: match self.far {
-                            Far::Rows if panel == self.first => {
-                                Ahead::Rows(self.a.wrapping_add(self.terms.len() + term))
-                            }
-                            Far::Terms(apart) => {
-                                let first = terms.first().map_or(0, |&term| term as usize);
-                                Ahead::Terms(self.a.wrapping_add(first + LINE), apart)
-                            }
-                            _ => Ahead::Panel(b, stretch.before + index),
-                        },
+                        ahead,
                         turn,
                         sums: room.sums.as_mut_ptr().cast(),
                         exit: if stretch.way == Way::Straight {
@@ -442,12 +483,52 @@ impl Job<'_> {
                         }
                     }
                 }
+                (tile, top) = (tile + count, top + count * height);
             }
         }
         if stretch.way != Way::Straight {
             // SAFETY: the loops above have written these rows.
             unsafe { self.finish(s, strip, [end - row, width], [row, column], columns) }
         }
+    }
+
+    /// What tiles of a panel ask for, from number `tile` and term number `term` on, and how many of them.
+    #[inline(always)]
+    fn ahead(&self, stretch: &Stretch, b: *const f32, term: usize, tile: usize) -> (Ahead, usize) {
+        match self.far {
+            Far::Rows if stretch.panel == self.first => {
+                let from = self.a.wrapping_add(self.terms.len() + term);
+                (Ahead::Rows(from), usize::MAX)
+            }
+            Far::Nothing | Far::Rows => (Ahead::Panel(b, tile), usize::MAX),
+            Far::Terms(..) | Far::Later(_) => self.later(b, term, tile),
+        }
+    }
+
+    /// The same for what is read later.
+    #[cold]
+    fn later(&self, b: *const f32, term: usize, mut tile: usize) -> (Ahead, usize) {
+        let (lines, apart) = match self.far {
+            Far::Later(lines) => (lines, 0),
+            Far::Terms(apart, [first, second]) => ([first, second, Lines::NONE], apart),
+            _ => ([Lines::NONE; 3], 0),
+        };
+        for lines in lines {
+            if tile < lines.count {
+                let from = lines.from.wrapping_add(term * lines.apart + tile * LINE);
+                return (Ahead::Lines(from, lines.apart), lines.count - tile);
+            }
+            tile -= lines.count;
+        }
+        let ahead = match apart {
+            // Nothing is left.
+            0 => Ahead::Lines(b, 0),
+            _ => {
+                let first = self.terms.get(term).map_or(0, |&term| term as usize);
+                Ahead::Beside(self.a.wrapping_add(first + LINE), apart)
+            }
+        };
+        (ahead, usize::MAX)
     }
 
     /// Asks for the lines of some rows and columns of the result, where rows are contiguous.

@@ -5,7 +5,7 @@
 //!     ask for the lines that it will write
 //!     acc ← 0
 //!     for t in terms:
-//!         ask for a line that a later tile, or the next piece, will read
+//!         ask for a line that a later tile, the next piece or a later product will read
 //!         for i in tile:  acc[i] += A[rows[i] + terms[t]] · B[t]
 //!     exit ← acc
 //! ```
@@ -42,7 +42,9 @@ pub(super) enum Ahead {
     /// The rows after those of the tile, counted from here.
     Rows(*const f32),
     /// The neighbours of its rows, counted from here, and from term to term.
-    Terms(*const f32, usize),
+    Beside(*const f32, usize),
+    /// Lines from here, one tile's beside those of the one before, and from term to term.
+    Lines(*const f32, usize),
     /// The next piece of B after this one, of which so many tiles have asked for a part.
     Panel(*const f32, usize),
 }
@@ -219,7 +221,8 @@ impl<const ROWS: usize, const VECTORS: usize> Apart for Numbers<'_, ROWS, VECTOR
                 let rows: [usize; ROWS] = std::array::from_fn(|i| *rows.add(i) as usize);
                 let (mut next, on) = match tile.ahead {
                     Ahead::Rows(from) => (from.wrapping_add(rows[ROWS - 1]), ROWS),
-                    Ahead::Terms(from, apart) => (from.wrapping_add(rows[0]), apart),
+                    Ahead::Beside(from, apart) => (from.wrapping_add(rows[0]), apart),
+                    Ahead::Lines(from, apart) => (from.wrapping_add(index * LINE), apart),
                     Ahead::Panel(b, before) => {
                         // Until all of it has been asked for.
                         let asked = (before + index) * tile.terms.len();

@@ -38,6 +38,9 @@ use crate::geometry::Layout;
 /// lines a sixth.
 const FAR: usize = (1 << 20) / size_of::<f32>();
 
+/// Elements of arrays that do not stay near in the third-level cache either.
+const FARTHER: usize = 8 * FAR;
+
 /// `scratch` from its first cache line on.
 fn aligned(scratch: &mut [f32]) -> &mut [f32] {
     let skip = scratch.as_ptr().align_offset(64).min(scratch.len());

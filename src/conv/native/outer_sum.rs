@@ -11,6 +11,8 @@
 //!         db[outputs] += the sums of dY                 by the part of the first channel
 //! ```
 //!
+//! Each product asks memory for what the next panel copies, and the last one of a block for dY of the next.
+//!
 //! The lanes are input channels here, which lie beside each other in dW: sums go out as they are, where those of
 //! `backward_weight.rs` have to be transposed.
 
@@ -19,12 +21,12 @@ use std::sync::{Mutex, PoisonError};
 use ndarray::{ArrayViewMut2, ArrayViewMut3, Axis, s};
 
 use super::pack::{Place, Source};
-use super::{WeightGradient, aligned};
+use super::{FAR, WeightGradient, aligned};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{
-    AS_THEY_ARE, Far, Finish, Left, Lie, MOST_LANES, Panels, Product, Turns, copy_pixels, offsets,
-    to_lanes,
+    AS_THEY_ARE, Far, Finish, Left, Lie, Lines, MOST_LANES, Panels, Product, Turns, copy_pixels,
+    offsets, to_lanes,
 };
 use crate::parallel::{Lanes, try_for_each_tile};
 use crate::plan::{Blocks, Pass};
@@ -138,6 +140,8 @@ impl OuterSum {
         let (_, run) = self.blocks.runs(all);
         let group = output / self.outputs;
         let first = group * self.channels + channel;
+        let all_outputs = self.groups * self.outputs;
+        let gradient = (dy.as_ptr().wrapping_add(output), all_outputs);
         let mut accumulate = false;
         for image in (0..batch).step_by(self.blocks.images) {
             let mut position = 0;
@@ -145,12 +149,31 @@ impl OuterSum {
                 let images = self.blocks.images.min(batch - image);
                 let count = in_image.min(run - position % run);
                 let place = Place::new(image, images, position, count, all);
+                let here = image * positions + position;
+                let after = here + images * count;
                 let dy = &dy[self.place_in_dy(image, position, output)..];
                 let terms = &self.terms[..images * count];
                 for (column, width) in Panels::new(self.blocks.isa, Left::Scalars, channels).each()
                 {
                     let columns = width.min(channels - column);
                     self.pack_panel(x, &place, [first + column, columns], width, panel);
+                    // What the next panel copies, and with the last one what the next block reads of dY.
+                    let far = match column + width {
+                        _ if self.source.layout == Layout::ChannelsFirst => Far::Nothing,
+                        next if next < channels => {
+                            let x = self.pixels(x, here, [first + next, channels - next]);
+                            Far::Terms(all_outputs, [x, Lines::NONE])
+                        }
+                        _ => {
+                            let x = self.pixels(x, after, [first, channels]);
+                            let dy = match terms.len() * outputs < FAR {
+                                true => Lines::of_pixels(gradient, after, outputs),
+                                // It would not stay.
+                                false => Lines::NONE,
+                            };
+                            Far::Terms(all_outputs, [x, dy])
+                        }
+                    };
                     let product = Product {
                         left: Left::Scalars,
                         a: dy,
@@ -160,11 +183,7 @@ impl OuterSum {
                         columns,
                         turns: Turns::LONG,
                         first: 0,
-                        far: if self.source.layout == Layout::ChannelsLast {
-                            Far::Terms(self.groups * self.outputs)
-                        } else {
-                            Far::Nothing
-                        },
+                        far,
                     };
                     let finish = Finish {
                         accumulate,
@@ -182,6 +201,17 @@ impl OuterSum {
         }
     }
 
+    /// A panel of channels of x, from `channel` on, of the pixels from number `pixel` on.
+    fn pixels(&self, x: &[f32], pixel: usize, [channel, channels]: [usize; 2]) -> Lines {
+        if !self.reads_all() {
+            // They do not follow each other.
+            return Lines::NONE;
+        }
+        let width = channels.min(4 * self.blocks.isa.lanes());
+        let from = (x.as_ptr().wrapping_add(channel), self.source.channels);
+        Lines::of_pixels(from, pixel, width)
+    }
+
     /// Where dY of one output at one position stands.
     fn place_in_dy(&self, image: usize, position: usize, output: usize) -> usize {
         let positions: usize = self.source.axes.iter().map(|axis| axis.result).product();
@@ -190,6 +220,12 @@ impl OuterSum {
             Layout::ChannelsFirst => (image * all + output) * positions + position,
             Layout::ChannelsLast => (image * positions + position) * all + output,
         }
+    }
+
+    /// Whether every pixel is read.
+    fn reads_all(&self) -> bool {
+        let mut axes = self.source.axes.iter();
+        axes.all(|axis| axis.step == 1 && axis.result == axis.source)
     }
 
     /// Copies `columns` channels of x from `first` on, as `[position][width]`.
@@ -203,12 +239,7 @@ impl OuterSum {
     ) {
         let lanes = self.blocks.isa.lanes();
         let channels: [usize; MOST_LANES] = std::array::from_fn(|lane| lane);
-        if self
-            .source
-            .axes
-            .iter()
-            .all(|axis| axis.step == 1 && axis.result == axis.source)
-        {
+        if self.reads_all() {
             return self.pack_run(x, place, [first, columns], width, panel);
         }
         for lane in (0..width).step_by(lanes) {

@@ -13,7 +13,7 @@
 use ndarray::{ArrayView3, ArrayViewMut3, Axis, s};
 
 use super::pack::{Place, Source, Strides};
-use super::{FAR, Target, aligned, batch_mut};
+use super::{FAR, FARTHER, Target, aligned, batch_mut};
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, Layout, SweepAxis};
 use crate::kernel::{
@@ -283,9 +283,9 @@ impl Sweep {
         )
     }
 
-    /// Whether a batch is too large to stay in the second-level cache, or near it in the third.
+    /// Whether a batch is too large to stay near.
     fn is_far(&self) -> bool {
-        self.batch * self.source.image_len() > 8 * FAR
+        self.batch * self.source.image_len() > FARTHER
     }
 
     /// The channels of a group where the pass can run along the lines of the source itself, without a copy for the

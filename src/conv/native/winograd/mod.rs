@@ -14,6 +14,7 @@
 //! same code; with stride 2 two of its results belong to each pixel of dY. The tiles of a dilated kernel have results and
 //! pixels that lie apart, see `Part`.
 
+mod ahead;
 mod part;
 mod prepare;
 mod read;
@@ -24,6 +25,7 @@ pub(in crate::conv) use weight::WinogradWeight;
 
 use ndarray::{ArrayView4, ArrayViewMut4, s};
 
+use self::ahead::Ahead;
 use self::part::{Part, Run};
 use super::pack::Source;
 use super::sweep::Finale;
@@ -214,21 +216,26 @@ impl Winograd {
         let tiles = part.count(&self.tiles);
         let panels = self.panels();
         let weights = &weights[group * products * sources * panels.columns()..];
+        let ahead = Ahead::new(self, x, part, out);
         let first = channel - group * self.results;
         let wanted = first..first + out.dim().1;
         for (begin, width) in panels.each().filter(|(begin, _)| wanted.contains(begin)) {
-            let panel = &weights[products * sources * begin..];
+            let (panel, each) = (&weights[products * sources * begin..], sources * width);
             for f in 0..products {
+                let weights = &panel[f * each..][..each];
                 let product = Product {
                     left: Left::Scalars,
                     a: &v[f * v_step..],
                     rows: &self.rows[..tiles],
                     terms: &self.terms,
-                    b: &panel[f * sources * width..][..sources * width],
+                    b: weights,
                     columns: width,
                     turns: turns(sources),
                     first: 0,
-                    far: Far::Nothing,
+                    far: match &ahead {
+                        Some(ahead) => ahead.of_product(f, weights, [begin - first, width]),
+                        None => Far::Nothing,
+                    },
                 };
                 let m = &mut m[f * m_step..][..tiles * width];
                 if let Ok(m) = ndarray::ArrayViewMut2::from_shape((tiles, width), m) {

@@ -24,8 +24,8 @@ use crate::element::filled;
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{
-    AS_THEY_ARE, Far, Finish, GradientRow, Left, Lie, MOST_LANES, Panels, Product, Spectrum, Turns,
-    WeightSums, to_lanes,
+    AS_THEY_ARE, Far, Finish, GradientRow, Left, Lie, Lines, MOST_LANES, Panels, Product, Spectrum,
+    Turns, WeightSums, to_lanes,
 };
 use crate::parallel::{Lanes, try_for_each_tile};
 use crate::plan::{Pass, WinogradParts};
@@ -259,6 +259,7 @@ impl WinogradWeight {
         let (rows, all) = (share.channels.len(), self.parts.tiles.sources);
         let products = self.parts.tiles.products();
         let pieces = self.parts.tiles.tiling.pieces();
+        let ahead = self.ahead([x, dy], part, share);
         for (f, piece) in (0..products).flat_map(|f| (0..pieces).map(move |piece| (f, piece))) {
             let product = Product {
                 left: Left::Scalars,
@@ -269,12 +270,35 @@ impl WinogradWeight {
                 columns,
                 turns: Turns::of(TURN),
                 first: 0,
-                far: Far::Nothing,
+                far: ahead(f * pieces + piece),
             };
             let m = &mut room.m[f * m_step + piece * rows * columns..][..rows * columns];
             if let Ok(m) = ArrayViewMut2::from_shape((rows, columns), m) {
                 product.run(self.parts.tiles.isa, m, &finish);
             }
+        }
+    }
+
+    /// What each product of a block asks for: a share of what the next block reads of x and dy.
+    fn ahead(&self, [x, dy]: [&[f32]; 2], part: &Part, share: &Share) -> impl Fn(usize) -> Far {
+        let forward = &self.forward;
+        let products = forward.tiles.products() * forward.tiles.tiling.pieces();
+        let next = forward.pixels_after(part).zip(forward.results_after(part));
+        let from = |data: &[f32], first: &Range<usize>| data.as_ptr().wrapping_add(first.start);
+        let sources = (from(x, &share.channels), forward.source.channels);
+        let results = forward.groups * forward.results;
+        let results = (from(dy, &share.outputs), results);
+        let widths = [share.channels.len(), share.outputs.len()];
+        move |product| {
+            let Some((pixels, gradients)) = &next else {
+                return Far::Nothing;
+            };
+            let first = |all: &Range<usize>| all.start + product * all.len() / products;
+            Far::Later([
+                Lines::of_pixels(sources, first(pixels), widths[0]),
+                Lines::of_pixels(results, first(gradients), widths[1]),
+                Lines::NONE,
+            ])
         }
     }
 
