@@ -11,9 +11,9 @@
 //! `loops.rs` compiles loops of plain Rust for each set; `functions.rs` has what such loops compute with, and
 //! `derivatives.rs` the gradients of that.
 //!
-//! Products (`product.rs` with `panels.rs` and `tile.rs`) and moves know slices and offsets. `slide.rs` and `slide_weight.rs` with their parts `roll.rs` and
-//! `roll_weight.rs`, and `pool.rs`, know the rows, columns and channels of one image. Nothing here knows a recipe, a
-//! thread or a file.
+//! Products (`product/`) and moves know slices and offsets. `slide.rs` and `slide_weight.rs` with their parts `roll.rs`
+//! and `roll_weight.rs`, and `pool.rs`, know the rows, columns and channels of one image. Nothing here knows a recipe,
+//! a thread or a file.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -21,13 +21,11 @@ mod avx2;
 mod avx512;
 #[cfg(feature = "network")]
 pub(crate) mod derivatives;
-mod few;
 #[cfg(feature = "network")]
 pub(crate) mod functions;
 mod isa;
 mod loops;
 mod moves;
-mod panels;
 mod peak;
 mod pool;
 mod portable;
@@ -37,19 +35,18 @@ mod roll_weight;
 mod simd;
 mod slide;
 mod slide_weight;
-mod tile;
 mod winograd;
 
-pub(crate) use few::most_columns;
 #[cfg(feature = "network")]
 pub(crate) use functions::{Function, map, map_in_place};
 pub use isa::{Avx2Fma, Avx512, Isa};
 pub(crate) use loops::{Arithmetic, Loop, compiled};
 pub(crate) use moves::{AS_THEY_ARE, Lie, MOST_LANES, copy_pixels, to_lanes};
-pub(crate) use panels::Panels;
 pub use peak::peak_gflops;
 pub(crate) use pool::{PoolLine, Pooled};
-pub(crate) use product::{Far, Finish, Left, Lines, Map, Product, Turns, offsets};
+pub(crate) use product::{
+    Far, Finish, Left, Lines, Map, Panels, Product, Turns, most_columns, offsets,
+};
 pub(crate) use slide::{GROUP, Slide, SlideAxis};
 pub(crate) use slide_weight::SlideWeight;
 pub(crate) use winograd::{

@@ -1,6 +1,6 @@
 //! Vectors of f32: the few operations that the kernels are written in, once for every instruction set.
 //!
-//! Every method is inlined into a function with the set's `#[target_feature]` (see `product.rs`); on its
+//! Every method is inlined into a function with the set's `#[target_feature]` (see `product/mod.rs`); on its
 //! own it would be a call.
 
 use super::Isa;

@@ -5,7 +5,7 @@
 //!
 //! summed over channels, the N² products are N² matrix products of tiles × channels by channels × results:
 //!     V[f][tile][channel]  = Bᵀ d B            input.rs
-//!     M[f][tile][result]   = V[f] · U[f]       product.rs; U = G g Gᵀ of all weights, weights.rs
+//!     M[f][tile][result]   = V[f] · U[f]       product/; U = G g Gᵀ of all weights, weights.rs
 //!     y                    = Aᵀ m A            output.rs, and bias, residual, activation
 //! ```
 //!

@@ -11,8 +11,8 @@
 //! With as many columns as a vector has lanes or more, lanes are columns and nothing is lost (`tile.rs`); three columns
 //! would leave thirteen of sixteen lanes empty. Sums are made of turns, without pieces.
 
-use super::product::{Job, Left};
-use super::simd::{Apart, Simd};
+use super::{Job, Left};
+use crate::kernel::simd::{Apart, Simd};
 
 /// Most vectors of rows whose sums are made together.
 const VECTORS: usize = 4;

@@ -24,18 +24,25 @@
 //! 4. A tile goes straight out where columns are contiguous and whole vectors; else through a strip of some tiles, and
 //!    transposed from there if rows are contiguous.
 
+mod ahead;
+mod exit;
+mod few;
+mod panels;
+mod tile;
+
+pub(crate) use ahead::{Far, Lines};
+pub(crate) use few::most_columns;
+pub(crate) use panels::Panels;
+
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
+use self::tile::{Exit, Tile};
 use super::Isa;
-use super::few;
-use super::moves::MOST_LANES;
-use super::panels::Panels;
 use super::portable::Portable;
 use super::simd::Simd;
-use super::tile::{Ahead, Exit, LINE, Tile};
 use crate::error::{Error, Result};
 
 /// How a sum is made of partial sums.
@@ -103,62 +110,6 @@ pub(crate) struct Product<'a> {
     pub(crate) far: Far,
 }
 
-/// What is asked for while a tile is multiplied, so that it is in the second-level cache when it is read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Far {
-    /// Nothing of A, which is near; a part of the next piece of B.
-    Nothing,
-    /// The rows of the next tile, which follow these in A.
-    Rows,
-    /// The terms of the next tile: its rows stand beside these, its terms so far apart. The first tiles ask for what is
-    /// read later instead.
-    Terms(usize, [Lines; 2]),
-    /// What is read or written later: each tile asks for one of these lines, and for as many after it as it has terms.
-    Later([Lines; 3]),
-}
-
-/// Cache lines beside each other, at as many places as a tile has terms.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Lines {
-    /// Where the first line of the first term begins. Nothing is read: what is asked for need not be there.
-    pub(super) from: *const f32,
-    /// How many are beside each other.
-    pub(super) count: usize,
-    /// From the lines of one term to those of the next, in numbers.
-    pub(super) apart: usize,
-}
-
-impl Lines {
-    pub(crate) const NONE: Self = Self {
-        from: std::ptr::null(),
-        count: 0,
-        apart: 0,
-    };
-
-    /// Those of `width` channels of pixels that follow each other from number `pixel` on, each with `all` channels.
-    pub(crate) fn of_pixels(
-        (channel, all): (*const f32, usize),
-        pixel: usize,
-        width: usize,
-    ) -> Self {
-        Self {
-            from: channel.wrapping_add(pixel * all),
-            count: width.div_ceil(LINE),
-            apart: all,
-        }
-    }
-
-    /// All of so many numbers, by tiles of so many terms.
-    pub(crate) fn all(from: *const f32, numbers: usize, terms: usize) -> Self {
-        let count = numbers.div_ceil(LINE * terms.max(1));
-        Self {
-            from,
-            count,
-            apart: count * LINE,
-        }
-    }
-}
-
 /// A function of one number, applied last. NaN stays NaN.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Map {
@@ -205,26 +156,26 @@ impl Finish<'_> {
 }
 
 /// A product whose every index has been checked, as pointers.
-pub(super) struct Job<'a> {
-    pub(super) left: Left,
-    pub(super) a: *const f32,
+struct Job<'a> {
+    left: Left,
+    a: *const f32,
     /// Elements of A.
-    pub(super) reach: usize,
-    pub(super) rows: &'a [u32],
-    pub(super) terms: &'a [u32],
+    reach: usize,
+    rows: &'a [u32],
+    terms: &'a [u32],
     turns: Turns,
-    pub(super) b: *const f32,
+    b: *const f32,
     panels: Panels,
     /// The columns of B that are wanted.
-    pub(super) first: usize,
-    pub(super) columns: usize,
+    first: usize,
+    columns: usize,
     far: Far,
     out: *mut f32,
     /// Distances between rows and between columns of `out`.
     strides: [isize; 2],
     residual: Option<(*const f32, [isize; 2])>,
     accumulate: bool,
-    pub(super) bias: Option<&'a [f32]>,
+    bias: Option<&'a [f32]>,
     map: Map,
 }
 
@@ -491,255 +442,6 @@ impl Job<'_> {
             unsafe { self.finish(s, strip, [end - row, width], [row, column], columns) }
         }
     }
-
-    /// What tiles of a panel ask for, from number `tile` and term number `term` on, and how many of them.
-    #[inline(always)]
-    fn ahead(&self, stretch: &Stretch, b: *const f32, term: usize, tile: usize) -> (Ahead, usize) {
-        match self.far {
-            Far::Rows if stretch.panel == self.first => {
-                let from = self.a.wrapping_add(self.terms.len() + term);
-                (Ahead::Rows(from), usize::MAX)
-            }
-            Far::Nothing | Far::Rows => (Ahead::Panel(b, tile), usize::MAX),
-            Far::Terms(..) | Far::Later(_) => self.later(b, term, tile),
-        }
-    }
-
-    /// The same for what is read later.
-    #[cold]
-    fn later(&self, b: *const f32, term: usize, mut tile: usize) -> (Ahead, usize) {
-        let (lines, apart) = match self.far {
-            Far::Later(lines) => (lines, 0),
-            Far::Terms(apart, [first, second]) => ([first, second, Lines::NONE], apart),
-            _ => ([Lines::NONE; 3], 0),
-        };
-        for lines in lines {
-            if tile < lines.count {
-                let from = lines.from.wrapping_add(term * lines.apart + tile * LINE);
-                return (Ahead::Lines(from, lines.apart), lines.count - tile);
-            }
-            tile -= lines.count;
-        }
-        let ahead = match apart {
-            // Nothing is left.
-            0 => Ahead::Lines(b, 0),
-            _ => {
-                let first = self.terms.get(term).map_or(0, |&term| term as usize);
-                Ahead::Beside(self.a.wrapping_add(first + LINE), apart)
-            }
-        };
-        (ahead, usize::MAX)
-    }
-
-    /// Asks for the lines of some rows and columns of the result, where rows are contiguous.
-    ///
-    /// # Safety
-    /// The CPU has `S`.
-    #[inline(always)]
-    unsafe fn ask_for<S: Simd>(&self, s: S, rows: Range<usize>, columns: Range<usize>) {
-        for line in rows.step_by(LINE) {
-            let to = self.out.wrapping_add(line);
-            for column in columns.clone() {
-                // SAFETY: the caller's; what is asked for need not be there.
-                unsafe { s.prefetch_far(to.wrapping_offset(column as isize * self.strides[1])) }
-            }
-        }
-    }
-
-    /// Whether whole vectors can go straight out of a tile.
-    fn is_plain(&self) -> bool {
-        let whole = |strides: [isize; 2]| strides[1] == 1;
-        whole(self.strides)
-            && self.residual.is_none_or(|(_, strides)| whole(strides))
-            && !matches!(self.map, Map::Leaky { .. })
-    }
-
-    /// The way straight out from a row and a column on, for the first or a later piece of the sums, the last or not.
-    ///
-    /// # Safety
-    /// As `run`.
-    unsafe fn straight(&self, [row, column]: [usize; 2], later: bool, last: bool) -> Exit {
-        // SAFETY: the row and the column lie in `out`, the bias has as many numbers as it has columns, and the residual
-        // has its shape.
-        unsafe {
-            Exit {
-                to: self.out.offset(row as isize * self.strides[0]).add(column),
-                across: self.strides[0],
-                add: later || self.accumulate,
-                bias: match self.bias {
-                    Some(bias) if last => bias.as_ptr().add(column),
-                    _ => std::ptr::null(),
-                },
-                residual: match self.residual {
-                    Some((from, [across, _])) if last => {
-                        (from.offset(row as isize * across).add(column), across)
-                    }
-                    _ => (std::ptr::null(), 0),
-                },
-                bounds: match self.map {
-                    Map::Clamp { low, high } if last => Some((low, high)),
-                    _ => None,
-                },
-            }
-        }
-    }
-
-    /// Writes a tile of `height` × `columns`, which begins at `origin`, out of the buffer (rows `width` apart).
-    ///
-    /// # Safety
-    /// As `run`.
-    #[inline(always)]
-    unsafe fn finish<S: Simd>(
-        &self,
-        s: S,
-        buffer: *const f32,
-        [height, width]: [usize; 2],
-        origin: [usize; 2],
-        columns: usize,
-    ) {
-        let at =
-            |[across, along]: [isize; 2]| origin[0] as isize * across + origin[1] as isize * along;
-        // SAFETY: the tile lies inside `out` and inside the residual, which has its shape.
-        let (out, residual) = unsafe {
-            (
-                self.out.offset(at(self.strides)),
-                self.residual
-                    .map(|(from, strides)| (from.offset(at(strides)), strides)),
-            )
-        };
-        let [across, along] = self.strides;
-        let alike = residual.is_none_or(|(_, strides)| strides == self.strides);
-        let residual_at = residual.map(|(from, _)| from);
-        let bias = self.bias.map(|bias| &bias[origin[1]..origin[1] + columns]);
-        // SAFETY: no more than `columns` columns and `height` rows are touched, by the strides of each view.
-        unsafe {
-            if along == 1 && alike {
-                for lane in (0..columns).step_by(S::LANES) {
-                    let count = S::LANES.min(columns - lane);
-                    let bias = match bias {
-                        Some(bias) => s.load_first(bias.as_ptr().add(lane), count),
-                        None => s.zero(),
-                    };
-                    for i in 0..height {
-                        let v = s.add(s.load(buffer.add(i * width + lane)), bias);
-                        let place = i as isize * across + lane as isize;
-                        self.put(s, v, out, residual_at, place, count);
-                    }
-                }
-            } else if across == 1 && alike {
-                for lane in (0..columns).step_by(S::LANES) {
-                    for top in (0..height).step_by(S::LANES) {
-                        let mut square = s.square();
-                        for (i, v) in square.as_mut().iter_mut().enumerate() {
-                            if top + i < height {
-                                *v = s.load(buffer.add((top + i) * width + lane));
-                            }
-                        }
-                        s.transpose(&mut square);
-                        for (j, &v) in square.as_mut().iter().enumerate() {
-                            if lane + j < columns {
-                                let bias = bias.map_or(0.0, |bias| bias[lane + j]);
-                                let v = s.add(v, s.splat(bias));
-                                let place = (lane + j) as isize * along + top as isize;
-                                let count = S::LANES.min(height - top);
-                                self.put(s, v, out, residual_at, place, count);
-                            }
-                        }
-                    }
-                }
-            } else {
-                for i in 0..height {
-                    for j in 0..columns {
-                        let v = *buffer.add(i * width + j) + bias.map_or(0.0, |bias| bias[j]);
-                        self.put_one(v, [origin[0] + i, origin[1] + j]);
-                    }
-                }
-            }
-        }
-    }
-
-    /// The last steps of one number, the bias added.
-    ///
-    /// # Safety
-    /// The row and the column are inside.
-    #[inline(always)]
-    unsafe fn put_one(&self, mut v: f32, [row, column]: [usize; 2]) {
-        let at = |[across, along]: [isize; 2]| row as isize * across + column as isize * along;
-        // SAFETY: the caller's.
-        unsafe {
-            let to = self.out.offset(at(self.strides));
-            if self.accumulate {
-                v += *to;
-            }
-            if let Some((from, strides)) = self.residual {
-                v += *from.offset(at(strides));
-            }
-            *to = self.map.apply(v);
-        }
-    }
-
-    /// The last steps of `count` rows of one column from `row` on, the bias added.
-    ///
-    /// # Safety
-    /// They are inside, and the CPU has `S`.
-    #[inline(always)]
-    pub(super) unsafe fn put_rows<S: Simd>(
-        &self,
-        s: S,
-        v: S::V,
-        [row, column]: [usize; 2],
-        count: usize,
-    ) {
-        let [across, along] = self.strides;
-        let alike = self
-            .residual
-            .is_none_or(|(_, strides)| strides == self.strides);
-        // SAFETY: the caller's.
-        unsafe {
-            if across == 1 && alike {
-                let place = row as isize + column as isize * along;
-                let residual = self.residual.map(|(from, _)| from);
-                return self.put(s, v, self.out, residual, place, count);
-            }
-            let mut numbers = [0.0; MOST_LANES];
-            s.store(numbers.as_mut_ptr(), v);
-            for (lane, &v) in numbers[..count].iter().enumerate() {
-                self.put_one(v, [row + lane, column]);
-            }
-        }
-    }
-
-    /// The last steps of `count` neighbouring numbers, which belong to `out + place`.
-    ///
-    /// # Safety
-    /// As `run`; so many numbers may be written there, and read from the residual.
-    #[inline(always)]
-    unsafe fn put<S: Simd>(
-        &self,
-        s: S,
-        mut v: S::V,
-        out: *mut f32,
-        residual: Option<*const f32>,
-        place: isize,
-        count: usize,
-    ) {
-        // SAFETY: the caller's.
-        unsafe {
-            let to = out.offset(place);
-            if self.accumulate {
-                v = s.add(v, s.load_first(to, count));
-            }
-            if let Some(residual) = residual {
-                v = s.add(v, s.load_first(residual.offset(place), count));
-            }
-            let v = match self.map {
-                Map::Identity => v,
-                Map::Clamp { low, high } => s.at_most(s.splat(high), s.at_least(s.splat(low), v)),
-                Map::Leaky { slope } => s.leaky(s.splat(slope), v),
-            };
-            s.store_first(to, v, count);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -761,6 +463,17 @@ mod tests {
         finish: usize,
         /// Whether rows follow each other, seventeen at a time.
         runs: bool,
+    }
+
+    /// Something to ask for, which changes no result: nothing, or lines that end among the tiles.
+    fn far(kind: usize, from: &[f32]) -> Far {
+        let lines = |count: usize| Lines::of_pixels((from.as_ptr(), 16 * count), 1, 16 * count);
+        match kind % 4 {
+            0 => Far::Nothing,
+            1 => Far::Rows,
+            2 => Far::Terms(7, [lines(1), Lines::NONE]),
+            _ => Far::Later([lines(1), Lines::all(from.as_ptr(), 999, 9), lines(2)]),
+        }
     }
 
     /// One product by the kernel and by its definition, whole numbers throughout.
@@ -813,7 +526,7 @@ mod tests {
             columns: case.columns,
             turns: Turns::LONG,
             first: 0,
-            far: Far::Nothing,
+            far: far(case.rows + case.columns + case.terms, &a),
         };
         let expected = |i: usize, j: usize| {
             let lane = match case.left {

@@ -1,7 +1,7 @@
 //! How the columns of a product are cut into panels.
 
-use super::Isa;
-use super::product::Left;
+use super::Left;
+use crate::kernel::Isa;
 
 /// How a matrix of some columns is cut into panels: wide ones, then narrower ones.
 ///

@@ -12,7 +12,7 @@
 //!
 //! Tiles of one height follow each other in one call: what a call costs is as much as some terms.
 
-use super::simd::{Apart, Simd};
+use crate::kernel::simd::{Apart, Simd};
 
 /// Numbers of B that are asked for ahead of their use: 2 KiB, where panels stream from L2.
 const AHEAD: usize = 512;
