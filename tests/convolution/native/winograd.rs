@@ -2,8 +2,8 @@
 
 use gemmconv::kernel::Isa;
 use gemmconv::{
-    Accuracy, ConvGeometry, ConvPlan, Epilogue, Error, Layout, Pass, PlanOptions, RecipeKind,
-    Wanted, reference,
+    Accuracy, ConvGeometry, ConvOptions, ConvPlan, Epilogue, Error, Layout, Pass, PlanOptions,
+    RecipeKind, Wanted, reference,
 };
 use ndarray::{ArrayD, ArrayView, IxDyn};
 
@@ -283,6 +283,46 @@ fn what_is_not_finite_stays_within_its_tile() {
                 };
                 result[0] == 1 && reads(0) && reads(1)
             });
+        }
+    }
+}
+
+/// Arrays that do not stay in the caches ask memory for what comes next; one image does.
+#[test]
+fn a_large_batch_is_its_images_one_by_one() {
+    const BATCH: usize = 5;
+    for stride in [1, 2] {
+        let geometry = |batch: usize| {
+            let options = ConvOptions::new()
+                .layout(Layout::ChannelsLast)
+                .padding(1)
+                .stride(stride);
+            ConvGeometry::new(&[batch, 128, 120, 32], &[32, 32, 3, 3], &options).unwrap()
+        };
+        let whole = Layer::new(geometry(BATCH), 7);
+        let part = |data: &[f32], image: usize| {
+            let length = data.len() / BATCH;
+            data[image * length..][..length].to_vec()
+        };
+        let isas = Isa::available();
+        for isa in isas.into_iter().filter(|&isa| isa != Isa::Portable) {
+            for (kind, _) in KINDS {
+                let together = results(&whole, kind, isa);
+                for image in 0..BATCH {
+                    let mut alone = Layer::new(geometry(1), 7);
+                    alone.w.clone_from(&whole.w);
+                    alone.x = part(&whole.x, image);
+                    alone.dy = part(&whole.dy, image);
+                    let alone = results(&alone, kind, isa);
+                    for (pass, alone) in alone.iter().enumerate() {
+                        assert!(
+                            *alone == part(&together[pass], image),
+                            "{kind} on {isa}, stride {stride}, {}, image {image}",
+                            Pass::ALL[pass]
+                        );
+                    }
+                }
+            }
         }
     }
 }
