@@ -11,8 +11,8 @@
 //! `loops.rs` compiles loops of plain Rust for each set; `functions.rs` has what such loops compute with, and
 //! `derivatives.rs` the gradients of that.
 //!
-//! Products (`product/`) and moves know slices and offsets. `slide.rs` and `slide_weight.rs` with their parts `roll.rs`
-//! and `roll_weight.rs`, and `pool.rs`, know the rows, columns and channels of one image. Nothing here knows a recipe,
+//! Products (`product/`) and moves know slices and offsets. `slide.rs` and `slide_weight.rs` with their parts `ring.rs`,
+//! `roll.rs` and `roll_weight.rs`, and `pool.rs`, know the rows, columns and channels of one image. Nothing here knows a recipe,
 //! a thread or a file.
 
 #[cfg(target_arch = "x86_64")]
@@ -30,6 +30,7 @@ mod peak;
 mod pool;
 mod portable;
 mod product;
+mod ring;
 mod roll;
 mod roll_weight;
 mod simd;

@@ -8,14 +8,7 @@
 //!         out[row t − 2] ← bounds(acc[0])
 //! ```
 //!
-//! The sums are added in the order of [`Slide`], bit for bit. Where pixels lie 2 KiB apart, those of a tile share few
-//! sets of the first-level cache, where three rows of them do not fit, and each would come three times from the second:
-//! there many channels go this way too. Results are then held back until a vector of channels has been read: input and
-//! output often begin at the same place of a page, so that a pixel and a result of the same channels have the same last
-//! twelve bits of their addresses, and a CPU that compares no more of them takes every load for one of what it is just
-//! storing.
-
-use std::ops::Range;
+//! The sums are added in the order of [`Slide`], bit for bit.
 
 use super::simd::{Apart, Simd};
 use super::slide::{Block, Slide};
@@ -26,15 +19,8 @@ pub(super) const TILE: usize = 7;
 /// Taps of a row, and rows.
 pub(super) const TAPS: usize = 3;
 
-/// Most vectors of channels that go through all rows one after the other. More would read too little of a row at once.
+/// Most vectors of channels, which go through all rows one after the other. More would read too little of a row at once.
 const FEW: usize = 4;
-
-/// Rows of results that are held back: of two vectors of channels 14 KiB of the first-level cache. The last two rows of
-/// the image under them are read again for the next ones.
-const HELD: usize = 16;
-
-/// Numbers from one pixel to the next of which a multiple puts the pixels of a tile into two sets of the first-level cache.
-const CROWDED: usize = 512;
 
 /// Fewest rows, which need five thirds of their multiply-adds: two rows more of the image do not meet all sums.
 const ROWS: usize = 3;
@@ -44,13 +30,7 @@ pub(super) fn pays<S: Simd>(slide: &Slide<'_>, rows: usize) -> bool {
     let whole = slide.group == 1 && slide.rows.taps == TAPS && slide.columns.taps == TAPS;
     let dense = slide.rows.stride == 1 && slide.columns.stride == 1;
     let few = slide.channels <= FEW * S::LANES;
-    let often = is_crowded(slide.channels);
-    S::REGISTERS >= 32 && whole && dense && rows >= ROWS && (few || often)
-}
-
-/// Whether pixels of a tile drive each other out of the first-level cache, where they lie so many numbers apart.
-pub(super) fn is_crowded(pitch: usize) -> bool {
-    pitch.is_multiple_of(CROWDED)
+    S::REGISTERS >= 32 && whole && dense && rows >= ROWS && few
 }
 
 /// The columns of one tile in all rows.
@@ -63,12 +43,6 @@ pub(super) struct Roll<'a> {
 /// The sums of three rows of the result.
 type Acc<V> = [[V; TILE]; TAPS];
 
-/// Results of two vectors of channels that are held back, of at most 16 lanes.
-#[repr(align(64))]
-struct Held {
-    _rows: [[[f32; TILE * 16]; HELD]; 2],
-}
-
 impl Apart for Roll<'_> {
     /// # Safety
     /// [`pays`], `column + TILE` columns are there, and all that `Slide::run` checks.
@@ -77,13 +51,6 @@ impl Apart for Roll<'_> {
         let (channels, rows) = (self.slide.channels, self.block.rows);
         // SAFETY: the caller's.
         unsafe {
-            if channels > FEW * S::LANES {
-                for first in (0..rows).step_by(HELD) {
-                    let end = rows.min(first + HELD);
-                    s.apart(Late(&self, first..end));
-                }
-                return;
-            }
             for channel in (0..channels).step_by(S::LANES) {
                 let (w, bias) = self.weights(s, channel);
                 let mut acc = [[bias; TILE]; TAPS];
@@ -95,46 +62,6 @@ impl Apart for Roll<'_> {
                     }
                     acc = [acc[1], acc[2], [bias; TILE]];
                 }
-            }
-        }
-    }
-}
-
-/// At most `HELD` rows of the result, which are written while the next vector of channels is read.
-struct Late<'a>(&'a Roll<'a>, Range<usize>);
-
-impl Apart for Late<'_> {
-    /// # Safety
-    /// As `Roll::run`.
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self, s: S) {
-        let Self(roll, Range { start: first, end }) = self;
-        let mut held = std::mem::MaybeUninit::<Held>::uninit();
-        let held: *mut f32 = held.as_mut_ptr().cast();
-        let channels = roll.slide.channels;
-        // SAFETY: the caller's; a row of `held` is read only after it was written, one vector of channels before.
-        unsafe {
-            let place = |vector: usize, row: usize| {
-                held.add((vector % 2 * HELD + row - first) * TILE * S::LANES)
-            };
-            let vectors = channels / S::LANES;
-            for vector in 0..vectors {
-                let (w, bias) = roll.weights(s, vector * S::LANES);
-                let mut acc = [[bias; TILE]; TAPS];
-                for t in first..end + TAPS - 1 {
-                    roll.row(s, &mut acc, &w, t, vector * S::LANES);
-                    if t + 1 >= first + TAPS {
-                        let row = t + 1 - TAPS;
-                        roll.put(s, &acc[0], place(vector, row), S::LANES);
-                        if vector > 0 {
-                            roll.release(s, place(vector - 1, row), row, vector - 1);
-                        }
-                    }
-                    acc = [acc[1], acc[2], [bias; TILE]];
-                }
-            }
-            for row in first..end {
-                roll.release(s, place(vectors - 1, row), row, vectors - 1);
             }
         }
     }
@@ -153,22 +80,6 @@ impl Roll<'_> {
             self.block
                 .out
                 .add(row * down + self.column * across + channel)
-        }
-    }
-
-    /// Writes a row of results of one vector of channels that was held back.
-    ///
-    /// # Safety
-    /// As `run`; they are at `from`.
-    #[inline(always)]
-    unsafe fn release<S: Simd>(&self, s: S, from: *const f32, row: usize, vector: usize) {
-        // SAFETY: the caller's.
-        unsafe {
-            let to = self.out(row, vector * S::LANES);
-            for i in 0..TILE {
-                let v = s.load(from.add(i * S::LANES));
-                s.store(to.add(i * self.block.steps[1]), v);
-            }
         }
     }
 

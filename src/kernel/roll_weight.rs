@@ -12,7 +12,8 @@
 //! The sums are added in the order of [`SlideWeight`], bit for bit; they and two rows of dy wait in a buffer while the
 //! other vectors have their turn. Where pixels do not crowd, reading them three times from L1 is quicker.
 
-use super::roll::{TAPS, TILE, is_crowded};
+use super::ring::is_crowded;
+use super::roll::{TAPS, TILE};
 use super::simd::{Apart, Simd};
 use super::slide::ask_for;
 use super::slide_weight::SlideWeight;

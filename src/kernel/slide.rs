@@ -17,10 +17,12 @@
 //! Pixels beyond the edges are zeros that take part (an infinite weight over them gives NaN) but are not read:
 //! nothing is copied for the padding.
 //!
-//! Tiles of 3 × 3 taps that would read pixels again from beyond L1 are left to `roll.rs`.
+//! Tiles whose pixels drive each other out of L1 are left to `ring.rs`, those of 3 × 3 taps and few channels to
+//! `roll.rs`.
 
 use super::Isa;
 use super::portable::Portable;
+use super::ring::{self, Ring};
 use super::roll::{self, Roll};
 use super::simd::{Simd, unrolled};
 
@@ -160,13 +162,17 @@ impl Slide<'_> {
         s: S,
         block: &Block,
     ) {
-        let rolls = DEPTH == 1 && roll::pays::<S>(self, block.rows);
+        let rings = ring::pays(self);
+        let rolls = roll::pays::<S>(self, block.rows);
         let mut column = 0;
         while column < block.columns {
             // The widths of common images are multiples of seven.
             let left = block.columns - column;
+            let rings = rings && left >= ring::TILE;
             let rolls = rolls && left >= roll::TILE;
-            let tile = if rolls {
+            let tile = if rings {
+                ring::TILE
+            } else if rolls {
                 roll::TILE
             } else if left.is_multiple_of(7) || (left > 7 && left < 14) {
                 7
@@ -183,7 +189,12 @@ impl Slide<'_> {
             // SAFETY: `tile` columns are left.
             unsafe {
                 match (tile, inside) {
-                    _ if rolls => s.apart(Roll {
+                    _ if DEPTH == 1 && rings => s.apart(Ring::<WIDTH, STRIDE> {
+                        slide: self,
+                        block,
+                        column,
+                    }),
+                    _ if DEPTH == 1 && rolls => s.apart(Roll {
                         slide: self,
                         block,
                         column,
@@ -330,7 +341,7 @@ pub(super) unsafe fn ask_for<S: Simd>(
 /// # Safety
 /// The CPU has `S`.
 #[inline(always)]
-unsafe fn slide<
+pub(super) unsafe fn slide<
     S: Simd,
     const DEPTH: usize,
     const WIDTH: usize,
