@@ -12,7 +12,7 @@
 //! `derivatives.rs` the gradients of that.
 //!
 //! Products (`product/`) and moves know slices and offsets. `slide.rs` and `slide_weight.rs` with their parts `ring.rs`,
-//! `roll.rs` and `roll_weight.rs`, and `pool.rs`, know the rows, columns and channels of one image. Nothing here knows a recipe,
+//! `roll.rs` and `near_weight.rs`, and `pool.rs`, know the rows, columns and channels of one image. Nothing here knows a recipe,
 //! a thread or a file.
 
 #[cfg(target_arch = "x86_64")]
@@ -26,13 +26,13 @@ pub(crate) mod functions;
 mod isa;
 mod loops;
 mod moves;
+mod near_weight;
 mod peak;
 mod pool;
 mod portable;
 mod product;
 mod ring;
 mod roll;
-mod roll_weight;
 mod simd;
 mod slide;
 mod slide_weight;

@@ -14,12 +14,16 @@
 //! Sums of ROWS · TILE terms are made in registers and then added up, which bounds their rounding. Pixels outside the
 //! image are zeros that take part.
 
+use std::ops::Range;
+
 use super::Isa;
+use super::near_weight::{self, Near};
 use super::portable::Portable;
-use super::roll;
-use super::roll_weight::{self, RollWeight};
-use super::simd::{Simd, unrolled};
+use super::simd::{Apart, Simd, unrolled};
 use super::slide::{SlideAxis, ask_for};
+
+/// Columns of a tile.
+pub(super) const TILE: usize = 7;
 
 /// Rows whose pixels under a tile stay in L1 from one vector of channels to the next.
 const ROWS: usize = 16;
@@ -30,8 +34,10 @@ pub(crate) struct SlideWeight<'a> {
     /// One image and its output gradient, `[row][column][channel]`, from the first channel wanted on.
     pub(crate) x: &'a [f32],
     pub(crate) dy: &'a [f32],
-    /// Channels of the whole tensors, and how many are wanted, a multiple of the lanes.
+    /// Numbers from one pixel to the next.
     pub(crate) pitch: usize,
+    pub(crate) dy_pitch: usize,
+    /// How many channels are wanted, a multiple of the lanes.
     pub(crate) channels: usize,
     pub(crate) rows: SlideAxis,
     pub(crate) columns: SlideAxis,
@@ -39,6 +45,8 @@ pub(crate) struct SlideWeight<'a> {
     pub(crate) results: [usize; 2],
     /// Whether the images come from beyond the second-level cache, where asking ahead pays.
     pub(crate) far: bool,
+    /// Whether they come from beyond all caches.
+    pub(crate) farther: bool,
 }
 
 impl SlideWeight<'_> {
@@ -53,10 +61,11 @@ impl SlideWeight<'_> {
     /// Where a length does not fit: a bug in this crate.
     pub(crate) fn run(&self, isa: Isa, dw: &mut [f32]) {
         let end = |[rows, columns]: [usize; 2]| {
-            (rows * columns).saturating_sub(1) * self.pitch + self.channels
+            move |pitch: usize| (rows * columns).saturating_sub(1) * pitch + self.channels
         };
         assert!(
-            self.channels.is_multiple_of(isa.lanes()) && self.channels <= self.pitch,
+            self.channels.is_multiple_of(isa.lanes())
+                && self.channels <= self.pitch.min(self.dy_pitch),
             "channels of a line"
         );
         assert!(
@@ -64,8 +73,8 @@ impl SlideWeight<'_> {
             "taps of a line"
         );
         assert!(
-            end([self.rows.source, self.columns.source]) <= self.x.len()
-                && end(self.results) <= self.dy.len()
+            end([self.rows.source, self.columns.source])(self.pitch) <= self.x.len()
+                && end(self.results)(self.dy_pitch) <= self.dy.len()
                 && self.rows.source * self.columns.source > 0,
             "the images of a line"
         );
@@ -94,12 +103,12 @@ impl SlideWeight<'_> {
         // SAFETY: the caller's.
         unsafe {
             match (self.columns.taps, self.columns.stride) {
-                (3, 1) => self.tiles::<S, 3, 1, 3>(s, dw),
-                (3, _) => self.tiles::<S, 3, 2, 3>(s, dw),
-                (5, 1) => self.tiles::<S, 5, 1, 2>(s, dw),
-                (5, _) => self.tiles::<S, 5, 2, 2>(s, dw),
-                (_, 1) => self.tiles::<S, 7, 1, 2>(s, dw),
-                (_, _) => self.tiles::<S, 7, 2, 2>(s, dw),
+                (3, 1) => s.apart(Tiles::<3, 1, 3>(self, dw)),
+                (3, _) => s.apart(Tiles::<3, 2, 3>(self, dw)),
+                (5, 1) => s.apart(Tiles::<5, 1, 2>(self, dw)),
+                (5, _) => s.apart(Tiles::<5, 2, 2>(self, dw)),
+                (_, 1) => s.apart(Tiles::<7, 1, 2>(self, dw)),
+                (_, _) => s.apart(Tiles::<7, 2, 2>(self, dw)),
             }
         }
     }
@@ -115,52 +124,69 @@ impl SlideWeight<'_> {
         dw: *mut f32,
     ) {
         let [rows, columns] = self.results;
-        let rolls = roll_weight::pays::<S>(self);
+        let near = near_weight::pays::<S>(self);
         for begin in (0..rows).step_by(ROWS) {
             let some = begin..rows.min(begin + ROWS);
             let mut column = 0;
             while column < columns {
-                let tile = if columns - column >= 7 { 7 } else { 1 };
-                if rolls && tile == roll::TILE {
-                    let work = RollWeight {
-                        slide: self,
-                        first: begin,
-                        rows: some.len(),
-                        column,
-                        dw,
-                    };
-                    // SAFETY: rows and columns are left.
-                    unsafe { s.apart(work) }
-                    column += tile;
-                    continue;
-                }
-                for channel in (0..self.channels).step_by(S::LANES) {
-                    let mut tap = 0;
-                    while tap < self.rows.taps {
-                        let group = if tap + GROUP <= self.rows.taps {
-                            GROUP
-                        } else {
-                            1
-                        };
-                        let place = Place {
-                            rows: [some.start, some.end],
+                let tile = if columns - column >= TILE { TILE } else { 1 };
+                // SAFETY: `tile` columns are left.
+                unsafe {
+                    if near && tile == TILE {
+                        s.apart(Near::<WIDTH, STRIDE, GROUP> {
+                            slide: self,
+                            rows: some.clone(),
                             column,
-                            channel,
-                            tap,
-                        };
-                        // SAFETY: `tile` columns and `group` tap rows are left.
-                        unsafe {
-                            match (tile, group == GROUP) {
-                                (7, true) => self.tile::<S, WIDTH, STRIDE, GROUP, 7>(s, dw, place),
-                                (7, false) => self.tile::<S, WIDTH, STRIDE, 1, 7>(s, dw, place),
-                                (_, true) => self.tile::<S, WIDTH, STRIDE, GROUP, 1>(s, dw, place),
-                                (_, false) => self.tile::<S, WIDTH, STRIDE, 1, 1>(s, dw, place),
-                            }
-                        }
-                        tap += group;
+                            dw,
+                        });
+                    } else if tile == TILE {
+                        self.taps::<S, WIDTH, STRIDE, GROUP, TILE>(s, dw, some.clone(), column);
+                    } else {
+                        self.taps::<S, WIDTH, STRIDE, GROUP, 1>(s, dw, some.clone(), column);
                     }
                 }
                 column += tile;
+            }
+        }
+    }
+
+    /// All taps of TILE columns of some rows.
+    ///
+    /// # Safety
+    /// As `image`, and the rows and columns are there.
+    #[inline(always)]
+    pub(super) unsafe fn taps<
+        S: Simd,
+        const WIDTH: usize,
+        const STRIDE: usize,
+        const GROUP: usize,
+        const TILE: usize,
+    >(
+        &self,
+        s: S,
+        dw: *mut f32,
+        rows: Range<usize>,
+        column: usize,
+    ) {
+        for channel in (0..self.channels).step_by(S::LANES) {
+            let mut tap = 0;
+            while tap < self.rows.taps {
+                let place = Place {
+                    rows: [rows.start, rows.end],
+                    column,
+                    channel,
+                    tap,
+                };
+                // SAFETY: the caller's, and so many tap rows are left.
+                unsafe {
+                    if tap + GROUP <= self.rows.taps {
+                        self.tile::<S, WIDTH, STRIDE, GROUP, TILE>(s, dw, place);
+                        tap += GROUP;
+                    } else {
+                        self.tile::<S, WIDTH, STRIDE, 1, TILE>(s, dw, place);
+                        tap += 1;
+                    }
+                }
             }
         }
     }
@@ -188,9 +214,9 @@ impl SlideWeight<'_> {
             let mut acc = [[s.zero(); WIDTH]; GROUP];
             let mut sums = [s.zero(); 2];
             for row in place.rows[0]..place.rows[1] {
-                let dy = (row * self.results[1] + place.column) * self.pitch + place.channel;
+                let dy = (row * self.results[1] + place.column) * self.dy_pitch + place.channel;
                 let dy = self.dy.as_ptr().add(dy);
-                let d: [S::V; TILE] = std::array::from_fn(|i| s.load(dy.add(i * self.pitch)));
+                let d: [S::V; TILE] = std::array::from_fn(|i| s.load(dy.add(i * self.dy_pitch)));
                 if place.tap == 0 {
                     for (i, &d) in d.iter().enumerate() {
                         sums[i % 2] = s.add(sums[i % 2], d);
@@ -205,16 +231,18 @@ impl SlideWeight<'_> {
                     } else {
                         (row + place.rows[1] - place.rows[0], 0)
                     };
-                    let dy = (row * self.results[1] + column) * self.pitch;
+                    let dy = (row * self.results[1] + column) * self.dy_pitch;
                     let dy = self.dy.as_ptr().wrapping_add(dy);
-                    ask_for(s, dy, self.pitch, part, TILE);
+                    ask_for(s, dy, self.dy_pitch, part, TILE);
                     for next in 0..STRIDE {
                         let pixel = (row * STRIDE + next) * self.columns.source + column * STRIDE;
                         let pixels = self.x.as_ptr().wrapping_add(pixel * self.pitch);
                         ask_for(s, pixels, self.pitch, part, TILE * STRIDE);
                     }
                 }
-                for (r, acc) in acc.iter_mut().enumerate() {
+                // LLVM would keep the sums in memory.
+                unrolled!(GROUP, r, {
+                    let acc = &mut acc[r];
                     let at = (row * self.rows.stride + place.tap + r) as isize;
                     let at = at - self.rows.pad;
                     let there = (0..self.rows.source as isize).contains(&at);
@@ -238,7 +266,7 @@ impl SlideWeight<'_> {
                             }
                         });
                     }
-                }
+                });
             }
             let taps = self.rows.taps * WIDTH + 1;
             let dw = dw.add(place.channel * taps);
@@ -253,6 +281,24 @@ impl SlideWeight<'_> {
                 s.store(to, s.add(s.load(to), s.add(sums[0], sums[1])));
             }
         }
+    }
+}
+
+/// All tiles of an image.
+struct Tiles<'a, const WIDTH: usize, const STRIDE: usize, const GROUP: usize>(
+    &'a SlideWeight<'a>,
+    *mut f32,
+);
+
+impl<const WIDTH: usize, const STRIDE: usize, const GROUP: usize> Apart
+    for Tiles<'_, WIDTH, STRIDE, GROUP>
+{
+    /// # Safety
+    /// As `SlideWeight::image`.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self, s: S) {
+        // SAFETY: the caller's.
+        unsafe { self.0.tiles::<S, WIDTH, STRIDE, GROUP>(s, self.1) }
     }
 }
 

@@ -18,7 +18,7 @@ use ndarray::{ArrayViewMut2, ArrayViewMut3, Axis, s};
 
 use super::pack::{Place, Source};
 use super::sweep::term_order;
-use super::{FAR, WeightGradient, aligned};
+use super::{FAR, FARTHER, WeightGradient, aligned};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{
@@ -39,6 +39,8 @@ const NEAR_SUMS: usize = 4 << 10;
 pub(in crate::conv) struct Correlation {
     source: Source,
     blocks: Blocks,
+    /// Images of the whole batch, of which a share may come at a time.
+    batch: usize,
     groups: usize,
     /// Input and output channels of one group.
     channels: usize,
@@ -115,6 +117,7 @@ impl Correlation {
                 Turns::LONG
             },
             blocks: *blocks,
+            batch: geometry.batch(),
             groups: geometry.groups(),
             channels: geometry.channels_per_group(),
             outputs: geometry.outputs_per_group(),
@@ -194,11 +197,13 @@ impl Correlation {
                         x: &x[n * self.source.image_len() + first..],
                         dy: &dy[n * image + first..],
                         pitch: all,
+                        dy_pitch: all,
                         channels,
                         rows,
                         columns,
                         results,
                         far: x.len() > FAR,
+                        farther: self.batch * self.source.image_len() > FARTHER,
                     };
                     slide.run(self.blocks.isa, sums);
                 }
