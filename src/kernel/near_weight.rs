@@ -20,8 +20,8 @@ use super::slide_weight::{SlideWeight, TILE};
 /// Channels of a chunk.
 const CHUNK: usize = 32;
 
-/// Numbers of the room for both images: 21 KiB, so that sums and results have the rest of a first-level cache of 32 KiB.
-const ROOM: usize = 5376;
+/// Pixels of both images: 21 KiB, so that sums and results have the rest of a first-level cache of 32 KiB.
+const PIXELS: usize = 168;
 
 /// Taps of a row up to which AVX-512 is as quick without copies.
 const FEW_TAPS: usize = 3;
@@ -31,7 +31,7 @@ pub(super) fn pays<S: Simd>(slide: &SlideWeight<'_>) -> bool {
     let columns = slide.columns;
     let least = slide.rows.taps * ((TILE - 1) * columns.stride + columns.taps) + TILE;
     let often = columns.taps > FEW_TAPS || S::REGISTERS < 32 || is_crowded(slide.pitch);
-    often && slide.rows.taps > 1 && least * CHUNK <= ROOM
+    often && slide.rows.taps > 1 && least <= PIXELS
 }
 
 /// TILE columns of some rows.
@@ -43,7 +43,7 @@ pub(super) struct Near<'a, const WIDTH: usize, const STRIDE: usize, const GROUP:
 }
 
 #[repr(align(64))]
-struct Room([f32; ROOM]);
+struct Room([f32; PIXELS * CHUNK]);
 
 impl<const WIDTH: usize, const STRIDE: usize, const GROUP: usize> Apart
     for Near<'_, WIDTH, STRIDE, GROUP>
@@ -57,7 +57,7 @@ impl<const WIDTH: usize, const STRIDE: usize, const GROUP: usize> Apart
         let (taps, stride) = (slide.rows.taps, slide.rows.stride);
         let [_, across] = slide.results;
         // Pixels beside the image are zeros that nothing is copied over.
-        let mut room = Room([0.0; ROOM]);
+        let mut room = Room([0.0; PIXELS * CHUNK]);
         // Whether each number of dy is read but once.
         let once = taps <= GROUP;
         // n rows of the result need n · row + more pixels, or fewer.
@@ -67,11 +67,11 @@ impl<const WIDTH: usize, const STRIDE: usize, const GROUP: usize> Apart
         let ahead = [(stride * slide.columns.source, STRIDE), (across, 1)].map(|(down, right)| {
             let pixels = match column + TILE < across {
                 true => TILE * right,
-                false => self.rows.len() * down - column * right,
+                false => (self.rows.len() * down).wrapping_sub(column * right),
             };
-            slide.farther.then_some(pixels * slide.pitch)
+            slide.farther.then_some(pixels.wrapping_mul(slide.pitch))
         });
-        let most = ((ROOM / CHUNK - more) / row).max(1);
+        let most = ((PIXELS - more) / row).max(1);
         for first in self.rows.clone().step_by(most) {
             let results = most.min(self.rows.end - first);
             let source = (results - 1) * stride + taps;
@@ -96,14 +96,7 @@ impl<const WIDTH: usize, const STRIDE: usize, const GROUP: usize> Apart
                         let from = slide.dy.as_ptr().add(dy + y * across * slide.pitch);
                         if !once {
                             let to = near.as_mut_ptr().add(y * TILE * CHUNK);
-                            copy(
-                                s,
-                                [from, to.cast_const()],
-                                slide.pitch,
-                                TILE,
-                                channels,
-                                ahead[1],
-                            );
+                            copy(s, from, slide.pitch, to, TILE, channels, ahead[1]);
                         } else if let Some(ahead) = ahead[1] {
                             let from = from.wrapping_add(ahead);
                             for vector in 0..channels / S::LANES {
@@ -173,14 +166,7 @@ impl<const WIDTH: usize, const STRIDE: usize, const GROUP: usize> Near<'_, WIDTH
                 let pixel = (at * width + first + left as isize) as usize;
                 let from = slide.x.as_ptr().add(pixel * slide.pitch + channels.start);
                 let pixels = right - left;
-                copy(
-                    s,
-                    [from, to.cast_const()],
-                    slide.pitch,
-                    pixels,
-                    channels.len(),
-                    ahead,
-                );
+                copy(s, from, slide.pitch, to, pixels, channels.len(), ahead);
             } else {
                 for at in (0..(right - left) * CHUNK).step_by(S::LANES) {
                     s.store(to.add(at), s.zero());
@@ -197,8 +183,9 @@ impl<const WIDTH: usize, const STRIDE: usize, const GROUP: usize> Near<'_, WIDTH
 #[inline(always)]
 unsafe fn copy<S: Simd>(
     s: S,
-    [from, to]: [*const f32; 2],
+    from: *const f32,
     pitch: usize,
+    to: *mut f32,
     pixels: usize,
     channels: usize,
     ahead: Option<usize>,
@@ -206,11 +193,11 @@ unsafe fn copy<S: Simd>(
     for pixel in 0..pixels {
         // SAFETY: the caller's.
         unsafe {
-            let (from, to) = (from.add(pixel * pitch), to.cast_mut().add(pixel * CHUNK));
+            let (from, to) = (from.add(pixel * pitch), to.add(pixel * CHUNK));
             for at in (0..channels).step_by(S::LANES) {
                 s.store(to.add(at), s.load(from.add(at)));
                 if let Some(ahead) = ahead {
-                    s.prefetch_far(from.wrapping_add(ahead + at));
+                    s.prefetch_far(from.wrapping_add(ahead).wrapping_add(at));
                 }
             }
         }

@@ -15,7 +15,7 @@
 //! added in the order of [`Slide`], bit for bit.
 
 use super::simd::{Apart, Simd};
-use super::slide::{Block, Slide, slide};
+use super::slide::{self, Block, Slide};
 
 /// Columns of a tile.
 pub(super) const TILE: usize = 7;
@@ -139,28 +139,28 @@ impl<const WIDTH: usize, const STRIDE: usize> Ring<'_, WIDTH, STRIDE> {
         channel: usize,
         rows: impl Fn(usize) -> *const f32,
     ) {
-        let (slide_, block) = (self.slide, self.block);
-        let taps = slide_.rows.taps;
+        let (slide, block) = (self.slide, self.block);
+        let taps = slide.rows.taps;
         // SAFETY: the caller's.
         unsafe {
-            let bias = match slide_.bias {
+            let bias = match slide.bias {
                 Some(bias) => s.load(bias.as_ptr().add(channel)),
                 None => s.zero(),
             };
             let mut acc = [bias; TILE];
-            let weights = slide_.weights.as_ptr().add(channel * taps * WIDTH);
+            let weights = slide.weights.as_ptr().add(channel * taps * WIDTH);
             for tap in 0..taps {
                 let w: [[S::V; 1]; WIDTH] =
                     std::array::from_fn(|k| [s.load(weights.add((tap * WIDTH + k) * S::LANES))]);
                 let pixels = rows(tap);
-                slide::<S, 1, WIDTH, STRIDE, TILE>(s, &mut acc, &w, |j| {
+                slide::slide::<S, 1, WIDTH, STRIDE, TILE>(s, &mut acc, &w, |j| {
                     s.load(pixels.add(j * CHUNK))
                 });
             }
             let out = y * block.steps[0] + self.column * block.steps[1] + channel;
             let out = block.out.add(out);
             for (i, &v) in acc.iter().enumerate() {
-                s.store(out.add(i * block.steps[1]), slide_.bound(s, v));
+                s.store(out.add(i * block.steps[1]), slide.bound(s, v));
             }
         }
     }
@@ -182,7 +182,8 @@ impl<const WIDTH: usize, const STRIDE: usize> Ring<'_, WIDTH, STRIDE> {
         let (lines, width) = (slide.rows.source as isize, slide.columns.source as isize);
         let first = (column * STRIDE) as isize - slide.columns.pad;
         let there = (0..lines).contains(&at);
-        let line = if there { at as usize } else { 0 } * slide.columns.source;
+        let line = if there { (at * width) as usize } else { 0 };
+        let below = slide.rows.stride * slide.columns.source * slide.channels;
         // SAFETY: pixels are read only where they lie in the image.
         unsafe {
             let [left, right] = [-first, width - first].map(|j| j.clamp(0, Self::UNDER as isize));
@@ -195,9 +196,7 @@ impl<const WIDTH: usize, const STRIDE: usize> Ring<'_, WIDTH, STRIDE> {
                     for at in (0..CHUNK).step_by(S::LANES) {
                         s.store(to.add(at), s.load(from.add(at)));
                         if slide.far {
-                            s.prefetch_far(from.wrapping_add(
-                                at + slide.rows.stride * slide.columns.source * slide.channels,
-                            ));
+                            s.prefetch_far(from.wrapping_add(at + below));
                         }
                     }
                 } else {
