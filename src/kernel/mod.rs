@@ -12,8 +12,8 @@
 //! `derivatives.rs` the gradients of that.
 //!
 //! Products (`product/`) and moves know slices and offsets. `slide.rs` and `slide_weight.rs` with their parts `ring.rs`,
-//! `roll.rs` and `near_weight.rs`, and `pool.rs`, know the rows, columns and channels of one image. Nothing here knows a recipe,
-//! a thread or a file.
+//! `roll.rs`, `near_weight.rs` and `window.rs`, and `pool.rs`, know the rows, columns and channels of one image. Nothing
+//! here knows a recipe, a thread or a file.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -36,6 +36,7 @@ mod roll;
 mod simd;
 mod slide;
 mod slide_weight;
+mod window;
 mod winograd;
 
 #[cfg(feature = "network")]

@@ -96,8 +96,9 @@ impl Slide<'_> {
             Self::fits(self.group, self.columns.taps, self.columns.stride),
             "taps of a line"
         );
+        let pixels = self.rows.source * self.columns.source;
         assert!(
-            self.x.len() >= self.rows.source * self.columns.source * self.channels,
+            pixels > 0 && self.x.len() >= pixels * self.channels,
             "the image of a line"
         );
         assert!(
@@ -162,7 +163,7 @@ impl Slide<'_> {
         s: S,
         block: &Block,
     ) {
-        let rings = ring::pays(self);
+        let rings = ring::pays(self, block.rows);
         let rolls = roll::pays::<S>(self, block.rows);
         let mut column = 0;
         while column < block.columns {

@@ -11,8 +11,8 @@
 //!         dw[c, r, :] += acc
 //! ```
 //!
-//! Sums of ROWS · TILE terms are made in registers and then added up, which bounds their rounding. Pixels outside the
-//! image are zeros that take part.
+//! Sums of at most ROWS · TILE terms are made in registers and then added up, which bounds their rounding. Pixels outside
+//! the image are zeros that take part. Tiles whose pixels are better copied first are left to `near_weight.rs`.
 
 use std::ops::Range;
 
