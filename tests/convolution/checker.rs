@@ -636,6 +636,30 @@ fn depthwise_lines() {
             }
         }
     }
+    // Strides of rows beside those of columns, even beyond any image: what no tap reads is not copied.
+    for (taps, strides) in [
+        ([3, 3], [2, 1]),
+        ([3, 3], [1, 2]),
+        ([5, 5], [4, 1]),
+        ([3, 3], [5, 1]),
+        ([3, 3], [1 << 61, 1]),
+    ] {
+        let options = ConvOptions::new()
+            .stride(strides)
+            .padding([(1, 1), (1, 1)])
+            .groups(512)
+            .layout(Layout::ChannelsLast);
+        let case = Case {
+            input: vec![1, 11, 9, 512],
+            weight: vec![512, 1, taps[0], taps[1]],
+            options,
+            // Patches of a pass whose stride is too large are unfolded.
+            scratch_limit: ENOUGH - 1,
+            seed: random.u64(..),
+        };
+        let geometry = ConvGeometry::new(&case.input, &case.weight, &case.options).unwrap();
+        run::<f32>(&case, &geometry, &pools, &mut tally);
+    }
     tally.assert_all_ran(&[(RecipeKind::Grouped, 60)]);
 }
 
