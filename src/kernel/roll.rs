@@ -17,7 +17,7 @@ use super::slide::{Block, Slide};
 pub(super) const TILE: usize = 7;
 
 /// Taps of a row, and rows.
-pub(super) const TAPS: usize = 3;
+const TAPS: usize = 3;
 
 /// Most vectors of channels, which go through all rows one after the other. More would read too little of a row at once.
 const FEW: usize = 4;
@@ -57,8 +57,7 @@ impl Apart for Roll<'_> {
                 for t in 0..rows + TAPS - 1 {
                     self.row(s, &mut acc, &w, t, channel);
                     if t + 1 >= TAPS {
-                        let to = self.out(t + 1 - TAPS, channel);
-                        self.put(s, &acc[0], to, self.block.steps[1]);
+                        self.put(s, &acc[0], t + 1 - TAPS, channel);
                     }
                     acc = [acc[1], acc[2], [bias; TILE]];
                 }
@@ -68,21 +67,6 @@ impl Apart for Roll<'_> {
 }
 
 impl Roll<'_> {
-    /// Where the first of a row of results of a channel goes.
-    ///
-    /// # Safety
-    /// As `run`.
-    #[inline(always)]
-    unsafe fn out(&self, row: usize, channel: usize) -> *mut f32 {
-        let [down, across] = self.block.steps;
-        // SAFETY: the caller's.
-        unsafe {
-            self.block
-                .out
-                .add(row * down + self.column * across + channel)
-        }
-    }
-
     /// The weights and the bias of a vector of channels.
     ///
     /// # Safety
@@ -150,15 +134,20 @@ impl Roll<'_> {
         }
     }
 
-    /// Writes a row of results, `step` apart.
+    /// Writes a row of results.
     ///
     /// # Safety
-    /// They have their places, and the CPU has `S`.
+    /// As `run`.
     #[inline(always)]
-    unsafe fn put<S: Simd>(&self, s: S, results: &[S::V; TILE], to: *mut f32, step: usize) {
-        for (i, &v) in results.iter().enumerate() {
-            // SAFETY: the caller's.
-            unsafe { s.store(to.add(i * step), self.slide.bound(s, v)) };
+    unsafe fn put<S: Simd>(&self, s: S, results: &[S::V; TILE], row: usize, channel: usize) {
+        let [down, across] = self.block.steps;
+        // SAFETY: the caller's.
+        unsafe {
+            let to = row * down + self.column * across + channel;
+            let to = self.block.out.add(to);
+            for (i, &v) in results.iter().enumerate() {
+                s.store(to.add(i * across), self.slide.bound(s, v));
+            }
         }
     }
 }

@@ -60,8 +60,8 @@ impl SlideWeight<'_> {
     /// # Panics
     /// Where a length does not fit: a bug in this crate.
     pub(crate) fn run(&self, isa: Isa, dw: &mut [f32]) {
-        let end = |[rows, columns]: [usize; 2]| {
-            move |pitch: usize| (rows * columns).saturating_sub(1) * pitch + self.channels
+        let end = |[rows, columns]: [usize; 2], pitch: usize| {
+            (rows * columns).saturating_sub(1) * pitch + self.channels
         };
         assert!(
             self.channels.is_multiple_of(isa.lanes())
@@ -73,8 +73,8 @@ impl SlideWeight<'_> {
             "taps of a line"
         );
         assert!(
-            end([self.rows.source, self.columns.source])(self.pitch) <= self.x.len()
-                && end(self.results)(self.dy_pitch) <= self.dy.len()
+            end([self.rows.source, self.columns.source], self.pitch) <= self.x.len()
+                && end(self.results, self.dy_pitch) <= self.dy.len()
                 && self.rows.source * self.columns.source > 0,
             "the images of a line"
         );
