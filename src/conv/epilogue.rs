@@ -6,8 +6,8 @@
 
 use ndarray::{ArrayView3, ArrayViewMut3, Axis, s};
 
+use super::arrays::singles;
 use super::native::Finale;
-use super::plan::singles;
 use crate::element::Element;
 use crate::error::{Result, check_len};
 use crate::geometry::Layout;

@@ -2,13 +2,16 @@
 
 use ndarray::{Array, ArrayRef, Dimension};
 
+use super::arrays::{array, in_standard, singles, singles_mut};
 use super::epilogue::Epilogue;
-use super::plan::{ConvPlan, array, in_standard};
+use super::native::WeightGradient;
+use super::plan::ConvPlan;
+use super::ways::DataPass;
 use super::weights::{Form, PreparedWeights};
 use super::{reference, sums};
 use crate::element::{Element, filled, standard};
 use crate::error::{Result, check_len, check_shape};
-use crate::plan::{Pass, RecipeKind};
+use crate::plan::{Pass, Recipe, RecipeKind};
 
 /// Which gradients to compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -309,5 +312,70 @@ impl<T: Element> ConvPlan<T> {
             || self.backward_weight(x, d_output),
             || self.backward_bias(d_output),
         )
+    }
+
+    /// Backward input by a native recipe or Fourier transforms, with an epilogue of the input's shape; `None` where
+    /// another runs.
+    pub(super) fn native_backward_input(
+        &self,
+        d_output: &[T],
+        weights: &PreparedWeights<T>,
+        epilogue: &Epilogue<'_, T>,
+        d_input: &mut [T],
+        scratch: &mut [T],
+    ) -> Option<Result<()>> {
+        let pass = Pass::BackwardInput;
+        if let Recipe::Fft(_) = self.decision.recipe(pass) {
+            return match self.weights(pass, weights) {
+                Ok(data) => self.by_fourier(pass, d_output, data, epilogue, d_input, scratch),
+                Err(error) => Some(Err(error)),
+            };
+        }
+        let way = self.native.backward_input.as_ref()?;
+        let run = || {
+            let data = self.weights(pass, weights)?;
+            match way {
+                DataPass::Sweep(sweep) if !weights.is_finite() => {
+                    self.lanes(pass, scratch)?;
+                    let (dy, data, dx) =
+                        (singles(d_output)?, singles(data)?, singles_mut(d_input)?);
+                    sweep.run_exact(dy, data, &epilogue.finale()?, dx, self.threads())
+                }
+                _ => {
+                    let dx = (d_input, self.target(self.geometry.input_channels()));
+                    self.native(way, pass, d_output, data, epilogue, dx, scratch)
+                }
+            }
+        };
+        Some(run())
+    }
+
+    /// Backward weight and bias by a native recipe; `None` where another runs.
+    fn native_backward_weight(
+        &self,
+        x: &[T],
+        d_output: &[T],
+        d_weight: &mut [T],
+        d_bias: Option<&mut [T]>,
+        scratch: &mut [T],
+    ) -> Option<Result<()>> {
+        let pass = self.native.backward_weight.as_ref()?;
+        let run = || {
+            let (slots, lanes) = self.lanes(Pass::BackwardWeight, singles_mut(scratch)?)?;
+            let gradient = WeightGradient {
+                x: singles(x)?,
+                dy: singles(d_output)?,
+                dw: singles_mut(d_weight)?,
+                db: d_bias.map(singles_mut).transpose()?,
+            };
+            let [batch, outputs, _] = self.output_planes();
+            match self.decision.shares() {
+                1 => pass.run(gradient, &lanes, self.threads()),
+                shares => gradient.in_shares([batch, shares], outputs, slots, &|share| {
+                    pass.run(share, &lanes, 1)
+                }),
+            }
+        };
+        Some(run())
     }
 }

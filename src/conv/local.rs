@@ -16,7 +16,7 @@ use ndarray::{
     Array, Array2, Array3, ArrayRef, ArrayRef2, ArrayRef3, ArrayView3, Axis, Dimension, s,
 };
 
-use super::plan::array;
+use super::arrays::array;
 use crate::element::{Element, collected, filled, standard};
 use crate::error::{Error, Result, check_shape, product as checked_product, sum};
 use crate::gemm::{Engine, EngineKind, product};

@@ -7,7 +7,9 @@
 //! the bias gradient needs no scratch: backward_bias_into(..) takes slices
 //! ```
 
+mod arrays;
 mod epilogue;
+mod forward;
 #[cfg(feature = "fft")]
 mod fourier;
 mod functions;
@@ -19,6 +21,7 @@ pub mod reference;
 mod sums;
 mod transposed;
 mod unfold_gemm;
+mod ways;
 mod weights;
 
 pub use epilogue::{Activation, Epilogue};

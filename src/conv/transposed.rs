@@ -7,9 +7,10 @@
 
 use ndarray::{Array, ArrayRef, Dimension};
 
+use super::arrays::{array, in_standard};
 use super::epilogue::{Epilogue, epilogue_over};
 use super::gradients::{Gradients, Wanted};
-use super::plan::{ConvPlan, array, in_standard};
+use super::plan::ConvPlan;
 use super::sums::channel_sums;
 use super::weights::PreparedWeights;
 use crate::element::{Element, filled, standard};
