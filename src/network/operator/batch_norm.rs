@@ -19,6 +19,7 @@ use super::{BatchNormBackward, Binary, Fact, Facts, Operator, Step, Unary};
 use crate::element::{Element, reserved};
 use crate::error::{Result, product};
 use crate::geometry::Axis;
+use crate::kernel::{Arithmetic, Isa, Loop, compiled};
 use crate::network::gradient::Backward;
 use crate::network::operator::by_image::first_alone;
 use crate::network::tensor::{DType, Scalar, View, ViewMut};
@@ -27,6 +28,9 @@ use crate::plan::PlanOptions;
 
 /// Elements from which a second thread is worth waking.
 const PARALLEL: usize = 1 << 15;
+
+/// Channels of a pixel that are scaled together.
+const TOGETHER: usize = 64;
 
 /// The four inputs beside X.
 const OPERANDS: [&str; 4] = ["scale", "B", "mean", "variance"];
@@ -250,21 +254,19 @@ impl<T: Element + Scalar> BatchStep<T> {
         // Several images or pixels at once where they are small.
         let image = channels * pixels;
         let piece = image * PARALLEL.div_ceil(image);
-        let images = |x: Option<&[T]>, y: &mut [T]| {
-            if let Some(x) = x {
-                y.copy_from_slice(x);
-            }
-            for image in y.chunks_exact_mut(image) {
-                for (channel, plane) in image.chunks_exact_mut(pixels).enumerate() {
-                    let (a, b) = line(channel);
-                    for value in plane {
-                        *value = a * *value + b;
-                    }
-                }
-            }
-        };
+        let isa = Isa::selected();
         for_each_piece(y, piece, &|index, y| {
-            images(x.map(|x| &x[index * piece..][..y.len()]), y);
+            let x = x.map(|x| &x[index * piece..][..y.len()]);
+            let sizes = [channels, pixels];
+            compiled(
+                isa,
+                Affine {
+                    sizes,
+                    x,
+                    y,
+                    line: &line,
+                },
+            );
         });
     }
 
@@ -319,6 +321,51 @@ impl<T: Element + Scalar> BatchStep<T> {
             }
         }
         Ok(())
+    }
+}
+
+/// y ← a x + b for some images `[channels, pixels]`, x in y where it is not given.
+struct Affine<'a, T, F> {
+    sizes: [usize; 2],
+    x: Option<&'a [T]>,
+    y: &'a mut [T],
+    /// a and b of a channel.
+    line: &'a F,
+}
+
+impl<T: Element, F: Fn(usize) -> (T, T)> Loop for Affine<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        let Self { sizes, x, y, line } = self;
+        let [channels, pixels] = sizes;
+        if let Some(x) = x {
+            y.copy_from_slice(x);
+        }
+        if pixels > 1 {
+            for (plane, channel) in y.chunks_exact_mut(pixels).zip((0..channels).cycle()) {
+                let (a, b) = line(channel);
+                for value in plane {
+                    *value = a * *value + b;
+                }
+            }
+            return;
+        }
+        for first in (0..channels).step_by(TOGETHER) {
+            let some = first..channels.min(first + TOGETHER);
+            let mut lines = [[T::ZERO; TOGETHER]; 2];
+            let [slopes, offsets] = &mut lines;
+            for (channel, (a, b)) in some.clone().zip(slopes.iter_mut().zip(offsets)) {
+                (*a, *b) = line(channel);
+            }
+            for pixel in y.chunks_exact_mut(channels) {
+                let pixel = &mut pixel[some.clone()];
+                for (value, (a, b)) in pixel.iter_mut().zip(lines[0].iter().zip(&lines[1])) {
+                    *value = *a * *value + *b;
+                }
+            }
+        }
     }
 }
 
@@ -424,6 +471,39 @@ mod tests {
                 (6.0, 7.0)
             };
             assert_eq!(*y, a * x[index] + b);
+        }
+    }
+
+    /// More channels than are scaled together, channels last, on many threads: the numbers of channels first.
+    #[test]
+    fn many_channels_last() {
+        let [channels, pixels] = [70, 1000];
+        let value = |pixel: usize, channel: usize| ((pixel * 7 + channel * 13) % 101) as f32 - 50.0;
+        let first = (0..channels).flat_map(|c| (0..pixels).map(move |p| value(p, c)));
+        let last = (0..pixels).flat_map(|p| (0..channels).map(move |c| value(p, c)));
+        let numbers = |step: f32| floats(&[channels], (0..channels).map(|c| 1.0 + step * c as f32));
+        let operands = |x| {
+            vec![
+                x,
+                numbers(0.5),
+                numbers(-0.25),
+                numbers(0.125),
+                numbers(2.0),
+            ]
+        };
+        let operator = BatchNormalization::new(1e-5);
+        let first = operands(floats(&[1, channels, pixels], first));
+        let last = operands(floats(&[1, pixels, channels], last));
+        let expected = run(&operator, &first).unwrap();
+        let expected = expected[0].array::<f32>().unwrap();
+        let turned = operator
+            .channels_last(&[Some(&fact(&[1, channels, pixels]))])
+            .unwrap();
+        let got = run(turned.as_ref(), &last).unwrap();
+        let got = got[0].array::<f32>().unwrap();
+        for (index, got) in got.iter().enumerate() {
+            let (pixel, channel) = (index / channels, index % channels);
+            assert_eq!(*got, expected[[0, channel, pixel]]);
         }
     }
 
