@@ -105,6 +105,16 @@ impl Isa {
         }
     }
 
+    /// Whether the units that do its multiply-adds have 256 bits: those of AVX2, and of AVX-512 where a vector takes two
+    /// turns.
+    pub(crate) fn is_narrow(&self) -> bool {
+        match self {
+            Self::Avx512(_) => two_turns(),
+            Self::Avx2Fma(_) => true,
+            Self::Portable => false,
+        }
+    }
+
     /// Every one that this CPU has, widest first.
     pub fn available() -> Vec<Self> {
         let avx512 = Avx512::new().map(Self::Avx512);
@@ -115,6 +125,27 @@ impl Isa {
             .chain([Self::Portable])
             .collect()
     }
+}
+
+/// Whether this is a CPU by AMD that says of itself (CPUID Fn8000_001A, EAX bit 3, FP512) that its units have less than
+/// 512 bits. No other maker tells.
+#[cfg(target_arch = "x86_64")]
+fn two_turns() -> bool {
+    use std::arch::x86_64::__cpuid;
+    static TWO_TURNS: OnceLock<bool> = OnceLock::new();
+    *TWO_TURNS.get_or_init(|| {
+        let maker = __cpuid(0);
+        let name = [maker.ebx, maker.edx, maker.ecx].map(u32::to_le_bytes);
+        let units = 0x8000_001a;
+        name.as_flattened() == b"AuthenticAMD"
+            && __cpuid(0x8000_0000).eax >= units
+            && __cpuid(units).eax & 1 << 3 == 0
+    })
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn two_turns() -> bool {
+    false
 }
 
 impl fmt::Display for Isa {

@@ -114,7 +114,7 @@ pub struct PlanOptions {
     /// Which recipes the plan chooses from; by default [`Accuracy::Fast`]. A recipe that is asked for is taken anyway.
     pub accuracy: Accuracy,
     /// The instruction set of the native recipes; by default [`Isa::selected`], the widest that the CPU has unless the
-    /// variable `GEMMCONV_ISA` says otherwise. Bits of results depend on it.
+    /// variable `GEMMCONV_ISA` says otherwise. Bits of results depend on it, and on whether the CPU's units are as wide.
     pub isa: Isa,
     /// Most bytes of scratch a thread; by default 1 MiB, 4 MiB for Winograd's algorithm, and 16 MiB for Fourier
     /// transforms.
@@ -127,6 +127,9 @@ pub struct PlanOptions {
     /// Whether weights are prepared anew for every pass, as in training, instead of once for many: then a plan counts
     /// what preparing them takes where that is much. No by default.
     pub weights_change: bool,
+    /// Whether prepared weights come from memory in every pass, as those of a network do whose weights together are larger
+    /// than the caches: then forms of many numbers are worth less. No by default; a network knows for itself.
+    pub weights_far: bool,
 }
 
 impl Default for PlanOptions {
@@ -140,6 +143,7 @@ impl Default for PlanOptions {
             memory_budget: DEFAULT_MEMORY_BUDGET,
             serial_below: SERIAL_BELOW,
             weights_change: false,
+            weights_far: false,
         }
     }
 }
@@ -187,6 +191,11 @@ impl PlanOptions {
     /// Sets whether weights are prepared anew for every pass.
     pub fn weights_change(mut self, change: bool) -> Self {
         self.weights_change = change;
+        self
+    }
+    /// Sets whether prepared weights come from memory in every pass.
+    pub fn weights_far(mut self, far: bool) -> Self {
+        self.weights_far = far;
         self
     }
     /// Sets the multiply-adds below which one thread does it all.
