@@ -53,6 +53,15 @@ impl Simd for Avx2Fma {
         }
     }
     #[inline(always)]
+    unsafe fn double(self, v: __m256, half: usize) -> __m256 {
+        unsafe {
+            match half {
+                0 => _mm256_permute2f128_ps::<0x00>(v, v),
+                _ => _mm256_permute2f128_ps::<0x11>(v, v),
+            }
+        }
+    }
+    #[inline(always)]
     unsafe fn broadcast(self, from: *const f32) -> __m256 {
         unsafe { _mm256_broadcast_ss(&*from) }
     }

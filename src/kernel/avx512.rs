@@ -137,6 +137,15 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
+    unsafe fn double(self, v: __m512, half: usize) -> __m512 {
+        unsafe {
+            match half {
+                0 => _mm512_shuffle_f32x4::<0b10_10_00_00>(v, v),
+                _ => _mm512_shuffle_f32x4::<0b11_11_01_01>(v, v),
+            }
+        }
+    }
+    #[inline(always)]
     unsafe fn broadcast(self, from: *const f32) -> __m512 {
         unsafe { _mm512_set1_ps(*from) }
     }

@@ -49,7 +49,7 @@ pub(crate) use pool::{PoolLine, Pooled};
 pub(crate) use product::{
     Far, Finish, Left, Lines, Map, Panels, Product, Turns, most_columns, offsets,
 };
-pub(crate) use slide::{GROUP, Slide, SlideAxis};
+pub(crate) use slide::{Slide, SlideAxis};
 pub(crate) use slide_weight::SlideWeight;
 pub(crate) use winograd::{
     GradientRow, KERNELS, MOST_PIECES, MOST_PRODUCTS, MOST_TILE_TAPS, OUTSIDE, Outcome, Spectrum,

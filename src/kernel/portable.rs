@@ -38,6 +38,10 @@ impl Simd for Portable {
         std::array::from_fn(|lane| v[lane / 4 * 4 + index])
     }
     #[inline(always)]
+    unsafe fn double(self, v: Self::V, _half: usize) -> Self::V {
+        v
+    }
+    #[inline(always)]
     unsafe fn broadcast(self, from: *const f32) -> Self::V {
         [unsafe { *from }; LANES]
     }

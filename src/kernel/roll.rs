@@ -29,7 +29,7 @@ const ROWS: usize = 3;
 pub(super) fn pays<S: Simd>(slide: &Slide<'_>, rows: usize) -> bool {
     let whole = slide.group == 1 && slide.rows.taps == TAPS && slide.columns.taps == TAPS;
     let dense = slide.rows.stride == 1 && slide.columns.stride == 1;
-    let few = slide.channels <= FEW * S::LANES;
+    let few = slide.channels <= FEW * S::LANES && slide.channels.is_multiple_of(S::LANES);
     S::REGISTERS >= 32 && whole && dense && rows >= ROWS && few
 }
 

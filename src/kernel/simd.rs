@@ -78,6 +78,8 @@ pub(super) trait Simd: Copy {
     /// In every lane the number of lane `index` of its four: lanes 0 to 3 have that of lane `index`, lanes 4 to 7 that of
     /// lane 4 + `index`, and so on.
     unsafe fn spread(self, v: Self::V, index: usize) -> Self::V;
+    /// In every eight lanes its first four twice (`half` 0), or its last four; of fewer lanes than eight, `v`.
+    unsafe fn double(self, v: Self::V, half: usize) -> Self::V;
     /// The number at `from` in every lane.
     unsafe fn broadcast(self, from: *const f32) -> Self::V;
     unsafe fn load(self, from: *const f32) -> Self::V;

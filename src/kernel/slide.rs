@@ -11,8 +11,9 @@
 //!         out ← bounds(acc)
 //! ```
 //!
-//! In groups of [`GROUP`] channels in and out, each pixel is spread four times, so that every lane meets each channel of
-//! its own group in turn:  acc[i] += spread(v, c) · w[k, c].
+//! In groups of four channels in and out, each pixel is spread four times, so that every lane meets each channel of
+//! its own group in turn:  acc[i] += spread(v, c) · w[k, c].  Groups of eight are two such sums: the pixels of the first
+//! four channels stand in all eight lanes, then those of the others, so that the weights of one sum fit the registers.
 //!
 //! Pixels beyond the edges are zeros that take part (an infinite weight over them gives NaN) but are not read:
 //! nothing is copied for the padding.
@@ -29,8 +30,11 @@ use super::simd::{Simd, unrolled};
 /// Bytes of the pixels under a tile that should stay in L1: half of 48 KiB.
 const NEAR: usize = 24 << 10;
 
-/// Channels of the groups whose lines slide, beside groups of one.
-pub(crate) const GROUP: usize = 4;
+/// Most numbers of the weights of a vector that begins among the lanes of another: 8 KiB, on the stack.
+const TAIL: usize = 2048;
+
+/// Channels that a pixel is spread for at a time.
+const SPREAD: usize = 4;
 
 /// One axis: elements of the image, taps, stride, and how far before the image the first output begins to read.
 #[derive(Clone, Copy, Debug)]
@@ -48,9 +52,10 @@ pub(crate) struct Slide<'a> {
     pub(crate) x: &'a [f32],
     /// `[vector of channels][tap][channel of the group][lane]`.
     pub(crate) weights: &'a [f32],
-    /// Channels of a group, in and out: 1 or [`GROUP`].
+    /// Channels of a group, in and out: 1, 4 or 8.
     pub(crate) group: usize,
-    /// A multiple of the lanes.
+    /// At least the lanes, and a multiple of `group`. Where it is no multiple of the lanes the last vector begins earlier,
+    /// and some results are computed twice.
     pub(crate) channels: usize,
     pub(crate) rows: SlideAxis,
     pub(crate) columns: SlideAxis,
@@ -63,12 +68,20 @@ pub(crate) struct Slide<'a> {
 
 impl Slide<'_> {
     /// Whether there is a loop for groups of so many channels, so many taps in a row and such a stride.
-    pub(crate) fn fits(group: usize, taps: usize, stride: usize) -> bool {
+    pub(crate) fn fits(isa: Isa, group: usize, taps: usize, stride: usize) -> bool {
         match group {
             1 => matches!((taps, stride), (1..=5 | 7, 1) | (3 | 5 | 7, 2)),
-            GROUP => matches!((taps, stride), (1..=3, 1) | (3, 2)),
+            4 | 8 if group <= isa.lanes() => matches!((taps, stride), (1..=3, 1) | (3, 2)),
             _ => false,
         }
+    }
+
+    /// Whether lines of so many channels can be cut into vectors, with so many taps in all.
+    pub(crate) fn cuts(isa: Isa, group: usize, channels: usize, taps: usize) -> bool {
+        let lanes = isa.lanes();
+        let whole = channels.is_multiple_of(lanes);
+        whole
+            || (channels > lanes && channels.is_multiple_of(group) && taps * group * lanes <= TAIL)
     }
 
     /// Writes `rows` × `columns` outputs of which the first is that of row `first`; rows and columns of `out` lie
@@ -88,12 +101,13 @@ impl Slide<'_> {
             return;
         }
         let end = (rows - 1) * steps[0] + (columns - 1) * steps[1] + self.channels;
+        let (lanes, taps) = (isa.lanes(), self.rows.taps * self.columns.taps);
         assert!(
-            self.channels.is_multiple_of(isa.lanes()) && end <= out.len(),
+            Self::cuts(isa, self.group, self.channels, taps) && end <= out.len(),
             "the outputs of lines"
         );
         assert!(
-            Self::fits(self.group, self.columns.taps, self.columns.stride),
+            Self::fits(isa, self.group, self.columns.taps, self.columns.stride),
             "taps of a line"
         );
         let pixels = self.rows.source * self.columns.source;
@@ -102,7 +116,7 @@ impl Slide<'_> {
             "the image of a line"
         );
         assert!(
-            self.weights.len() >= self.rows.taps * self.columns.taps * self.channels * self.group,
+            self.weights.len() >= taps * self.channels.next_multiple_of(lanes) * self.group,
             "weights of a line"
         );
         assert!(
@@ -111,23 +125,51 @@ impl Slide<'_> {
         );
         let block = Block {
             out: out.as_mut_ptr(),
+            tail: std::ptr::null(),
             first,
             rows,
             columns,
             steps,
         };
-        // SAFETY: the tokens prove the instruction sets. The assertions above prove every pixel, every weight and
-        // every output; pixels outside the image are not read.
+        if self.channels.is_multiple_of(lanes) {
+            return self.lines(isa, &block);
+        }
+        let mut tail = [0.0; TAIL];
+        self.fill_tail(lanes, taps * self.group, &mut tail);
+        let tail = tail.as_ptr();
+        self.lines(isa, &Block { tail, ..block });
+    }
+
+    /// Those of `block`, whose every place `run` has checked.
+    fn lines(&self, isa: Isa, block: &Block) {
+        // SAFETY: the tokens prove the instruction sets. The assertions of `run` prove every pixel, every weight and
+        // every output; pixels outside the image are not read, and there is a tail where a vector needs one.
         unsafe {
             match isa {
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512(token) => avx512(token, self, &block),
+                Isa::Avx512(token) => avx512(token, self, block),
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx2Fma(token) => avx2(token, self, &block),
-                Isa::Portable => self.block(Portable, &block),
+                Isa::Avx2Fma(token) => avx2(token, self, block),
+                Isa::Portable => self.block(Portable, block),
                 #[cfg(not(target_arch = "x86_64"))]
-                Isa::Avx512(_) | Isa::Avx2Fma(_) => self.block(Portable, &block),
+                Isa::Avx512(_) | Isa::Avx2Fma(_) => self.block(Portable, block),
             }
+        }
+    }
+
+    /// The weights of the last vector, each a number for every lane, where it begins among the lanes of the one before.
+    fn fill_tail(&self, lanes: usize, weights: usize, tail: &mut [f32; TAIL]) {
+        let (vectors, beyond) = (self.channels / lanes, self.channels % lanes);
+        if beyond == 0 {
+            return;
+        }
+        let last = &self.weights[(vectors - 1) * weights * lanes..];
+        let (last, part) = last.split_at(weights * lanes);
+        let lines = last.chunks_exact(lanes).zip(part.chunks_exact(lanes));
+        for (to, (last, part)) in tail.chunks_exact_mut(lanes).zip(lines) {
+            let (begin, end) = to.split_at_mut(lanes - beyond);
+            begin.copy_from_slice(&last[beyond..]);
+            end.copy_from_slice(&part[..beyond]);
         }
     }
 
@@ -138,19 +180,23 @@ impl Slide<'_> {
         // SAFETY: the caller's.
         unsafe {
             match (self.group, self.columns.taps, self.columns.stride) {
-                (GROUP, 1, _) => self.tiles::<S, GROUP, 1, 1>(s, block),
-                (GROUP, 2, _) => self.tiles::<S, GROUP, 2, 1>(s, block),
-                (GROUP, _, 1) => self.tiles::<S, GROUP, 3, 1>(s, block),
-                (GROUP, _, _) => self.tiles::<S, GROUP, 3, 2>(s, block),
-                (_, 1, _) => self.tiles::<S, 1, 1, 1>(s, block),
-                (_, 2, _) => self.tiles::<S, 1, 2, 1>(s, block),
-                (_, 4, _) => self.tiles::<S, 1, 4, 1>(s, block),
-                (_, 3, 1) => self.tiles::<S, 1, 3, 1>(s, block),
-                (_, 3, _) => self.tiles::<S, 1, 3, 2>(s, block),
-                (_, 5, 1) => self.tiles::<S, 1, 5, 1>(s, block),
-                (_, 5, _) => self.tiles::<S, 1, 5, 2>(s, block),
-                (_, _, 1) => self.tiles::<S, 1, 7, 1>(s, block),
-                (_, _, _) => self.tiles::<S, 1, 7, 2>(s, block),
+                (4, 1, _) => self.tiles::<S, SPREAD, 1, 1, 1>(s, block),
+                (4, 2, _) => self.tiles::<S, SPREAD, 1, 2, 1>(s, block),
+                (4, _, 1) => self.tiles::<S, SPREAD, 1, 3, 1>(s, block),
+                (4, _, _) => self.tiles::<S, SPREAD, 1, 3, 2>(s, block),
+                (8, 1, _) => self.tiles::<S, SPREAD, 2, 1, 1>(s, block),
+                (8, 2, _) => self.tiles::<S, SPREAD, 2, 2, 1>(s, block),
+                (8, _, 1) => self.tiles::<S, SPREAD, 2, 3, 1>(s, block),
+                (8, _, _) => self.tiles::<S, SPREAD, 2, 3, 2>(s, block),
+                (_, 1, _) => self.tiles::<S, 1, 1, 1, 1>(s, block),
+                (_, 2, _) => self.tiles::<S, 1, 1, 2, 1>(s, block),
+                (_, 4, _) => self.tiles::<S, 1, 1, 4, 1>(s, block),
+                (_, 3, 1) => self.tiles::<S, 1, 1, 3, 1>(s, block),
+                (_, 3, _) => self.tiles::<S, 1, 1, 3, 2>(s, block),
+                (_, 5, 1) => self.tiles::<S, 1, 1, 5, 1>(s, block),
+                (_, 5, _) => self.tiles::<S, 1, 1, 5, 2>(s, block),
+                (_, _, 1) => self.tiles::<S, 1, 1, 7, 1>(s, block),
+                (_, _, _) => self.tiles::<S, 1, 1, 7, 2>(s, block),
             }
         }
     }
@@ -158,7 +204,13 @@ impl Slide<'_> {
     /// # Safety
     /// As `block`.
     #[inline(always)]
-    unsafe fn tiles<S: Simd, const DEPTH: usize, const WIDTH: usize, const STRIDE: usize>(
+    unsafe fn tiles<
+        S: Simd,
+        const DEPTH: usize,
+        const PARTS: usize,
+        const WIDTH: usize,
+        const STRIDE: usize,
+    >(
         &self,
         s: S,
         block: &Block,
@@ -200,12 +252,22 @@ impl Slide<'_> {
                         block,
                         column,
                     }),
-                    (8, true) => self.tile::<S, DEPTH, WIDTH, STRIDE, 8, true>(s, block, column),
-                    (8, false) => self.tile::<S, DEPTH, WIDTH, STRIDE, 8, false>(s, block, column),
-                    (7, true) => self.tile::<S, DEPTH, WIDTH, STRIDE, 7, true>(s, block, column),
-                    (7, false) => self.tile::<S, DEPTH, WIDTH, STRIDE, 7, false>(s, block, column),
-                    (4, _) => self.tile::<S, DEPTH, WIDTH, STRIDE, 4, false>(s, block, column),
-                    _ => self.tile::<S, DEPTH, WIDTH, STRIDE, 1, false>(s, block, column),
+                    (8, true) => {
+                        self.tile::<S, DEPTH, PARTS, WIDTH, STRIDE, 8, true>(s, block, column)
+                    }
+                    (8, false) => {
+                        self.tile::<S, DEPTH, PARTS, WIDTH, STRIDE, 8, false>(s, block, column)
+                    }
+                    (7, true) => {
+                        self.tile::<S, DEPTH, PARTS, WIDTH, STRIDE, 7, true>(s, block, column)
+                    }
+                    (7, false) => {
+                        self.tile::<S, DEPTH, PARTS, WIDTH, STRIDE, 7, false>(s, block, column)
+                    }
+                    (4, _) => {
+                        self.tile::<S, DEPTH, PARTS, WIDTH, STRIDE, 4, false>(s, block, column)
+                    }
+                    _ => self.tile::<S, DEPTH, PARTS, WIDTH, STRIDE, 1, false>(s, block, column),
                 }
             }
             column += tile;
@@ -233,6 +295,7 @@ impl Slide<'_> {
     unsafe fn tile<
         S: Simd,
         const DEPTH: usize,
+        const PARTS: usize,
         const WIDTH: usize,
         const STRIDE: usize,
         const TILE: usize,
@@ -249,10 +312,12 @@ impl Slide<'_> {
         let line = self.columns.source * self.channels;
         let first = (column * STRIDE) as isize - self.columns.pad;
         for begin in (0..self.channels).step_by(chunk) {
-            let vectors = chunk.min(self.channels - begin) / S::LANES;
+            let vectors = chunk.min(self.channels - begin).div_ceil(S::LANES);
             for row in 0..block.rows {
                 let top = ((block.first + row) * self.rows.stride) as isize - self.rows.pad;
-                for channel in (begin..self.channels.min(begin + chunk)).step_by(S::LANES) {
+                for vector in 0..vectors {
+                    let wanted = begin + vector * S::LANES;
+                    let channel = wanted.min(self.channels - S::LANES);
                     // SAFETY: pixels are read only where they lie in the image.
                     unsafe {
                         let bias = match self.bias {
@@ -261,7 +326,13 @@ impl Slide<'_> {
                         };
                         let mut acc = [bias; TILE];
                         // Of the rows that the next row of the result reads first.
-                        let part = [(channel - begin) / S::LANES, vectors];
+                        let part = [vector, vectors];
+                        let weights = if channel == wanted {
+                            let before = channel * self.rows.taps * WIDTH * DEPTH * PARTS;
+                            self.weights.as_ptr().add(before)
+                        } else {
+                            block.tail
+                        };
                         for next in 0..if self.far { STRIDE } else { 0 } {
                             let at = top + (self.rows.taps + next) as isize;
                             let at = at * line as isize + first * self.channels as isize;
@@ -269,13 +340,7 @@ impl Slide<'_> {
                             ask_for(s, pixels, self.channels, part, TILE * STRIDE);
                         }
                         for tap in 0..self.rows.taps {
-                            let weights = channel * self.rows.taps + tap * S::LANES;
-                            let weights = self.weights.as_ptr().add(weights * WIDTH * DEPTH);
-                            let w: [[S::V; DEPTH]; WIDTH] = std::array::from_fn(|k| {
-                                std::array::from_fn(|c| {
-                                    s.load(weights.add((k * DEPTH + c) * S::LANES))
-                                })
-                            });
+                            let weights = weights.add(tap * S::LANES * WIDTH * DEPTH * PARTS);
                             let at = top + tap as isize;
                             let there = (0..self.rows.source as isize).contains(&at);
                             let at = if there {
@@ -284,20 +349,30 @@ impl Slide<'_> {
                                 0
                             };
                             let pixels = self.x.as_ptr().add(at);
-                            if INSIDE && there {
-                                slide::<S, DEPTH, WIDTH, STRIDE, TILE>(s, &mut acc, &w, |j| {
-                                    let at = (first + j as isize) as usize;
-                                    s.load(pixels.add(at * self.channels))
+                            for part in 0..PARTS {
+                                let w: [[S::V; DEPTH]; WIDTH] = std::array::from_fn(|k| {
+                                    std::array::from_fn(|c| {
+                                        let place = (k * PARTS + part) * DEPTH + c;
+                                        s.load(weights.add(place * S::LANES))
+                                    })
                                 });
-                            } else {
-                                slide::<S, DEPTH, WIDTH, STRIDE, TILE>(s, &mut acc, &w, |j| {
-                                    let at = first + j as isize;
-                                    if there && (0..self.columns.source as isize).contains(&at) {
-                                        s.load(pixels.add(at as usize * self.channels))
-                                    } else {
-                                        s.zero()
-                                    }
-                                });
+                                let some = |v| if PARTS > 1 { s.double(v, part) } else { v };
+                                if INSIDE && there {
+                                    slide::<S, DEPTH, WIDTH, STRIDE, TILE>(s, &mut acc, &w, |j| {
+                                        let at = (first + j as isize) as usize;
+                                        some(s.load(pixels.add(at * self.channels)))
+                                    });
+                                } else {
+                                    let columns = 0..self.columns.source as isize;
+                                    slide::<S, DEPTH, WIDTH, STRIDE, TILE>(s, &mut acc, &w, |j| {
+                                        let at = first + j as isize;
+                                        if there && columns.contains(&at) {
+                                            some(s.load(pixels.add(at as usize * self.channels)))
+                                        } else {
+                                            s.zero()
+                                        }
+                                    });
+                                }
                             }
                         }
                         let out = row * block.steps[0] + column * block.steps[1] + channel;
@@ -407,6 +482,8 @@ unsafe fn add<
 /// Rows of the result, of which the first is number `first`.
 pub(super) struct Block {
     pub(super) out: *mut f32,
+    /// Weights of the last vector, where the channels are no multiple of the lanes.
+    tail: *const f32,
     pub(super) first: usize,
     pub(super) rows: usize,
     columns: usize,

@@ -602,7 +602,9 @@ fn depthwise_lines() {
     let mut tally = Tally::default();
     let mut random = fastrand::Rng::with_seed(7);
     let kernels = [(3, 3), (5, 5), (7, 7), (1, 3), (4, 5), (9, 7), (3, 2)].map(|taps| (1, taps));
-    let small = [(3, 3), (1, 3), (4, 2), (2, 1), (5, 5)].map(|taps| (4, taps));
+    let small = [4, 8]
+        .into_iter()
+        .flat_map(|group| [(3, 3), (1, 3), (4, 2), (2, 1), (5, 5)].map(|taps| (group, taps)));
     for (group, (rows, columns)) in kernels.into_iter().chain(small) {
         for (stride, width) in [1, 2].into_iter().flat_map(|stride| {
             [1, 2, 5, 7, 8, 9, 14, 15, 16, 17, 22, 29].map(move |width| (stride, width))
@@ -612,7 +614,13 @@ fn depthwise_lines() {
             let channels = if crowded {
                 512
             } else {
-                [16, 32, 48, 24][random.usize(0..4)]
+                // Whole vectors, and channels beyond the last one.
+                let counts: [usize; 6] = match group {
+                    1 => [16, 48, 24, 17, 37, 72],
+                    4 => [16, 48, 24, 20, 36, 52],
+                    _ => [16, 48, 24, 40, 56, 104],
+                };
+                random.choice(counts).unwrap_or(16)
             };
             let height = random.usize(1..=19);
             let mut pad = |taps: usize| (random.usize(0..=taps), random.usize(0..=taps));
@@ -663,7 +671,7 @@ fn depthwise_lines() {
         let geometry = ConvGeometry::new(&case.input, &case.weight, &case.options).unwrap();
         run::<f32>(&case, &geometry, &pools, &mut tally);
     }
-    tally.assert_all_ran(&[(RecipeKind::Grouped, 60)]);
+    tally.assert_all_ran(&[(RecipeKind::Grouped, 80)]);
 }
 
 /// Channels cut for threads, at every number of vectors; depth that is not there but strides or pads; windows as

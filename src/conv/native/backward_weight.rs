@@ -145,10 +145,7 @@ impl Correlation {
         }
         let db = Mutex::new(db);
         let patch = self.channels * self.taps;
-        if let (true, Some(axes)) = (self.blocks.plain, self.source.slide_axes(1, [0; 3]))
-            && SlideWeight::fits(axes[1].taps)
-            && self.sums_in_scratch() >= self.blocks.isa.lanes()
-        {
+        if let Some(axes) = self.slides() {
             return self.slide(axes, [x, dy], dw, &db, lanes, threads);
         }
         let dw = planes_mut(Layout::ChannelsFirst, [1, outputs, patch], dw)?;
@@ -164,7 +161,18 @@ impl Correlation {
         self.blocks.scratch_len().saturating_sub(ALIGN) / (self.taps + 1)
     }
 
-    /// The gradient of a depthwise pass along lines.
+    /// The axes of a depthwise pass that can run along lines.
+    fn slides(&self) -> Option<[SlideAxis; 2]> {
+        let isa = self.blocks.isa;
+        let depthwise = self.blocks.grouped && [self.channels, self.outputs] == [1, 1];
+        let last = self.source.layout == Layout::ChannelsLast;
+        let wide = self.source.channels >= isa.lanes() && self.sums_in_scratch() >= isa.lanes();
+        let axes = self.source.slide_axes(isa, 1, [0; 3])?;
+        (depthwise && last && wide && SlideWeight::fits(axes[1].taps)).then_some(axes)
+    }
+
+    /// The gradient of a depthwise pass along lines. Channels that fill no vector are the last ones of one that begins among
+    /// those before.
     fn slide(
         &self,
         [rows, columns]: [SlideAxis; 2],
@@ -189,28 +197,43 @@ impl Correlation {
         let block = [1, most, self.taps];
         try_for_each_tile(dw, block, threads > 1, &|[_, first, _], mut tile| {
             let channels = tile.len_of(Axis(1));
+            let whole = channels / width * width;
             lanes.with(|scratch| {
-                let sums = &mut aligned(scratch)[..channels * (self.taps + 1)];
+                let taps = self.taps + 1;
+                let sums = &mut aligned(scratch)[..channels.next_multiple_of(width) * taps];
                 sums.fill(0.0);
+                let (vectors, beyond) = sums.split_at_mut(whole * taps);
                 for n in 0..dy.len() / image {
-                    let slide = SlideWeight {
-                        x: &x[n * self.source.image_len() + first..],
-                        dy: &dy[n * image + first..],
-                        pitch: all,
-                        dy_pitch: all,
-                        channels,
-                        rows,
-                        columns,
-                        results,
-                        far: x.len() > FAR,
-                        farther: self.batch * self.source.image_len() > FARTHER,
+                    let run = |first: usize, channels: usize, sums: &mut [f32]| {
+                        let slide = SlideWeight {
+                            x: &x[n * self.source.image_len() + first..],
+                            dy: &dy[n * image + first..],
+                            pitch: all,
+                            dy_pitch: all,
+                            channels,
+                            rows,
+                            columns,
+                            results,
+                            far: x.len() > FAR,
+                            farther: self.batch * self.source.image_len() > FARTHER,
+                        };
+                        slide.run(self.blocks.isa, sums);
                     };
-                    slide.run(self.blocks.isa, sums);
+                    if whole > 0 {
+                        run(first, whole, vectors);
+                    }
+                    if channels > whole {
+                        run(all - width, width, beyond);
+                    }
                 }
                 // A panic elsewhere is no reason not to go on: nobody will read the result.
                 let mut db = db.lock().unwrap_or_else(PoisonError::into_inner);
                 for channel in 0..channels {
-                    let vector = channel / width * width * (self.taps + 1) + channel % width;
+                    let vector = if channel < whole {
+                        channel / width * width * taps + channel % width
+                    } else {
+                        whole * taps + channel + width - channels
+                    };
                     for tap in 0..self.taps {
                         // Flipped kernels hold their taps the other way round.
                         let to = if self.flip { self.taps - 1 - tap } else { tap };

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, Layout, PaddingMode, SweepAxis};
-use crate::kernel::{AS_THEY_ARE, Lie, MOST_LANES, Slide, SlideAxis, copy_pixels, to_lanes};
+use crate::kernel::{AS_THEY_ARE, Isa, Lie, MOST_LANES, Slide, SlideAxis, copy_pixels, to_lanes};
 use crate::plan::{Blocks, Pass, block_axes, is_thinned};
 
 /// Distances in what a product reads.
@@ -127,7 +127,12 @@ impl Source {
 
     /// The rows and columns of the phase that begins with `first`, as the kernels that slide along lines know them;
     /// none for what they do not know: other than two dimensions, dilation, padding that is read from the image.
-    pub(super) fn slide_axes(&self, group: usize, first: [usize; 3]) -> Option<[SlideAxis; 2]> {
+    pub(super) fn slide_axes(
+        &self,
+        isa: Isa,
+        group: usize,
+        first: [usize; 3],
+    ) -> Option<[SlideAxis; 2]> {
         let planes = &self.axes[0];
         let flat = planes.result == 1 && planes.source == 1 && planes.phases.len() == 1;
         if !flat || planes.reach != 0 || planes.base != 0 {
@@ -149,7 +154,7 @@ impl Source {
             })
         };
         let axes = [axis(1)?, axis(2)?];
-        let known = Slide::fits(group, axes[1].taps, axes[1].stride);
+        let known = Slide::fits(isa, group, axes[1].taps, axes[1].stride);
         (known && self.mode == PaddingMode::Zeros).then_some(axes)
     }
 

@@ -42,7 +42,16 @@ pub(super) fn seconds<T: Element>(
     let written = |each: f64| geometry.weight_len() as f64 * each / 1e9;
     let layout = usize::from(geometry.layout() == Layout::ChannelsFirst);
     match kind {
-        RecipeKind::Grouped => padding(geometry.groups() * results) * work(rates.grouped[layout]),
+        RecipeKind::Grouped => {
+            let small = matches!(results, 4 | 8) && geometry.channels_per_group() == results;
+            let lines = small && layout == 0 && pass != Pass::BackwardWeight;
+            let rate = if lines {
+                rates.lines
+            } else {
+                rates.grouped[layout]
+            };
+            padding(geometry.groups() * results) * work(rate)
+        }
         RecipeKind::Unfold => {
             let positions = geometry.positions().saturating_mul(geometry.batch());
             let (rate, rows, columns) = match pass {

@@ -20,6 +20,8 @@ pub(super) struct Rates {
     pub(super) few_columns: [f64; 2],
     /// Grouped native products, channels last and channels first.
     pub(super) grouped: [f64; 2],
+    /// Those that run along lines: groups of four and eight channels, channels last.
+    pub(super) lines: f64,
     /// An engine's products on unfolded tiles, where no side of them is short; the same for gradients of the weights,
     /// which are cut where sums should be short.
     pub(super) engine: f64,
@@ -45,6 +47,7 @@ const WIDE: Rates = Rates {
     weight: [95.0, 135.0],
     few_columns: [40.0, 140.0],
     grouped: [50.0, 50.0],
+    lines: 105.0,
     engine: 100.0,
     engine_weight: 75.0,
     winograd: 160.0,
@@ -64,6 +67,7 @@ const NARROW: Rates = Rates {
     weight: [80.0, 106.0],
     few_columns: [34.0, 98.0],
     grouped: [60.0, 40.0],
+    lines: 90.0,
     engine: 82.0,
     engine_weight: 75.0,
     winograd: 118.0,

@@ -6,7 +6,7 @@ use super::super::FAR;
 use super::{Finale, Sweep};
 use crate::error::{Error, Result};
 use crate::geometry::Layout;
-use crate::kernel::{GROUP, Map, Slide};
+use crate::kernel::{Map, Slide};
 use crate::parallel::try_for_each_tile;
 
 /// Lines of one task of a depthwise pass: neighbours read the same rows.
@@ -14,18 +14,23 @@ const SLIDE_ROWS: usize = 16;
 
 impl Sweep {
     /// The channels of a group where the pass can run along the lines of the source itself, without a copy for the
-    /// padding: depthwise, or four channels in and four out.
+    /// padding: depthwise, or as many channels in as out, four or eight.
     pub(super) fn slides(&self, finale: &Finale<'_>) -> Option<usize> {
-        let whole = self.source.layout == Layout::ChannelsLast
-            && self.source.channels.is_multiple_of(self.blocks.isa.lanes());
+        let isa = self.blocks.isa;
         let group = match (self.sources, self.results) {
-            _ if self.blocks.plain => 1,
-            (GROUP, GROUP) if self.blocks.grouped && whole => GROUP,
+            (sources @ (1 | 4 | 8), results) if sources == results && self.blocks.grouped => {
+                sources
+            }
             _ => return None,
         };
+        if self.source.layout != Layout::ChannelsLast {
+            return None;
+        }
         let mut phases = self.phases.iter();
-        let slides = phases.all(|phase| self.source.slide_axes(group, phase.first).is_some())
-            && finale.residual.is_none()
+        let slides = phases.all(|phase| {
+            let cuts = Slide::cuts(isa, group, self.source.channels, phase.taps.len());
+            cuts && self.source.slide_axes(isa, group, phase.first).is_some()
+        }) && finale.residual.is_none()
             && !matches!(finale.map, Map::Leaky { .. });
         slides.then_some(group)
     }
@@ -42,6 +47,7 @@ impl Sweep {
     ) -> Result<()> {
         let [_, rows, columns] = &self.source.axes;
         let channels = self.source.channels;
+        let padded = channels.next_multiple_of(self.blocks.isa.lanes());
         let line = columns.result * channels;
         let got = y.len();
         let y = ArrayViewMut3::from_shape([self.batch, rows.result, line], y);
@@ -63,12 +69,14 @@ impl Sweep {
                 return Ok(());
             };
             for phase in &self.phases {
-                let Some([rows, columns]) = self.source.slide_axes(group, phase.first) else {
+                let Some([rows, columns]) =
+                    self.source.slide_axes(self.blocks.isa, group, phase.first)
+                else {
                     continue;
                 };
                 let slide = Slide {
                     x: &x[image * self.source.image_len()..],
-                    weights: &weights[channels * phase.before..],
+                    weights: &weights[padded * phase.before..],
                     group,
                     channels,
                     rows,
