@@ -131,15 +131,17 @@ impl Isa {
 /// 512 bits. No other maker tells.
 #[cfg(target_arch = "x86_64")]
 fn two_turns() -> bool {
-    use std::arch::x86_64::__cpuid;
     static TWO_TURNS: OnceLock<bool> = OnceLock::new();
+    // SAFETY: every x86-64 CPU has the instruction. Newer compilers know that.
+    #[allow(unused_unsafe)]
+    let ask = |leaf| unsafe { std::arch::x86_64::__cpuid(leaf) };
     *TWO_TURNS.get_or_init(|| {
-        let maker = __cpuid(0);
+        let maker = ask(0);
         let name = [maker.ebx, maker.edx, maker.ecx].map(u32::to_le_bytes);
         let units = 0x8000_001a;
         name.as_flattened() == b"AuthenticAMD"
-            && __cpuid(0x8000_0000).eax >= units
-            && __cpuid(units).eax & 1 << 3 == 0
+            && ask(0x8000_0000).eax >= units
+            && ask(units).eax & 1 << 3 == 0
     })
 }
 

@@ -334,9 +334,12 @@ impl Slide<'_> {
                             block.tail
                         };
                         for next in 0..if self.far { STRIDE } else { 0 } {
-                            let at = top + (self.rows.taps + next) as isize;
-                            let at = at * line as isize + first * self.channels as isize;
-                            let pixels = self.x.as_ptr().wrapping_offset(at).wrapping_add(begin);
+                            // Nowhere, perhaps, where pads or strides are beyond any image.
+                            let at = top.wrapping_add((self.rows.taps + next) as isize);
+                            let at = at.wrapping_mul(self.columns.source as isize);
+                            let at = at.wrapping_add(first) as usize;
+                            let at = at.wrapping_mul(self.channels).wrapping_add(begin);
+                            let pixels = self.x.as_ptr().wrapping_add(at);
                             ask_for(s, pixels, self.channels, part, TILE * STRIDE);
                         }
                         for tap in 0..self.rows.taps {

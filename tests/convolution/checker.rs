@@ -594,8 +594,8 @@ fn sizes_around_every_threshold() {
     tally.assert_all_ran(&[(RecipeKind::Direct, 60)]);
 }
 
-/// Layers of groups of one or four, in whole vectors, whose kernels slide along lines: kernels, strides, pads, and widths around
-/// the tiles of seven and eight.
+/// Layers of groups of one, four or eight, whose kernels slide along lines: kernels, strides, pads, channels beyond the
+/// last whole vector, and widths around the tiles of seven and eight.
 #[test]
 fn depthwise_lines() {
     let pools = pools();
@@ -644,25 +644,31 @@ fn depthwise_lines() {
             }
         }
     }
-    // Strides of rows beside those of columns, even beyond any image: what no tap reads is not copied. The first two do
-    // not stay in the caches and ask memory for what comes next.
-    for (image, taps, strides) in [
-        ([5, 29, 29], [3, 3], [1, 1]),
-        ([5, 29, 29], [5, 5], [2, 2]),
-        ([1, 11, 9], [3, 3], [2, 1]),
-        ([1, 11, 9], [3, 3], [1, 2]),
-        ([1, 11, 9], [5, 5], [4, 1]),
-        ([1, 11, 9], [3, 3], [5, 1]),
-        ([1, 11, 9], [3, 3], [1 << 61, 1]),
+    // Strides of rows beside those of columns, even beyond any image: what no tap reads is not copied. The first three do
+    // not stay in the caches and ask memory for what comes next. The last ones have about as many weights as a vector may
+    // have that begins among the lanes of another.
+    for (image, channels, group, taps, strides) in [
+        ([5, 29, 29], 512, 1, [3, 3], [1, 1]),
+        ([5, 29, 29], 512, 1, [5, 5], [2, 2]),
+        ([9, 59, 41], 56, 8, [3, 3], [1, 1]),
+        ([1, 11, 9], 512, 1, [3, 3], [2, 1]),
+        ([1, 11, 9], 512, 1, [3, 3], [1, 2]),
+        ([1, 11, 9], 512, 1, [5, 5], [4, 1]),
+        ([1, 11, 9], 512, 1, [3, 3], [5, 1]),
+        ([1, 11, 9], 512, 1, [3, 3], [1 << 61, 1]),
+        ([1, 19, 9], 17, 1, [18, 7], [1, 1]),
+        ([1, 19, 9], 17, 1, [19, 7], [1, 1]),
+        ([1, 19, 9], 24, 8, [5, 3], [1, 1]),
+        ([1, 19, 9], 24, 8, [6, 3], [1, 1]),
     ] {
         let options = ConvOptions::new()
             .stride(strides)
             .padding([(1, 1), (1, 1)])
-            .groups(512)
+            .groups(channels / group)
             .layout(Layout::ChannelsLast);
         let case = Case {
-            input: [&image[..], &[512]].concat(),
-            weight: vec![512, 1, taps[0], taps[1]],
+            input: [&image[..], &[channels]].concat(),
+            weight: vec![channels, group, taps[0], taps[1]],
             options,
             // Patches of a pass whose stride is too large are unfolded.
             scratch_limit: ENOUGH - 1,

@@ -2,8 +2,8 @@
 
 use super::rates::Rates;
 use crate::element::Element;
-use crate::geometry::{ConvGeometry, Layout};
-use crate::kernel::{Isa, most_columns};
+use crate::geometry::{ConvGeometry, Layout, PaddingMode};
+use crate::kernel::{Isa, Slide, most_columns};
 use crate::plan::blocks::block_axes;
 use crate::plan::{Pass, PlanOptions, RecipeKind};
 
@@ -43,12 +43,9 @@ pub(super) fn seconds<T: Element>(
     let layout = usize::from(geometry.layout() == Layout::ChannelsFirst);
     match kind {
         RecipeKind::Grouped => {
-            let small = matches!(results, 4 | 8) && geometry.channels_per_group() == results;
-            let lines = small && layout == 0 && pass != Pass::BackwardWeight;
-            let rate = if lines {
-                rates.lines
-            } else {
-                rates.grouped[layout]
+            let rate = match pass != Pass::BackwardWeight && slides(geometry, options.isa) {
+                true => rates.lines,
+                false => rates.grouped[layout],
             };
             padding(geometry.groups() * results) * work(rate)
         }
@@ -61,7 +58,7 @@ pub(super) fn seconds<T: Element>(
             };
             // Twice the bytes take twice the time.
             let wide = size_of::<T>() as f64 / size_of::<f32>() as f64;
-            let short = |side: usize| side.min(ENGINE_SIDE) as f64 / ENGINE_SIDE as f64;
+            let short = |side: usize| side.clamp(1, ENGINE_SIDE) as f64 / ENGINE_SIDE as f64;
             let rate = rate / wide * short(rows) * short(columns);
             let summed = |terms: usize| work(rate) * (1.0 + ENGINE_EXIT / terms.max(1) as f64);
             match pass {
@@ -105,6 +102,20 @@ pub(super) fn seconds<T: Element>(
             padding(results) * work(rate[layout]) * (1.0 + exit[layout] / terms.max(1.0))
         }
     }
+}
+
+/// Whether groups of several channels run along lines.
+fn slides(geometry: &ConvGeometry, isa: Isa) -> bool {
+    let group = geometry.channels_per_group();
+    let [planes, rows, columns] = &geometry.patch.axes;
+    let taps = rows.kernel * columns.kernel;
+    geometry.layout() == Layout::ChannelsLast
+        && geometry.patch.padding_mode() == PaddingMode::Zeros
+        && [group > 1, group == geometry.outputs_per_group()] == [true; 2]
+        && [planes.kernel, planes.input] == [1; 2]
+        && [rows, columns].iter().all(|axis| axis.dilation == 1)
+        && Slide::fits(isa, group, columns.kernel, columns.stride)
+        && Slide::cuts(isa, group, geometry.input_channels(), taps)
 }
 
 /// Where the lanes of dense native products are neighbouring pixels, for few channels of the result: how many times as
