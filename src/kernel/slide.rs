@@ -15,6 +15,9 @@
 //! its own group in turn:  acc[i] += spread(v, c) · w[k, c].  Groups of eight are two such sums: the pixels of the first
 //! four channels stand in all eight lanes, then those of the others, so that the weights of one sum fit the registers.
 //!
+//! Channels that fill no whole number of vectors: the last vector begins among the lanes of the one before, with weights
+//! put together on the stack, and some results are computed twice.
+//!
 //! Pixels beyond the edges are zeros that take part (an infinite weight over them gives NaN) but are not read:
 //! nothing is copied for the padding.
 //!

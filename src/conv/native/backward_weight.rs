@@ -171,8 +171,8 @@ impl Correlation {
         (depthwise && last && wide && SlideWeight::fits(axes[1].taps)).then_some(axes)
     }
 
-    /// The gradient of a depthwise pass along lines. Channels that fill no vector are the last ones of one that begins among
-    /// those before.
+    /// The gradient of a depthwise pass along lines. Channels that fill no vector are the last lanes of one that begins
+    /// among those before.
     fn slide(
         &self,
         [rows, columns]: [SlideAxis; 2],

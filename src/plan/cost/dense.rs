@@ -104,14 +104,15 @@ pub(super) fn seconds<T: Element>(
     }
 }
 
-/// Whether groups of several channels run along lines.
+/// Whether groups of several channels run along lines, as far as the geometry tells: a residual stands against it too.
 fn slides(geometry: &ConvGeometry, isa: Isa) -> bool {
     let group = geometry.channels_per_group();
     let [planes, rows, columns] = &geometry.patch.axes;
     let taps = rows.kernel * columns.kernel;
     geometry.layout() == Layout::ChannelsLast
         && geometry.patch.padding_mode() == PaddingMode::Zeros
-        && [group > 1, group == geometry.outputs_per_group()] == [true; 2]
+        && group > 1
+        && group == geometry.outputs_per_group()
         && [planes.kernel, planes.input] == [1; 2]
         && [rows, columns].iter().all(|axis| axis.dilation == 1)
         && Slide::fits(isa, group, columns.kernel, columns.stride)

@@ -1,7 +1,6 @@
 //! Seconds of a pass by Fourier transforms.
 
-use super::rates::Rates;
-use super::winograd::THIRD_CACHE;
+use super::rates::{Rates, THIRD_CACHE};
 use crate::element::Element;
 use crate::geometry::{ConvGeometry, Layout};
 use crate::plan::{FourierTiles, Pass, PlanOptions};
@@ -33,8 +32,8 @@ const FOURIER_NEAR: f64 = 1.5e6;
 const FOURIER_DOUBT: f64 = 1.15;
 const FOURIER_DOUBT_DEPTHWISE: f64 = 1.5;
 
-/// Seconds that one thread would need, by the model: those of all windows and results, the products, the spectra of the weights that
-/// every block reads.
+/// Seconds that one thread would need, by the model: the transforms of all windows and results, the products, the spectra
+/// of the weights that every block reads.
 pub(super) fn seconds<T: Element>(
     tiles: &FourierTiles,
     geometry: &ConvGeometry,

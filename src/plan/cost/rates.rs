@@ -5,6 +5,9 @@
 
 use crate::kernel::Isa;
 
+/// Bytes of a third-level cache.
+pub(super) const THIRD_CACHE: f64 = 33e6;
+
 /// GFLOP/s of one thread.
 pub(super) struct Rates {
     /// Dense native products, channels last and channels first.
@@ -38,7 +41,8 @@ pub(super) struct Rates {
 
 /// Units of 512 bits: an Intel machine whose multiply-adds reach 175 GFLOP/s. Layers of 56 × 56 with 64 channels on one
 /// side and 1 to 16 on the other, or 4 to 12 a group; for the dense ones and Winograd's algorithm 26 layers of 3 × 3,
-/// 7 to 224 pixels wide with 1 to 512 channels, fitted. Weights were near in all of them.
+/// 7 to 224 pixels wide with 1 to 512 channels, fitted. Weights were near in all of them, and are taken to be as quick from
+/// memory. `lines` is from a layer with groups of four, which ran at 111; groups of eight were not measured there.
 const WIDE: Rates = Rates {
     dense: [162.0, 150.0],
     one_vector: [113.0, 94.0],
@@ -56,9 +60,11 @@ const WIDE: Rates = Rates {
     fourier_weights: [40.0, 14.0],
 };
 
-/// Units of 256 bits: Zen 4, 118 GFLOP/s. Medians of the 295 layers of docs/benchmarks.md (section "Choices"), those of
-/// Winograd's algorithm fitted to 260 of them, and weights from memory as in GoogLeNet and ResNet-50 with a batch of one. The first of `few_columns` is set so low that one channel with 11 × 11
-/// taps and more goes to `fft`, which takes 0.5 to 0.9 of the time.
+/// Units of 256 bits: Zen 4, 118 GFLOP/s. The first five are medians of the 295 layers of docs/benchmarks.md (section
+/// "Choices"), those of Winograd's algorithm a fit to 260 of them, its weights from memory what GoogLeNet and ResNet-50
+/// with a batch of one show. The others are set so that the quickest recipe is taken on these layers and on 45 of 5 × 5
+/// to 31 × 31; the first of `few_columns` so low that one channel with 11 × 11 taps and more goes to `fft`, which takes
+/// 0.5 to 0.9 of the time.
 const NARROW: Rates = Rates {
     dense: [115.0, 111.0],
     one_vector: [112.0, 110.0],

@@ -1,6 +1,6 @@
 //! Seconds of Winograd's algorithm, and where it rounds much.
 
-use super::rates::Rates;
+use super::rates::{Rates, THIRD_CACHE};
 use crate::geometry::ConvGeometry;
 use crate::plan::{Pass, PlanOptions, Recipe, WinogradParts, WinogradTiles};
 
@@ -8,9 +8,6 @@ use crate::plan::{Pass, PlanOptions, Recipe, WinogradParts, WinogradTiles};
 /// end of a product is among them.
 const TRANSFORM_IN: [f64; 2] = [0.25, 0.35];
 const TRANSFORM_OUT: [f64; 2] = [0.2, 0.28];
-
-/// Bytes of a third-level cache.
-pub(super) const THIRD_CACHE: f64 = 33e6;
 
 /// Nanoseconds to add a block to one sum of the gradient of the weights: not measured by itself, but the choices made
 /// with it were, on the 26 layers.
@@ -108,4 +105,36 @@ pub(super) fn weight_seconds(parts: &WinogradParts, geometry: &ConvGeometry) -> 
             + down * whole(outputs) * TRANSFORM_OUT[layout]);
     let joined = blocks * sums * SUM_JOINED;
     groups * products * (multiplied + transformed + joined) / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::{ConvOptions, Layout};
+    use crate::kernel::Isa;
+    use crate::plan::RecipeKind;
+    use crate::plan::cost::choose;
+
+    /// The 3 × 3 layer of GoogLeNet's last block: its transformed weights decide, where multiply-adds are dear.
+    #[test]
+    fn weights_from_memory_take_longer() {
+        let options = ConvOptions::new().padding(1).layout(Layout::ChannelsLast);
+        let geometry = ConvGeometry::new(&[1, 7, 7, 192], &[384, 192, 3, 3], &options).unwrap();
+        for isa in Isa::available() {
+            let [near, far] = [false, true].map(|far| {
+                let options = PlanOptions::new().isa(isa).weights_far(far);
+                let tiles = WinogradTiles::new(&geometry, Pass::Forward, 4, isa, 1 << 20).unwrap();
+                let seconds = seconds(&tiles, &geometry, Pass::Forward, &options);
+                let (recipe, _) = choose::<f32>(&geometry, Pass::Forward, &options);
+                (seconds, recipe.kind())
+            });
+            if isa.is_narrow() {
+                assert!(far.0 > 1.2 * near.0, "{isa}: {near:?} {far:?}");
+                assert_eq!(near.1, RecipeKind::WinogradF4, "{isa}");
+                assert_eq!(far.1, RecipeKind::WinogradF2, "{isa}");
+            } else {
+                assert_eq!(near, far, "{isa}");
+            }
+        }
+    }
 }
