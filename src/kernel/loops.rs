@@ -46,6 +46,23 @@ pub(crate) trait Loop {
     fn run<A: Arithmetic>(self) -> Self::Output;
 }
 
+/// All of `lanes`, of which there are a power of two, by `both`: the upper half onto the lower one, as vectors, until one
+/// is left. From one to the next, each would wait for the one before.
+#[cfg(feature = "network")]
+#[inline(always)]
+pub(crate) fn halved<T: Copy, const N: usize>(mut lanes: [T; N], both: impl Fn(T, T) -> T) -> T {
+    const { assert!(N.is_power_of_two()) }
+    let mut width = N / 2;
+    while width > 0 {
+        let (lower, upper) = lanes.split_at_mut(width);
+        for (lower, &upper) in lower.iter_mut().zip(&*upper) {
+            *lower = both(*lower, upper);
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
 /// Runs `work` as it was compiled for `isa`.
 pub(crate) fn compiled<L: Loop>(isa: Isa, work: L) -> L::Output {
     // SAFETY: the tokens prove the instruction sets, and `run` is a safe function: the features are all that

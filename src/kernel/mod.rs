@@ -42,6 +42,8 @@ mod winograd;
 #[cfg(feature = "network")]
 pub(crate) use functions::{Function, map, map_in_place};
 pub use isa::{Avx2Fma, Avx512, Isa};
+#[cfg(feature = "network")]
+pub(crate) use loops::halved;
 pub(crate) use loops::{Arithmetic, Loop, compiled};
 pub(crate) use moves::{AS_THEY_ARE, Lie, MOST_LANES, copy_pixels, to_lanes};
 pub use peak::peak_gflops;

@@ -23,6 +23,7 @@ pub use rows::{LayerNormalization, RmsNormalization};
 use super::check::wrong_attribute;
 use crate::element::Element;
 use crate::error::Result;
+use crate::kernel::halved;
 use crate::network::tensor::DType;
 
 /// The types that are normalised.
@@ -31,7 +32,7 @@ const FLOATS: [DType; 2] = [DType::F32, DType::F64];
 /// Most columns that are summed at once: a few vectors of sums stay in registers or L1.
 const COLUMNS: usize = 64;
 
-/// Rows that are summed in the type of the elements before their sum goes to f64.
+/// Rows, or elements of a lane, that are summed in the type of the elements before their sum goes to f64.
 const JOINED: usize = 16;
 
 /// Σ term(x, centre) of every column of `rows`, each of at most [`COLUMNS`] elements.
@@ -73,12 +74,26 @@ fn join<T: Element>(sums: &mut [f64; COLUMNS], part: &mut [T; COLUMNS]) {
     }
 }
 
+/// Lanes of the sums along a row.
+const LANES: usize = 16;
+
 /// Σ term(x, centre).
 #[inline(always)]
 fn sum<T: Element>(row: &[T], centre: T, term: impl Fn(T, T) -> T) -> f64 {
-    column_sums(row.chunks(COLUMNS), &[centre; COLUMNS], term)
-        .iter()
-        .sum()
+    let mut sum = 0.0;
+    for block in row.chunks(LANES * JOINED) {
+        let mut part = [T::ZERO; LANES];
+        let mut add = |values: &[T]| {
+            for (part, &x) in part.iter_mut().zip(values) {
+                *part += term(x, centre);
+            }
+        };
+        let (chunks, rest) = block.as_chunks::<LANES>();
+        chunks.iter().for_each(|chunk| add(chunk));
+        add(rest);
+        sum += halved(part.map(T::to_f64), |a, b| a + b);
+    }
+    sum
 }
 
 /// x, as a term.

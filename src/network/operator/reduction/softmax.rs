@@ -15,12 +15,12 @@ use ndarray::{ArrayViewMut3, Axis, s};
 
 use super::softmax_backward::SoftmaxBackward;
 use crate::error::{Error, Result};
-use crate::kernel::functions::exp;
-use crate::kernel::{Arithmetic, Isa, Loop, compiled};
+use crate::kernel::functions::exp_below_zero;
+use crate::kernel::{Arithmetic, Isa, Loop, compiled, halved};
 use crate::network::gradient::Backward;
 use crate::network::operator::by_image::{first_alone, spares_first};
 use crate::network::operator::check::{
-    FLOATS, at_most, axis, has_type, read_or_place, required, span, turned_axis, write,
+    FLOATS, at_most, axis, has_type, read_optional, required, span, turned_axis, write,
 };
 use crate::network::operator::elementwise::{Number, PIECE, with_number};
 use crate::network::operator::{Fact, Facts, Operator, Step};
@@ -162,7 +162,7 @@ impl SoftmaxStep {
         body: impl Fn(&mut ArrayViewMut3<'_, T>) + Sync,
     ) -> Result<()> {
         let [outer, length, inner] = self.sizes;
-        let x = read_or_place::<T>(inputs, 0)?;
+        let x = read_optional::<T>(inputs, 0)?;
         let y = write::<T>(outputs, 0)?;
         let parallel = y.len() > PIECE;
         let y = ArrayViewMut3::from_shape((outer, length, inner), y);
@@ -174,13 +174,20 @@ impl SoftmaxStep {
             parallel,
             &|origin, mut tile| {
                 let (lanes, _, width) = tile.dim();
-                if let Some(x) = x {
-                    for lane in 0..lanes {
-                        for at in 0..length {
-                            let start = ((origin[0] + lane) * length + at) * inner + origin[2];
-                            let mut row = tile.slice_mut(s![lane, at, ..]);
-                            if let Some(row) = row.as_slice_mut() {
-                                row.copy_from_slice(&x[start..start + width]);
+                match (x, tile.as_slice_mut()) {
+                    (None, _) => {}
+                    // Rows.
+                    (Some(x), Some(tile)) if inner == 1 => {
+                        tile.copy_from_slice(&x[origin[0] * length..][..tile.len()]);
+                    }
+                    (Some(x), _) => {
+                        for lane in 0..lanes {
+                            for at in 0..length {
+                                let start = ((origin[0] + lane) * length + at) * inner + origin[2];
+                                let mut row = tile.slice_mut(s![lane, at, ..]);
+                                if let Some(row) = row.as_slice_mut() {
+                                    row.copy_from_slice(&x[start..start + width]);
+                                }
                             }
                         }
                     }
@@ -275,29 +282,42 @@ impl Loop for Row<'_> {
         let mut sum = 0.0;
         for block in row.chunks_mut(BLOCK) {
             let mut sums = [0.0; WIDTH];
-            let mut chunks = block.chunks_exact_mut(WIDTH);
-            for chunk in &mut chunks {
-                for (value, sum) in chunk.iter_mut().zip(&mut sums) {
+            let mut add = |chunk: &mut [f32; WIDTH], first: usize| {
+                for (lane, (value, sum)) in chunk.iter_mut().zip(&mut sums).enumerate() {
                     let above = *value - most;
-                    let e = exp::<A>(above);
+                    let e = exp_below_zero::<A>(above);
                     *value = if log { above } else { e };
-                    *sum += e;
+                    *sum += if lane < first { 0.0 } else { e };
+                }
+            };
+            // What fills no chunk is the end of one more, which begins among those before and counts what they do not.
+            let end = block.len().saturating_sub(WIDTH);
+            let rest = block.len() % WIDTH;
+            let last = block.last_chunk::<WIDTH>().copied();
+            let (chunks, short) = block.as_chunks_mut::<WIDTH>();
+            chunks.iter_mut().for_each(|chunk| add(chunk, 0));
+            match last {
+                _ if rest == 0 => {}
+                Some(mut last) => {
+                    add(&mut last, WIDTH - rest);
+                    block[end..].copy_from_slice(&last);
+                }
+                None => {
+                    let mut chunk = [f32::NEG_INFINITY; WIDTH];
+                    chunk[..rest].copy_from_slice(short);
+                    add(&mut chunk, 0);
+                    short.copy_from_slice(&chunk[..rest]);
                 }
             }
-            for (value, sum) in chunks.into_remainder().iter_mut().zip(&mut sums) {
-                let above = *value - most;
-                let e = exp::<A>(above);
-                *value = if log { above } else { e };
-                *sum += e;
-            }
-            sum += sums.iter().map(|&sum| f64::from(sum)).sum::<f64>();
+            sum += halved(sums.map(f64::from), |a, b| a + b);
         }
         if log {
             let log = sum.ln() as f32;
             row.iter_mut().for_each(|value| *value -= log);
         } else {
-            let sum = sum as f32;
-            row.iter_mut().for_each(|value| *value /= sum);
+            // The sum is 1 or more.
+            let scale = sum.recip() as f32;
+            row.iter_mut().for_each(|value| *value *= scale);
         }
     }
 }
@@ -305,18 +325,21 @@ impl Loop for Row<'_> {
 /// The largest of `row`; NaN may be passed over.
 #[inline(always)]
 fn most(row: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
     let mut most = [f32::NEG_INFINITY; WIDTH];
-    let chunks = row.chunks_exact(WIDTH);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (most, &value) in most.iter_mut().zip(chunk) {
-            *most = if value > *most { value } else { *most };
+    let mut look = |values: &[f32]| {
+        for (most, &value) in most.iter_mut().zip(values) {
+            *most = larger(*most, value);
         }
+    };
+    let (chunks, rest) = row.as_chunks::<WIDTH>();
+    chunks.iter().for_each(|chunk| look(chunk));
+    // Those of the last chunk again, as far as it has not been looked at.
+    match row.last_chunk::<WIDTH>() {
+        Some(last) => look(last),
+        None => look(rest),
     }
-    for (most, &value) in most.iter_mut().zip(rest) {
-        *most = if value > *most { value } else { *most };
-    }
-    most.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    halved(most, larger)
 }
 
 /// A row across lanes, one element of each.
@@ -347,7 +370,7 @@ impl Loop for Across<'_> {
             Self::Sum(row, most, sums, log) => {
                 for ((value, &most), sum) in row.iter_mut().zip(most).zip(sums) {
                     let above = *value - most;
-                    let e = exp::<A>(above);
+                    let e = exp_below_zero::<A>(above);
                     *value = if log { above } else { e };
                     *sum += f64::from(e);
                 }
@@ -417,6 +440,9 @@ mod tests {
             &[2, 1],
             &[4, 1, 3],
             &[40000, 2],
+            &[3, 17],
+            &[2, 49],
+            &[2, 1041],
         ] {
             let x = filled(shape);
             for axis in 0..shape.len() as i64 {
