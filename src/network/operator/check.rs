@@ -257,8 +257,8 @@ pub(super) fn read<'a, T: Scalar>(inputs: &[Option<View<'a>>], index: usize) -> 
         .ok_or_else(|| mismatch::<T>(view.map(|view| view.dtype())))
 }
 
-/// The elements of input `index` of a step, unless they stand in the output already.
-pub(super) fn read_or_place<'a, T: Scalar>(
+/// The elements of input `index` of a step, unless it is left out or they stand in the output already.
+pub(super) fn read_optional<'a, T: Scalar>(
     inputs: &[Option<View<'a>>],
     index: usize,
 ) -> Result<Option<&'a [T]>> {

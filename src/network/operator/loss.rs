@@ -13,7 +13,7 @@ use crate::element::Element;
 use crate::error::{Error, Result, product};
 use crate::network::gradient::Backward;
 use crate::network::operator::check::{
-    at_most, has_axes, has_shape, has_type, read, read_or_place, required, span, write, wrong,
+    at_most, has_axes, has_shape, has_type, read, read_optional, required, span, write, wrong,
     wrong_attribute,
 };
 use crate::network::operator::{Fact, Facts, Operator, Step};
@@ -242,7 +242,7 @@ impl LossBackwardStep {
         inputs: &[Option<View>],
         outputs: &mut [ViewMut],
     ) -> Result<()> {
-        let (p, classes) = (read_or_place::<T>(inputs, 0)?, read::<i64>(inputs, 1)?);
+        let (p, classes) = (read_optional::<T>(inputs, 0)?, read::<i64>(inputs, 1)?);
         let d_loss = read::<T>(inputs, 2)?[0].to_f64();
         let dz = write::<T>(outputs, 0)?;
         if let Some(p) = p {

@@ -55,6 +55,7 @@ pub use elementwise::{
 };
 pub use grid_sample::{GridPadding, GridSample};
 pub use loss::{CrossEntropy, SquaredError};
+pub(crate) use matrix::Linear;
 pub use matrix::{Einsum, Gemm, MatMul};
 pub use normalization::*;
 pub use pad::{Pad, PadMode};

@@ -1,6 +1,7 @@
-//! Sums and activations into the convolution before them.
+//! Sums and activations into the convolution before them, or the product with a constant matrix.
 //!
 //! ```text
+//! Add(product, b)   b a constant with a number for each column: its bias
 //! Add(conv(x), r)   r of the same shape, made before: the residual of the convolution, which takes the place of Add
 //! Relu, LeakyRelu, Clip, PRelu of one number: its activation
 //! ```
@@ -11,28 +12,89 @@ use super::edit::{Uses, operator};
 use crate::conv::Activation;
 use crate::error::Result;
 use crate::network::draft::{Draft, Node};
-use crate::network::operator::{Binary, Clip, Conv, ConvTranspose, Operator, Unary, Variadic};
+use crate::network::operator::{
+    Binary, Clip, Conv, ConvTranspose, Linear, MatMul, Operator, Unary, Variadic,
+};
+use crate::network::tensor::Tensor;
 
 pub(super) fn run(draft: &mut Draft) -> Result<()> {
+    for index in 0..draft.nodes.len() {
+        let node = &draft.nodes[index];
+        let product = operator::<MatMul>(node);
+        let facts = draft.facts(&node.inputs)?;
+        if let Some(linear) = product.and_then(|product| product.linear(&facts)) {
+            draft.nodes[index].operator = Arc::new(linear);
+        }
+    }
     let mut index = 0;
     while index < draft.nodes.len() {
-        // Both leave node `index` out, so that the next one has its number.
-        if !(residual(draft, index)? || activation(draft, index)?) {
+        // Each leaves node `index` out, so that the next one has its number.
+        if !(bias(draft, index)? || residual(draft, index)? || activation(draft, index)?) {
             index += 1;
         }
     }
     Ok(())
 }
 
-/// The activation of a convolution of either direction.
+/// Makes a sum with a constant for each column the bias of the product that made the other term.
+fn bias(draft: &mut Draft, index: usize) -> Result<bool> {
+    let node = &draft.nodes[index];
+    let (true, &[Some(a), Some(b)]) = (operator(node) == Some(&Binary::Add), &node.inputs[..])
+    else {
+        return Ok(false);
+    };
+    let uses = Uses::new(draft);
+    let able = |value: usize| {
+        let maker = uses.maker(value).filter(|_| uses.only(value, index))?;
+        let linear = operator::<Linear>(&draft.nodes[maker])?;
+        let plain = linear.activation == Activation::Identity;
+        (plain && draft.nodes[maker].inputs.len() == 2).then_some(maker)
+    };
+    let sides = [(able(a), a, b), (able(b), b, a)];
+    let Some((by, from, other)) = sides
+        .into_iter()
+        .find_map(|(by, from, other)| Some((by?, from, other)))
+    else {
+        return Ok(false);
+    };
+    let (made, added) = (draft.fact(from)?, draft.fact(other)?);
+    // No more axes than the product, so that the sum has its shape.
+    let columns = match (made.shape.last(), added.shape.split_last()) {
+        (Some(&columns), Some((&last, before)))
+            if last == columns
+                && before.len() < made.shape.len()
+                && before.iter().all(|&length| length == 1) =>
+        {
+            columns
+        }
+        _ => return Ok(false),
+    };
+    let Some(numbers) = added.value.as_deref().and_then(Tensor::array::<f32>) else {
+        return Ok(false);
+    };
+    let Ok(numbers) = numbers.to_shape(vec![columns]) else {
+        return Ok(false);
+    };
+    let tensor = Arc::new(Tensor::from(numbers.into_owned()));
+    let name = format!("{}:bias", draft.nodes[by].name);
+    let numbers = draft.constant(name, tensor);
+    draft.nodes[by].inputs.push(Some(numbers));
+    draft.absorb("bias", index, by);
+    Ok(true)
+}
+
+/// The activation of a convolution of either direction, or of a product.
 fn activation_of(node: &Node) -> Option<Activation<f32>> {
     if let Some(conv) = operator::<Conv>(node) {
         return Some(conv.activation);
     }
+    if let Some(linear) = operator::<Linear>(node) {
+        return Some(linear.activation);
+    }
     operator::<ConvTranspose>(node).map(|conv| conv.activation)
 }
 
-/// Makes a sum of two part of the convolution that made one of them.
+/// Makes a sum of two part of the convolution, or the product, that made one of them.
 fn residual(draft: &mut Draft, index: usize) -> Result<bool> {
     let node = &draft.nodes[index];
     let sum = operator(node) == Some(&Binary::Add) || operator(node) == Some(&Variadic::Sum);
@@ -75,7 +137,7 @@ fn residual(draft: &mut Draft, index: usize) -> Result<bool> {
     Ok(true)
 }
 
-/// Makes an activation part of the convolution before it.
+/// Makes an activation part of the convolution, or the product, before it.
 fn activation(draft: &mut Draft, index: usize) -> Result<bool> {
     let node = &draft.nodes[index];
     let Some(activation) = known(draft, node)? else {
@@ -89,14 +151,15 @@ fn activation(draft: &mut Draft, index: usize) -> Result<bool> {
     if activation_of(&draft.nodes[by]) != Some(Activation::Identity) {
         return Ok(false);
     }
-    let (conv, transposed) = (
-        operator::<Conv>(&draft.nodes[by]),
-        operator(&draft.nodes[by]),
-    );
-    let ended: Arc<dyn Operator> = match (conv, transposed) {
-        (Some(conv), _) => Arc::new(conv.clone().activation(activation)),
-        (None, Some(conv)) => Arc::new(ConvTranspose::clone(conv).activation(activation)),
-        (None, None) => return Ok(false),
+    let by_node = &draft.nodes[by];
+    let ended: Arc<dyn Operator> = if let Some(conv) = operator::<Conv>(by_node) {
+        Arc::new(conv.clone().activation(activation))
+    } else if let Some(conv) = operator::<ConvTranspose>(by_node) {
+        Arc::new(conv.clone().activation(activation))
+    } else if let Some(linear) = operator::<Linear>(by_node) {
+        Arc::new(linear.clone().activation(activation))
+    } else {
+        return Ok(false);
     };
     draft.nodes[by].operator = ended;
     draft.absorb("activation", index, by);

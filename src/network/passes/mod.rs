@@ -4,10 +4,11 @@
 //! without sizes, once      unused          nodes that nothing reads are dropped
 //!                          scale_shift     BatchNormalization and its like into the convolution before it
 //! with sizes, a session    copies          nodes that only copy are left out
+//!                          gates           x · Sigmoid(x) and its like are one function
 //!                          relu_of_maximum gradients of Relu before a maximum, behind it
 //!                          pad             into the convolution after it
 //!                          taps            of convolutions that meet nothing but padding are cut
-//!                          epilogue        sums and activations into the convolution before them
+//!                          epilogue        sums and activations into the convolution or the product before them
 //!                          norm_epilogue   sums and Relu into the batch normalisation before them, in training
 //!                          channels_last   once for the whole graph
 //!                          transposes      two into one, and none where nothing moves
@@ -21,6 +22,7 @@ mod concat;
 mod copies;
 mod edit;
 mod epilogue;
+mod gates;
 mod norm_epilogue;
 mod pad;
 mod relu_of_maximum;
@@ -46,6 +48,7 @@ pub(super) fn with_sizes(draft: &mut Draft, bounds: &Bounds) -> Result<()> {
     unused::run(draft);
     if bounds.rewrite {
         copies::run(draft)?;
+        gates::run(draft)?;
         relu_of_maximum::run(draft);
         pad::run(draft)?;
         taps::run(draft)?;

@@ -1,7 +1,7 @@
 //! What the passes make of a graph computes the same, and they do what they are for.
 
 use gemmconv::network::{
-    BatchNormalization, Binary, Clip, Concat, Conv, ConvTranspose, DType, Graph, Network,
+    BatchNormalization, Binary, Clip, Concat, Conv, ConvTranspose, DType, Graph, MatMul, Network,
     NetworkOptions, Operator, Pad, PadMode, Reshape, Tensor, Transpose, Unary, ValueId, Variadic,
 };
 use gemmconv::{ConvOptions, TransposedOptions};
@@ -283,6 +283,154 @@ fn residuals_and_activations_go_into_convolutions() {
         ]
     );
     assert_eq!(of(&changes, "channels_last").len(), 1);
+}
+
+#[test]
+fn biases_residuals_and_activations_go_into_products() {
+    let (mut b, x) = Builder::new();
+    let [weight, square] = [b.random(&[5, 7]), b.random(&[7, 7])];
+    let first = b.node("first", MatMul::new(), &[x, weight]);
+    let bias = b.random(&[1, 7]);
+    let summed = b.node("summed", Binary::Add, &[bias, first]);
+    let relu = b.node("relu", Unary::Relu, &[summed]);
+    let second = b.node("second", MatMul::new(), &[relu, square]);
+    let bias = b.random(&[7]);
+    let more = b.node("more", Binary::Add, &[second, bias]);
+    let end = b.node("end", Binary::Add, &[more, relu]);
+    let changes = same(b, &[end], &[2, 3, 5]);
+    assert_eq!(of(&changes, "bias").len(), 2, "{changes:?}");
+    assert!(changes.contains(&"activation: relu (Relu) into first".to_owned()));
+    assert!(changes.contains(&"residual: end (Add) into second".to_owned()));
+    // One number for all, a column, a matrix: no bias. And what the caller wants stays.
+    for shape in [&[1][..], &[3, 1], &[3, 7], &[2, 3, 7], &[1, 1, 1, 7]] {
+        let (mut b, x) = Builder::new();
+        let weight = b.random(&[5, 7]);
+        let product = b.node("product", MatMul::new(), &[x, weight]);
+        let other = b.random(shape);
+        let sum = b.node("sum", Binary::Add, &[product, other]);
+        let changes = same(b, &[sum], &[2, 3, 5]);
+        assert!(of(&changes, "bias").is_empty(), "{shape:?} {changes:?}");
+    }
+    let (mut b, x) = Builder::new();
+    let [weight, bias] = [b.random(&[5, 7]), b.random(&[7])];
+    let product = b.node("product", MatMul::new(), &[x, weight]);
+    let sum = b.node("sum", Binary::Add, &[product, bias]);
+    let changes = same(b, &[product, sum], &[3, 5]);
+    assert!(of(&changes, "bias").is_empty(), "{changes:?}");
+}
+
+#[test]
+fn products_with_a_gate_are_one_function() {
+    let number =
+        |b: &mut Builder, value: f32| b.constant(ArrayD::from_elem(IxDyn(&[]), value).into());
+    // Each makes y of x with names of its own; the function that it is.
+    type Case = (
+        fn(&mut Builder, ValueId, [ValueId; 4]) -> ValueId,
+        &'static str,
+    );
+    let cases: [Case; 9] = [
+        (
+            |b, x, _| {
+                let gate = b.node("gate", Unary::Sigmoid, &[x]);
+                b.node("y", Binary::Mul, &[x, gate])
+            },
+            "Swish { alpha: 1.0 }",
+        ),
+        (
+            |b, x, [slope, ..]| {
+                let scaled = b.node("scaled", Binary::Mul, &[slope, x]);
+                let gate = b.node("gate", Unary::Sigmoid, &[scaled]);
+                b.node("y", Binary::Mul, &[gate, x])
+            },
+            "Swish { alpha: 1.7 }",
+        ),
+        (
+            |b, x, _| {
+                let (alpha, beta) = (1.0 / 6.0, 0.5);
+                let gate = b.node("gate", Unary::HardSigmoid { alpha, beta }, &[x]);
+                b.node("y", Binary::Mul, &[x, gate])
+            },
+            "HardSwish",
+        ),
+        (
+            |b, x, _| {
+                let soft = b.node("soft", Unary::Softplus, &[x]);
+                let gate = b.node("gate", Unary::Tanh, &[soft]);
+                b.node("y", Binary::Mul, &[x, gate])
+            },
+            "Mish",
+        ),
+        (
+            |b, x, [_, root, one, half]| {
+                let scaled = b.node("scaled", Binary::Div, &[x, root]);
+                let erf = b.node("erf", Unary::Erf, &[scaled]);
+                let gate = b.node("gate", Binary::Add, &[erf, one]);
+                let product = b.node("product", Binary::Mul, &[x, gate]);
+                b.node("y", Binary::Mul, &[product, half])
+            },
+            "Gelu { tanh: false }",
+        ),
+        (
+            |b, x, [_, root, one, half]| {
+                let scaled = b.node("scaled", Binary::Div, &[x, root]);
+                let erf = b.node("erf", Unary::Erf, &[scaled]);
+                let gate = b.node("gate", Binary::Add, &[one, erf]);
+                let halved = b.node("halved", Binary::Mul, &[half, x]);
+                b.node("y", Binary::Mul, &[halved, gate])
+            },
+            "Gelu { tanh: false }",
+        ),
+        // Not half of it, another slope, a gate of something else: left alone.
+        (
+            |b, x, [_, root, one, _]| {
+                let scaled = b.node("scaled", Binary::Div, &[x, root]);
+                let erf = b.node("erf", Unary::Erf, &[scaled]);
+                let gate = b.node("gate", Binary::Add, &[erf, one]);
+                b.node("y", Binary::Mul, &[x, gate])
+            },
+            "",
+        ),
+        (
+            |b, x, _| {
+                let (alpha, beta) = (0.2, 0.5);
+                let gate = b.node("gate", Unary::HardSigmoid { alpha, beta }, &[x]);
+                b.node("y", Binary::Mul, &[x, gate])
+            },
+            "",
+        ),
+        (
+            |b, x, _| {
+                let other = b.node("other", Unary::Exp, &[x]);
+                let gate = b.node("gate", Unary::Sigmoid, &[other]);
+                b.node("y", Binary::Mul, &[x, gate])
+            },
+            "",
+        ),
+    ];
+    for (make, function) in cases {
+        let (mut b, x) = Builder::new();
+        let numbers = [1.7, std::f32::consts::SQRT_2, 1.0, 0.5];
+        let numbers = numbers.map(|value| number(&mut b, value));
+        // Not an input: in place.
+        let moved = b.node("moved", Binary::Add, &[x, numbers[2]]);
+        let y = make(&mut b, moved, numbers);
+        let changes = same(b, &[y], &[2, 3, 5, 4]);
+        match function {
+            "" => assert!(of(&changes, "gates").is_empty(), "{changes:?}"),
+            _ => assert_eq!(of(&changes, "gates"), [format!("y is {function}")]),
+        }
+    }
+    // A gate that is read elsewhere, a constant that adds an axis.
+    let (mut b, x) = Builder::new();
+    let gate = b.node("gate", Unary::Sigmoid, &[x]);
+    let y = b.node("y", Binary::Mul, &[x, gate]);
+    assert!(of(&same(b, &[y, gate], &[3, 5]), "gates").is_empty());
+    let (mut b, x) = Builder::new();
+    let one = b.constant(ArrayD::from_elem(IxDyn(&[1, 1, 1]), 1.0f32).into());
+    let gate = b.node("gate", Unary::Sigmoid, &[x]);
+    let product = b.node("product", Binary::Mul, &[gate, one]);
+    let y = b.node("y", Binary::Mul, &[x, product]);
+    assert!(of(&same(b, &[y], &[3, 5]), "gates").is_empty());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::element::{Element, filled};
 use crate::error::{Error, Result, check_len};
 use crate::geometry::Layout;
 use crate::network::operator::check::{
-    at_most, has_shape, has_type, optional, read, required, write,
+    at_most, has_shape, has_type, optional, read, read_optional, required, write,
 };
 use crate::network::operator::{Facts, Step};
 use crate::network::tensor::{DType, Scalar, View, ViewMut};
@@ -132,17 +132,6 @@ fn widened<T: Element>(activation: Activation<f32>) -> Activation<T> {
             high: wide(high),
         },
         Activation::LeakyRelu { slope } => Activation::LeakyRelu { slope: wide(slope) },
-    }
-}
-
-/// The elements of an input that may be left out.
-fn read_optional<'a, T: Scalar>(
-    inputs: &[Option<View<'a>>],
-    index: usize,
-) -> Result<Option<&'a [T]>> {
-    match inputs.get(index) {
-        Some(Some(_)) => read(inputs, index).map(Some),
-        _ => Ok(None),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::kernel::Isa;
 use crate::network::gradient::Backward;
 use crate::network::operator::by_image::elementwise as by_element;
 use crate::network::operator::check::{
-    FLOATS, INTEGERS, at_most, fits, has_type, read, read_or_place, required, write, wrong,
+    FLOATS, INTEGERS, at_most, fits, has_type, read, read_optional, required, write, wrong,
 };
 use crate::network::operator::{Fact, Facts, Operator, Step};
 use crate::network::tensor::{DType, Scalar, View, ViewMut};
@@ -261,7 +261,7 @@ impl BinaryStep {
         f: Option<impl Fn(T, T) -> T + Copy + Sync>,
     ) -> Result<()> {
         let f = f.ok_or_else(|| wrong("A", "another type", T::DTYPE.name()))?;
-        let pair = [read_or_place(inputs, 0)?, read_or_place(inputs, 1)?];
+        let pair = [read_optional(inputs, 0)?, read_optional(inputs, 1)?];
         zip_in_place(&self.plan, pair, write(outputs, 0)?, self.isa, f);
         Ok(())
     }
@@ -296,7 +296,7 @@ impl BinaryStep {
     /// Integers; none may be divided by zero.
     fn integers<T: Integer>(&self, inputs: &[Option<View>], outputs: &mut [ViewMut]) -> Result<()> {
         if self.operator.divides() && outputs.first().is_some_and(|y| !y.is_empty()) {
-            let divisors = match read_or_place::<T>(inputs, 1)? {
+            let divisors = match read_optional::<T>(inputs, 1)? {
                 Some(divisors) => divisors,
                 None => &*write(outputs, 0)?,
             };

@@ -15,7 +15,7 @@ use crate::kernel::{Isa, functions, map, map_in_place};
 use crate::network::gradient::Backward;
 use crate::network::operator::by_image::first_alone;
 use crate::network::operator::check::{
-    FLOATS, at_most, fits, has_type, optional, read, read_or_place, required, write, wrong,
+    FLOATS, at_most, fits, has_type, optional, read, read_optional, required, write, wrong,
 };
 use crate::network::operator::{Fact, Facts, Operator, Step};
 use crate::network::tensor::{DType, View, ViewMut};
@@ -110,7 +110,7 @@ impl ClipStep {
 
     fn clip<T: Number>(&self, inputs: &[Option<View>], outputs: &mut [ViewMut]) -> Result<()> {
         let (low, high) = self.bounds::<T>(inputs)?;
-        let x = read_or_place::<T>(inputs, 0)?;
+        let x = read_optional::<T>(inputs, 0)?;
         in_pieces(write::<T>(outputs, 0)?, |start, y| {
             if let Some(x) = x {
                 y.copy_from_slice(&x[start..start + y.len()]);
@@ -157,7 +157,7 @@ impl Step for ClipStep {
             );
         }
         let (low, high) = self.bounds(inputs)?;
-        let x = read_or_place::<f32>(inputs, 0)?;
+        let x = read_optional::<f32>(inputs, 0)?;
         let clamp = functions::Clamp(low, high);
         in_pieces(write::<f32>(outputs, 0)?, |start, y| match x {
             Some(x) => map(self.isa, clamp, &x[start..start + y.len()], y),

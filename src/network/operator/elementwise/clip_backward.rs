@@ -16,7 +16,7 @@ use crate::kernel::Isa;
 use crate::kernel::derivatives::{ClampGradient, derive, derive_in_place};
 use crate::network::gradient::Backward;
 use crate::network::operator::check::{
-    at_most, has_shape, has_type, read, read_or_place, required, write,
+    at_most, has_shape, has_type, read, read_optional, required, write,
 };
 use crate::network::operator::{Fact, Facts, Operator, Step};
 use crate::network::tensor::{DType, View, ViewMut};
@@ -103,7 +103,7 @@ impl Step for ClipBackwardStep {
     ) -> Result<()> {
         if self.double {
             let (low, high) = bounds::<f64>(inputs, self.bounds)?;
-            let (y, dy) = (read::<f64>(inputs, 0)?, read_or_place::<f64>(inputs, 1)?);
+            let (y, dy) = (read::<f64>(inputs, 0)?, read_optional::<f64>(inputs, 1)?);
             in_pieces(write::<f64>(outputs, 0)?, |start, dx| {
                 if let Some(dy) = dy {
                     dx.copy_from_slice(&dy[start..start + dx.len()]);
@@ -115,7 +115,7 @@ impl Step for ClipBackwardStep {
             return Ok(());
         }
         let (low, high) = bounds::<f32>(inputs, self.bounds)?;
-        let (y, dy) = (read::<f32>(inputs, 0)?, read_or_place::<f32>(inputs, 1)?);
+        let (y, dy) = (read::<f32>(inputs, 0)?, read_optional::<f32>(inputs, 1)?);
         let f = ClampGradient(low, high);
         in_pieces(write::<f32>(outputs, 0)?, |start, dx| {
             let place = start..start + dx.len();

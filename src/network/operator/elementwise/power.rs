@@ -12,7 +12,7 @@ use super::in_pieces;
 use super::number::{Integer, Number, integer_power, with_integer, with_number};
 use crate::error::Result;
 use crate::kernel::{Isa, functions, map, map_in_place};
-use crate::network::operator::check::{INTEGERS, read_or_place, write, wrong};
+use crate::network::operator::check::{INTEGERS, read_optional, write, wrong};
 use crate::network::operator::{Fact, Step};
 use crate::network::tensor::{DType, Tensor, View, ViewMut};
 
@@ -105,7 +105,7 @@ impl PowerStep {
         if INTEGERS.contains(&self.base) {
             no_negative(exponents)?;
         }
-        let bases = read_or_place::<T>(inputs, 0)?;
+        let bases = read_optional::<T>(inputs, 0)?;
         in_pieces(write::<T>(outputs, 0)?, |start, y| {
             self.plan.rows(start, y.len(), |[i, j], place| {
                 for (column, y) in y[place].iter_mut().enumerate() {
@@ -148,7 +148,7 @@ impl Step for PowerStep {
     ) -> Result<()> {
         match self.way {
             Way::Square => {
-                let x = read_or_place::<f32>(inputs, 0)?;
+                let x = read_optional::<f32>(inputs, 0)?;
                 in_pieces(write::<f32>(outputs, 0)?, |start, y| match x {
                     Some(x) => map(self.isa, functions::Square, &x[start..start + y.len()], y),
                     None => map_in_place(self.isa, functions::Square, y),
@@ -156,7 +156,7 @@ impl Step for PowerStep {
                 Ok(())
             }
             Way::Singles => {
-                let pair = [read_or_place(inputs, 0)?, read_or_place(inputs, 1)?];
+                let pair = [read_optional(inputs, 0)?, read_optional(inputs, 1)?];
                 zip_in_place(&self.plan, pair, write(outputs, 0)?, self.isa, f32::powf);
                 Ok(())
             }

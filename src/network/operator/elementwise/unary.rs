@@ -16,7 +16,7 @@ use crate::kernel::Isa;
 use crate::network::gradient::Backward;
 use crate::network::operator::by_image::first_alone;
 use crate::network::operator::check::{
-    FLOATS, INTEGERS, at_most, fits, read_or_place, required, write, wrong,
+    FLOATS, INTEGERS, at_most, fits, read_optional, required, write, wrong,
 };
 use crate::network::operator::{Fact, Facts, Operator, Step};
 use crate::network::tensor::{DType, View, ViewMut};
@@ -282,7 +282,7 @@ impl UnaryStep {
         outputs: &mut [ViewMut],
         body: impl Fn(Option<&[T]>, &mut [T]) + Sync,
     ) -> Result<()> {
-        let x = read_or_place::<T>(inputs, 0)?;
+        let x = read_optional::<T>(inputs, 0)?;
         let y = write::<T>(outputs, 0)?;
         in_pieces(y, |start, y| {
             body(x.map(|x| &x[start..start + y.len()]), y);

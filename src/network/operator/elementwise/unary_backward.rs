@@ -16,7 +16,7 @@ use crate::kernel::Isa;
 use crate::kernel::derivatives::{self as d, Derivative, derive, derive_in_place};
 use crate::network::gradient::Backward;
 use crate::network::operator::check::{
-    at_most, has_shape, has_type, read, read_or_place, required, write,
+    at_most, has_shape, has_type, read, read_optional, required, write,
 };
 use crate::network::operator::{Fact, Facts, Operator, Step};
 use crate::network::tensor::{DType, View, ViewMut};
@@ -122,7 +122,7 @@ impl Step for UnaryBackwardStep {
         let (function, isa) = (self.function, self.isa);
         if self.double {
             let kept = read::<f64>(inputs, 0)?;
-            let dy = read_or_place::<f64>(inputs, 1)?;
+            let dy = read_optional::<f64>(inputs, 1)?;
             in_pieces(write::<f64>(outputs, 0)?, |start, dx| {
                 if let Some(dy) = dy {
                     dx.copy_from_slice(&dy[start..start + dx.len()]);
@@ -134,7 +134,7 @@ impl Step for UnaryBackwardStep {
             return Ok(());
         }
         let kept = read::<f32>(inputs, 0)?;
-        let dy = read_or_place::<f32>(inputs, 1)?;
+        let dy = read_optional::<f32>(inputs, 1)?;
         in_pieces(write::<f32>(outputs, 0)?, |start, dx| {
             let place = start..start + dx.len();
             let dy = dy.map(|dy| &dy[place.clone()]);

@@ -19,7 +19,7 @@ use crate::network::gradient::Backward;
 use crate::network::graph::ValueId;
 use crate::network::operator::by_image::elementwise as by_element;
 use crate::network::operator::check::{
-    FLOATS, fits, has_type, read, read_or_place, required, write, wrong,
+    FLOATS, fits, has_type, read, read_optional, required, write, wrong,
 };
 use crate::network::operator::{Fact, Facts, Operator, Step};
 use crate::network::tensor::{DType, View, ViewMut};
@@ -155,11 +155,11 @@ impl VariadicStep {
         f: impl Fn(T, T) -> T + Copy + Sync,
     ) -> Result<()> {
         let y = write::<T>(outputs, 0)?;
-        let first = read_or_place::<T>(inputs, 0)?;
+        let first = read_optional::<T>(inputs, 0)?;
         let mut plans = self.plans.iter().enumerate();
         match (plans.next(), first) {
             (Some((_, plan)), _) => {
-                let pair = [first, read_or_place(inputs, 1)?];
+                let pair = [first, read_optional(inputs, 1)?];
                 zip_in_place(plan, pair, y, self.isa, f);
             }
             (None, Some(x)) => y.copy_from_slice(x),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use ndarray::{ArrayD, IxDyn};
 
 use super::product::{Native, Sizes, by_engine, by_loops};
+use crate::conv::Epilogue;
 use crate::error::{Error, Result, product};
 use crate::gemm::EngineKind;
 use crate::kernel::Isa;
@@ -254,7 +255,11 @@ impl Step for GemmStep {
                 let y = write::<f32>(outputs, 0)?;
                 match &self.native {
                     Some(native) => {
-                        native.run(read(inputs, 0)?, self.bias.as_deref(), y, scratch)?;
+                        let epilogue = Epilogue {
+                            bias: self.bias.as_deref(),
+                            ..Epilogue::none()
+                        };
+                        native.run(read(inputs, 0)?, &epilogue, y, scratch)?;
                     }
                     None => by_engine(sizes, engine, read(inputs, 0)?, read(inputs, 1)?, y)?,
                 }

@@ -7,7 +7,9 @@
 
 use std::sync::Arc;
 
+use super::Linear;
 use super::product::{Native, Sizes, by_engine, by_loops};
+use crate::conv::Epilogue;
 use crate::error::{Error, Result, product};
 use crate::gemm::EngineKind;
 use crate::network::gradient::Backward;
@@ -30,6 +32,11 @@ impl MatMul {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// The same with room for what follows, where the second factor is one constant matrix.
+    pub(crate) fn linear(&self, inputs: &Facts) -> Option<Linear> {
+        Linear::of(inputs, &self.prepared)
+    }
 }
 
 /// Every matrix of an array of so many axes transposed.
@@ -46,7 +53,7 @@ fn operands<'a>(inputs: &Facts<'a>) -> Result<[&'a Fact; 2]> {
 }
 
 /// The sizes of the product of arrays of these shapes, and the shape of the result.
-fn sizes(a: &[usize], b: &[usize]) -> Result<(Sizes, Vec<usize>)> {
+pub(super) fn sizes(a: &[usize], b: &[usize]) -> Result<(Sizes, Vec<usize>)> {
     let wrong = |expected: String| Error::Operand {
         operand: "B",
         expected,
@@ -78,6 +85,11 @@ fn sizes(a: &[usize], b: &[usize]) -> Result<(Sizes, Vec<usize>)> {
     let batches = [a_batch.to_vec(), b_batch.to_vec(), batch];
     let sides = [m.unwrap_or(1), k, n.unwrap_or(1)];
     Ok((Sizes::new(sides, [false; 2], batches), shape))
+}
+
+/// Whether nothing changes where the channels are last.
+pub(super) fn is_flat(inputs: &Facts) -> bool {
+    inputs.iter().flatten().all(|fact| fact.shape.len() < 3)
 }
 
 impl Operator for MatMul {
@@ -171,8 +183,7 @@ impl Operator for MatMul {
     }
 
     fn channels_last(&self, inputs: &Facts) -> Option<Arc<dyn Operator>> {
-        let flat = inputs.iter().flatten().all(|fact| fact.shape.len() < 3);
-        flat.then(|| Arc::new(self.clone()) as Arc<dyn Operator>)
+        is_flat(inputs).then(|| Arc::new(self.clone()) as Arc<dyn Operator>)
     }
 }
 
@@ -216,7 +227,7 @@ impl Step for MatMulStep {
     ) -> Result<()> {
         if let Some(native) = &self.native {
             let x = read(inputs, 1 - native.factor())?;
-            return native.run(x, None, write(outputs, 0)?, scratch);
+            return native.run(x, &Epilogue::none(), write(outputs, 0)?, scratch);
         }
         let (sizes, engine) = (&self.sizes, self.engine);
         match self.dtype {

@@ -1,4 +1,4 @@
-//! The product that Gemm and MatMul share: `C[b] (m × n) ← A[b] (m × k) · B[b] (k × n)`, either factor transposed.
+//! The product that Gemm, MatMul and Linear share: `C[b] (m × n) ← A[b] (m × k) · B[b] (k × n)`, either factor transposed.
 //!
 //! ```text
 //! f32, B one constant matrix     a convolution with kernels of one tap: rows of A are pixels, columns of B kernels
@@ -148,21 +148,17 @@ impl Native {
         self.plan.plan.recipe().to_string()
     }
 
-    /// C ← product + bias, a number a column (a row, where A is in the weights).
+    /// C ← the product and its epilogue; its bias has a number a column (a row, where A is in the weights).
     pub(super) fn run(
         &self,
         x: &[f32],
-        bias: Option<&[f32]>,
+        epilogue: &Epilogue<'_, f32>,
         c: &mut [f32],
         scratch: &mut [f32],
     ) -> Result<()> {
-        let epilogue = Epilogue {
-            bias,
-            ..Epilogue::none()
-        };
         self.plan
             .plan
-            .forward_with_scratch(x, &self.weights, &epilogue, c, scratch)
+            .forward_with_scratch(x, &self.weights, epilogue, c, scratch)
     }
 }
 

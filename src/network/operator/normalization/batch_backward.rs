@@ -19,7 +19,7 @@ use crate::element::Element;
 use crate::error::{Result, check_len};
 use crate::kernel::{Arithmetic, Isa, Loop, compiled};
 use crate::network::operator::check::{
-    at_most, has_axes, has_shape, has_type, read, read_or_place, required, write,
+    at_most, has_axes, has_shape, has_type, read, read_optional, required, write,
 };
 use crate::network::operator::{Fact, Facts, Operator, Step};
 use crate::network::tensor::{DType, Scalar, View, ViewMut};
@@ -113,7 +113,7 @@ impl BackwardStep {
         outputs: &mut [ViewMut],
         scratch: &mut [f32],
     ) -> Result<()> {
-        let (x, dy) = (read::<T>(inputs, 0)?, read_or_place::<T>(inputs, 1)?);
+        let (x, dy) = (read::<T>(inputs, 0)?, read_optional::<T>(inputs, 1)?);
         let [scale, mean, slope] = [read::<T>(inputs, 2)?, read(inputs, 3)?, read(inputs, 4)?];
         let gate = match self.relu {
             true => Some(Gate {

@@ -12,7 +12,7 @@ use super::softmax::{Softmax, SoftmaxKind};
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::network::operator::check::{
-    at_most, has_shape, has_type, read, read_or_place, required, write,
+    at_most, has_shape, has_type, read, read_optional, required, write,
 };
 use crate::network::operator::elementwise::PIECE;
 use crate::network::operator::{Fact, Facts, Operator, Step};
@@ -77,7 +77,7 @@ impl BackwardStep {
     ) -> Result<()> {
         let [outer, length, inner] = self.sizes;
         let y = read::<T>(inputs, 0)?;
-        let dy = read_or_place::<T>(inputs, 1)?;
+        let dy = read_optional::<T>(inputs, 1)?;
         let dx = write::<T>(outputs, 0)?;
         let parallel = dx.len() > PIECE;
         let dx = ArrayViewMut3::from_shape((outer, length, inner), dx);

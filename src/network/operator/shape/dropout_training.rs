@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use super::super::check::{
-    at_most, has_axes, has_shape, has_type, read, read_or_place, required, write, wrong,
+    at_most, has_axes, has_shape, has_type, read, read_optional, required, write, wrong,
     wrong_attribute,
 };
 use super::super::elementwise::{PIECE, in_pieces};
@@ -198,14 +198,14 @@ impl Step for Dropping {
         match self.double {
             true => apply::<f64>(
                 self.isa,
-                read_or_place(inputs, 0)?,
+                read_optional(inputs, 0)?,
                 mask,
                 self.scale,
                 write(y, 0)?,
             ),
             false => apply::<f32>(
                 self.isa,
-                read_or_place(inputs, 0)?,
+                read_optional(inputs, 0)?,
                 mask,
                 self.scale,
                 write(y, 0)?,
@@ -268,11 +268,11 @@ impl Step for BackwardStep {
         let (isa, mask) = (self.isa, read::<u8>(inputs, 0)?);
         match self.double {
             true => {
-                let dy = read_or_place::<f64>(inputs, 1)?;
+                let dy = read_optional::<f64>(inputs, 1)?;
                 apply(isa, dy, mask, self.scale, write(outputs, 0)?)
             }
             false => {
-                let dy = read_or_place::<f32>(inputs, 1)?;
+                let dy = read_optional::<f32>(inputs, 1)?;
                 apply(isa, dy, mask, self.scale, write(outputs, 0)?)
             }
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::super::by_image::first_alone;
 use super::super::check::{
-    at_most, has_axes, has_type, optional, read, read_or_place, required, write, wrong,
+    at_most, has_axes, has_type, optional, read, read_optional, required, write, wrong,
 };
 use super::super::{Fact, Facts, Operator, Step};
 use crate::error::{Result, check_len};
@@ -114,7 +114,7 @@ impl Step for Triangle {
             false => 0,
         };
         with_type!(self.dtype, T => {
-            let source = read_or_place::<T>(inputs, 0)?;
+            let source = read_optional::<T>(inputs, 0)?;
             let output = write::<T>(outputs, 0)?;
             if let Some(source) = source {
                 check_len("output", source.len(), output.len())?;
