@@ -5,6 +5,7 @@
 //!                          scale_shift     BatchNormalization and its like into the convolution before it
 //! with sizes, a session    copies          nodes that only copy are left out
 //!                          gates           x · Sigmoid(x) and its like are one function
+//!                          means           of all pixels are GlobalAveragePool
 //!                          relu_of_maximum gradients of Relu before a maximum, behind it
 //!                          pad             into the convolution after it
 //!                          taps            of convolutions that meet nothing but padding are cut
@@ -23,6 +24,7 @@ mod copies;
 mod edit;
 mod epilogue;
 mod gates;
+mod means;
 mod norm_epilogue;
 mod pad;
 mod relu_of_maximum;
@@ -49,6 +51,7 @@ pub(super) fn with_sizes(draft: &mut Draft, bounds: &Bounds) -> Result<()> {
     if bounds.rewrite {
         copies::run(draft)?;
         gates::run(draft)?;
+        means::run(draft)?;
         relu_of_maximum::run(draft);
         pad::run(draft)?;
         taps::run(draft)?;

@@ -2,7 +2,8 @@
 
 use gemmconv::network::{
     BatchNormalization, Binary, Clip, Concat, Conv, ConvTranspose, DType, Graph, MatMul, Network,
-    NetworkOptions, Operator, Pad, PadMode, Reshape, Tensor, Transpose, Unary, ValueId, Variadic,
+    NetworkOptions, Operator, Pad, PadMode, Reduce, ReduceKind, Reshape, Tensor, Transpose, Unary,
+    ValueId, Variadic,
 };
 use gemmconv::{ConvOptions, TransposedOptions};
 use ndarray::{Array1, ArrayD, IxDyn};
@@ -431,6 +432,31 @@ fn products_with_a_gate_are_one_function() {
     let product = b.node("product", Binary::Mul, &[gate, one]);
     let y = b.node("y", Binary::Mul, &[x, product]);
     assert!(of(&same(b, &[y], &[3, 5]), "gates").is_empty());
+}
+
+#[test]
+fn means_of_all_pixels_are_pooled() {
+    let mean = || Reduce::new(ReduceKind::Mean, true);
+    for (reduce, axes, pooled) in [
+        (mean(), &[2i64, 3][..], true),
+        (mean(), &[-1, -2], true),
+        (mean(), &[3], false),
+        (mean(), &[1, 2, 3], false),
+        (Reduce::new(ReduceKind::Mean, false), &[2, 3], false),
+        (Reduce::new(ReduceKind::Sum, true), &[2, 3], false),
+    ] {
+        let (mut b, x) = Builder::new();
+        let first = b.conv("first", x, [6, 3, 3]);
+        let axes = b.integers(axes);
+        let y = b.node("y", reduce, &[first, axes]);
+        let changes = same(b, &[y], &[2, 3, 5, 4]);
+        let expected: &[&str] = if pooled {
+            &["y is GlobalAveragePool"]
+        } else {
+            &[]
+        };
+        assert_eq!(of(&changes, "means"), expected);
+    }
 }
 
 #[test]

@@ -102,6 +102,24 @@ impl Reduce {
         })
     }
 
+    /// Whether this is the mean of all pixels of each channel, whose axes stay.
+    pub(crate) fn is_mean_of_pixels(&self, inputs: &Facts) -> bool {
+        let Some(x) = optional(inputs, 0) else {
+            return false;
+        };
+        let pixels = 2..x.shape.len();
+        let all = |axes: Vec<usize>| {
+            axes.len() == pixels.len() && axes.iter().all(|axis| pixels.contains(axis))
+        };
+        self.reduction == ReduceKind::Mean
+            && self.keep_axes
+            && !self.turned
+            && matches!(x.dtype, DType::F32 | DType::F64)
+            && (1..=3).contains(&pixels.len())
+            && !x.shape.contains(&0)
+            && self.logical(inputs).is_ok_and(|axes| axes.is_some_and(all))
+    }
+
     fn extreme(&self) -> bool {
         matches!(self.reduction, ReduceKind::Max | ReduceKind::Min)
     }
