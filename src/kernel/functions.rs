@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Each is within 4 units in the last place of the true value with fused multiply-add (the tests measure it), or 0
-//! where that is below the smallest normal number, and keeps NaN. P and the polynomial of the logarithm are those of Cephes, those of erf and erfc N. Juffa's.
+//! where that is below the smallest normal number (with Swish and its like: where a factor is), and keeps NaN. P and the polynomial of the logarithm are those of Cephes, those of erf and erfc N. Juffa's.
 
 use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 
@@ -113,7 +113,7 @@ pub(crate) fn exp<A: Arithmetic>(x: f32) -> f32 {
 pub(crate) fn exp_below_zero<A: Arithmetic>(x: f32) -> f32 {
     let (n, q) = reduce::<A>(x);
     let y = (1.0 + q) * power_of_two(n);
-    // Below, n is less than −126.
+    // Below, the result is no normal number.
     if x < -87.336_54 { 0.0 } else { y }
 }
 

@@ -6,13 +6,13 @@
 //! ```
 //!
 //! Only taps inside the image are visited. A maximum that meets NaN is NaN, and −∞ without taps. Every [`JOINED`] taps
-//! of a sum are joined to the rest: large windows round like short sums.
+//! of a sum join another, and as many of those the whole: large windows round like short sums.
 
 use super::Isa;
 use super::simd::{Apart, Simd, run_by};
 use crate::geometry::{Taps, WindowAxis};
 
-/// Taps that are summed before their sum is added to that of the window.
+/// Taps that are summed before their sum joins another, and sums that it joins before that joins the whole.
 const JOINED: usize = 32;
 
 /// What becomes of the taps of a window.
@@ -178,7 +178,8 @@ impl Work<'_> {
             } else {
                 s.zero()
             };
-            let (mut acc, mut part, mut summed) = ([start; N], [start; N], 0);
+            let (mut part, mut summed) = ([start; N], 0);
+            let (mut acc, mut joins, mut whole) = ([start; N], 0, [start; N]);
             for plane in planes.positions() {
                 for row in rows.positions() {
                     let at = (plane * height + row) * width + taps.first;
@@ -199,16 +200,23 @@ impl Work<'_> {
                                 *acc = s.add(*acc, *part);
                                 *part = start;
                             }
-                            summed = 0;
+                            (summed, joins) = (0, joins + 1);
+                            if joins == JOINED {
+                                for (whole, acc) in whole.iter_mut().zip(&mut acc) {
+                                    *whole = s.add(*whole, *acc);
+                                    *acc = start;
+                                }
+                                joins = 0;
+                            }
                         }
                     }
                 }
             }
-            for (j, (&acc, &part)) in acc.iter().zip(&part).enumerate() {
+            for (j, ((&whole, &acc), &part)) in whole.iter().zip(&acc).zip(&part).enumerate() {
                 let v = if MAX {
                     part
                 } else {
-                    s.div(s.add(acc, part), s.splat(divisor))
+                    s.div(s.add(whole, s.add(acc, part)), s.splat(divisor))
                 };
                 let out = out.add(channel + j * S::LANES);
                 match FULL {
@@ -233,6 +241,37 @@ mod tests {
                 _ => ((i * 7919) % 101) as f32 - 50.0,
             })
             .collect()
+    }
+
+    /// A million numbers, all of which would be rounded alike if they joined one sum.
+    #[test]
+    fn means_of_large_images_are_not_off() {
+        let (side, channels) = (1000, 3);
+        let x = vec![0.1; side * side * channels];
+        let taps = |count| Taps {
+            first: 0,
+            step: 1,
+            count,
+        };
+        let line = PoolLine {
+            x: &x,
+            inputs: [1, side, side],
+            pitch: channels,
+            planes: taps(1),
+            rows: taps(side),
+            columns: WindowAxis::Adaptive {
+                input: side,
+                output: 1,
+            },
+        };
+        let divisor = |_: usize| (side * side) as f32;
+        for isa in Isa::available() {
+            let mut out = vec![f32::NAN; channels];
+            line.run(isa, Pooled::Mean(&divisor), &mut out, [channels, channels]);
+            for mean in out {
+                assert!((mean / 0.1 - 1.0).abs() < 2e-5, "{isa}: {mean}");
+            }
+        }
     }
 
     #[test]

@@ -43,6 +43,9 @@ fn bias(draft: &mut Draft, index: usize) -> Result<bool> {
     else {
         return Ok(false);
     };
+    if draft.fact(a)?.value.is_none() && draft.fact(b)?.value.is_none() {
+        return Ok(false);
+    }
     let uses = Uses::new(draft);
     let able = |value: usize| {
         let maker = uses.maker(value).filter(|_| uses.only(value, index))?;

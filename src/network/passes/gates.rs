@@ -16,15 +16,25 @@ use super::edit::{Uses, operator};
 use crate::error::Result;
 use crate::network::draft::{Draft, Node};
 use crate::network::operator::{Binary, Unary};
-use crate::network::tensor::Tensor;
+use crate::network::tensor::{DType, Tensor};
 
 /// Products within a product that are looked at.
 const MOST_PRODUCTS: usize = 2;
 
-/// How far a constant may be from what it stands for, relative to that: some write √2 as 1.41421.
+/// How far √2 or 1/6 of a model of f32 may be from that, relative to it: some write 1.41421.
 const NEAR: f64 = 1e-5;
 
 pub(super) fn run(draft: &mut Draft) -> Result<()> {
+    let gate = |node: &Node| {
+        let function = operator::<Unary>(node);
+        matches!(
+            function,
+            Some(Unary::Sigmoid | Unary::HardSigmoid { .. } | Unary::Tanh | Unary::Erf)
+        )
+    };
+    if !draft.nodes.iter().any(gate) {
+        return Ok(());
+    }
     let mut index = 0;
     while index < draft.nodes.len() {
         if let Some(found) = Search::new(draft, index).and_then(|search| search.function()) {
@@ -118,7 +128,7 @@ impl<'d> Search<'d> {
             let output = *self.draft.nodes[self.index].outputs.first()?;
             let (made, from) = (self.draft.fact(output).ok()?, self.draft.fact(x).ok()?);
             let same = made.shape == from.shape && made.dtype == from.dtype;
-            if same && near(self.constant, constant) {
+            if same && self.constant == constant {
                 return Some(Found {
                     function,
                     x,
@@ -142,8 +152,8 @@ impl<'d> Search<'d> {
             let scale = self.alone(argument, inner)?;
             let (slope, of) = self.scaled(scale)?;
             let normal = operator(&self.draft.nodes[inner]) == Some(&Unary::Erf)
-                && near(one, 1.0)
-                && near(slope, FRAC_1_SQRT_2)
+                && one == 1.0
+                && self.near(x, slope, FRAC_1_SQRT_2)
                 && of == x;
             let nodes = vec![maker, inner, scale];
             return normal.then_some((Unary::Gelu { tanh: false }, 0.5, nodes));
@@ -154,10 +164,11 @@ impl<'d> Search<'d> {
                 let scale = self.alone(from, maker)?;
                 let (slope, of) = self.scaled(scale)?;
                 let alpha = slope as f32;
-                (of == x).then(|| (Unary::Swish { alpha }, 1.0, vec![maker, scale]))
+                let fits = alpha.is_finite() && (self.is_single(x) || f64::from(alpha) == slope);
+                (of == x && fits).then(|| (Unary::Swish { alpha }, 1.0, vec![maker, scale]))
             }
             Unary::HardSigmoid { alpha, beta } => {
-                let hard = near(alpha.into(), 1.0 / 6.0) && near(beta.into(), 0.5);
+                let hard = self.near(x, alpha.into(), 1.0 / 6.0) && beta == 0.5;
                 (hard && from == x).then_some((Unary::HardSwish, 1.0, vec![maker]))
             }
             Unary::Tanh => {
@@ -196,6 +207,17 @@ impl<'d> Search<'d> {
         either.or_else(|| self.number(b).map(|number| (number, a)))
     }
 
+    /// Whether `number` stands for `expected` beside x: f64 are not given digits that they had not.
+    fn near(&self, x: usize, number: f64, expected: f64) -> bool {
+        self.is_single(x) && (number - expected).abs() <= NEAR * expected
+    }
+
+    fn is_single(&self, x: usize) -> bool {
+        self.draft
+            .fact(x)
+            .is_ok_and(|fact| fact.dtype == DType::F32)
+    }
+
     /// The number that a constant of one element is.
     fn number(&self, value: usize) -> Option<f64> {
         match self.draft.values[value].fact.as_ref()?.value.as_deref()? {
@@ -204,8 +226,4 @@ impl<'d> Search<'d> {
             _ => None,
         }
     }
-}
-
-fn near(number: f64, expected: f64) -> bool {
-    (number - expected).abs() <= NEAR * expected.abs()
 }

@@ -1,11 +1,10 @@
-//! ReduceMean over all pixels is GlobalAveragePool, as which squeeze-and-excitation layers compute several times faster.
-
-use std::sync::Arc;
+//! ReduceMean over all pixels is GlobalAveragePool, as which squeeze-and-excitation layers compute several times faster
+//! where channels are last.
 
 use super::edit::operator;
 use crate::error::Result;
 use crate::network::draft::Draft;
-use crate::network::operator::{Pool, Reduce};
+use crate::network::operator::{Operator, Pool, Reduce};
 
 pub(super) fn run(draft: &mut Draft) -> Result<()> {
     for index in 0..draft.nodes.len() {
@@ -13,10 +12,14 @@ pub(super) fn run(draft: &mut Draft) -> Result<()> {
         let Some(reduce) = operator::<Reduce>(node) else {
             continue;
         };
-        if reduce.is_mean_of_pixels(&draft.facts(&node.inputs)?) {
-            let what = format!("{} is GlobalAveragePool", node.name);
+        let facts = draft.facts(&node.inputs)?;
+        if !reduce.is_mean_of_turned_pixels(&facts) {
+            continue;
+        }
+        if let Some(pool) = Pool::global_average().channels_last(&facts[..1]) {
+            let what = format!("{} is {}", node.name, pool.name());
             let node = &mut draft.nodes[index];
-            node.operator = Arc::new(Pool::global_average());
+            node.operator = pool;
             node.inputs.truncate(1);
             draft.note("means", what);
         }

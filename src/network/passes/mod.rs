@@ -5,13 +5,13 @@
 //!                          scale_shift     BatchNormalization and its like into the convolution before it
 //! with sizes, a session    copies          nodes that only copy are left out
 //!                          gates           x · Sigmoid(x) and its like are one function
-//!                          means           of all pixels are GlobalAveragePool
 //!                          relu_of_maximum gradients of Relu before a maximum, behind it
 //!                          pad             into the convolution after it
 //!                          taps            of convolutions that meet nothing but padding are cut
 //!                          epilogue        sums and activations into the convolution or the product before them
 //!                          norm_epilogue   sums and Relu into the batch normalisation before them, in training
 //!                          channels_last   once for the whole graph
+//!                          means           of all pixels are GlobalAveragePool there
 //!                          transposes      two into one, and none where nothing moves
 //!                          concat          convolutions write their channels beside each other
 //! ```
@@ -51,13 +51,13 @@ pub(super) fn with_sizes(draft: &mut Draft, bounds: &Bounds) -> Result<()> {
     if bounds.rewrite {
         copies::run(draft)?;
         gates::run(draft)?;
-        means::run(draft)?;
         relu_of_maximum::run(draft);
         pad::run(draft)?;
         taps::run(draft)?;
         epilogue::run(draft)?;
         norm_epilogue::run(draft)?;
         channels_last::run(draft, bounds)?;
+        means::run(draft)?;
         transposes::run(draft)?;
         copies::run(draft)?;
         concat::run(draft)?;

@@ -421,6 +421,24 @@ fn products_with_a_gate_are_one_function() {
             _ => assert_eq!(of(&changes, "gates"), [format!("y is {function}")]),
         }
     }
+    // f64 keep their digits: what is exact there alone.
+    for (slope, found) in [(0.75f64, true), (1.7, false)] {
+        let mut graph = Graph::new();
+        let x = graph.input("x", DType::F64, None);
+        let slope = graph.constant("slope", Tensor::from(ArrayD::from_elem(IxDyn(&[]), slope)));
+        let scaled = graph.node("scaled", Binary::Mul, &[x, slope]);
+        let gate = graph.node("gate", Unary::Sigmoid, &[scaled]);
+        let y = graph.node("y", Binary::Mul, &[x, gate]);
+        graph.output(y);
+        let network = Network::new(graph).unwrap();
+        let x = Tensor::from(random(&[3, 5], 1).mapv(f64::from));
+        let session = network.session(&[("x", x)]).unwrap();
+        let swish = session
+            .changes()
+            .iter()
+            .any(|change| change.pass == "gates");
+        assert_eq!(swish, found);
+    }
     // A gate that is read elsewhere, a constant that adds an axis.
     let (mut b, x) = Builder::new();
     let gate = b.node("gate", Unary::Sigmoid, &[x]);

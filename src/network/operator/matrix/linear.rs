@@ -4,9 +4,7 @@
 //! A […, k]   B [k, n], constant   bias [n]   R as Y, a sum that ends here   ->   Y […, n]
 //! ```
 //!
-//! Passes make it of MatMul; the inputs stand where those of Conv do.
-
-use std::sync::Arc;
+//! Passes make it of MatMul for a session, with sizes; the inputs stand where those of Conv do.
 
 use super::matmul;
 use super::product::{Native, Sizes};
@@ -74,11 +72,6 @@ impl Operator for Linear {
         Ok(vec![Fact::new(DType::F32, shape)])
     }
 
-    fn by_image(&self, _inputs: &Facts, batched: &[bool]) -> bool {
-        // A has two axes or more; a residual is batched as it is.
-        batched.first() == Some(&true) && batched.iter().skip(1).take(2).all(|&batched| !batched)
-    }
-
     fn step(&self, inputs: &Facts, options: &PlanOptions) -> Result<Box<dyn Step>> {
         let (sizes, _) = sizes(inputs)?;
         let constants = [None, required(inputs, 1, "B")?.value.as_ref()];
@@ -89,10 +82,6 @@ impl Operator for Linear {
             multiply_adds: sizes.multiply_adds(),
             activation: self.activation,
         }))
-    }
-
-    fn channels_last(&self, inputs: &Facts) -> Option<Arc<dyn Operator>> {
-        matmul::is_flat(inputs).then(|| Arc::new(self.clone()) as Arc<dyn Operator>)
     }
 }
 
@@ -133,6 +122,8 @@ impl Step for LinearStep {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::network::operator::MatMul;
     use crate::network::operator::testing::{fact, floats, run};

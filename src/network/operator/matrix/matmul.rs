@@ -87,11 +87,6 @@ pub(super) fn sizes(a: &[usize], b: &[usize]) -> Result<(Sizes, Vec<usize>)> {
     Ok((Sizes::new(sides, [false; 2], batches), shape))
 }
 
-/// Whether nothing changes where the channels are last.
-pub(super) fn is_flat(inputs: &Facts) -> bool {
-    inputs.iter().flatten().all(|fact| fact.shape.len() < 3)
-}
-
 impl Operator for MatMul {
     fn name(&self) -> &'static str {
         "MatMul"
@@ -183,7 +178,8 @@ impl Operator for MatMul {
     }
 
     fn channels_last(&self, inputs: &Facts) -> Option<Arc<dyn Operator>> {
-        is_flat(inputs).then(|| Arc::new(self.clone()) as Arc<dyn Operator>)
+        let flat = inputs.iter().flatten().all(|fact| fact.shape.len() < 3);
+        flat.then(|| Arc::new(self.clone()) as Arc<dyn Operator>)
     }
 }
 

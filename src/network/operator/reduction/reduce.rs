@@ -102,8 +102,8 @@ impl Reduce {
         })
     }
 
-    /// Whether this is the mean of all pixels of each channel, whose axes stay.
-    pub(crate) fn is_mean_of_pixels(&self, inputs: &Facts) -> bool {
+    /// Whether this is the mean of all pixels of each channel of f32, channels last, whose axes stay.
+    pub(crate) fn is_mean_of_turned_pixels(&self, inputs: &Facts) -> bool {
         let Some(x) = optional(inputs, 0) else {
             return false;
         };
@@ -113,8 +113,8 @@ impl Reduce {
         };
         self.reduction == ReduceKind::Mean
             && self.keep_axes
-            && !self.turned
-            && matches!(x.dtype, DType::F32 | DType::F64)
+            && self.turned
+            && x.dtype == DType::F32
             && (1..=3).contains(&pixels.len())
             && !x.shape.contains(&0)
             && self.logical(inputs).is_ok_and(|axes| axes.is_some_and(all))

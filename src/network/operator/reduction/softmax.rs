@@ -442,6 +442,7 @@ mod tests {
             &[40000, 2],
             &[3, 17],
             &[2, 49],
+            &[2, 1030],
             &[2, 1041],
         ] {
             let x = filled(shape);
@@ -489,6 +490,19 @@ mod tests {
                     // A finite number beside ∞ gets 0 or −∞ of it.
                     assert!(y.iter().any(|y| y.is_nan()), "{kind:?} {lane:?}");
                 }
+            }
+        }
+    }
+
+    /// Anywhere in a row of a vector and one more.
+    #[test]
+    fn rows_with_nan_are_nan() {
+        for at in [0, 5, 15, 16] {
+            for hole in [f32::NAN, f32::INFINITY] {
+                let x = (0..17).map(|i| if i == at { hole } else { i as f32 });
+                let softmax = Softmax::new(SoftmaxKind::Softmax, 1);
+                let y = run(&softmax, &[floats(&[1, 17], x)]).unwrap();
+                assert!(y[0].array::<f32>().unwrap()[[0, at].as_slice()].is_nan());
             }
         }
     }
