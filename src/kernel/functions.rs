@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Each is within 4 units in the last place of the true value with fused multiply-add (the tests measure it), or 0
-//! where that is below the smallest normal number (with Swish and its like: where a factor is), and keeps NaN. P and the polynomial of the logarithm are those of Cephes, those of erf and erfc N. Juffa's.
+//! where that is below the smallest normal number (with Swish and its like: where a factor is), and keeps NaN. P and the
+//! polynomial of the logarithm are those of Cephes, those of erf and erfc N. Juffa's.
 
 use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 

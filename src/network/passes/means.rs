@@ -1,5 +1,5 @@
-//! ReduceMean over all pixels is GlobalAveragePool, as which squeeze-and-excitation layers compute several times faster
-//! where channels are last.
+//! ReduceMean over all pixels is GlobalAveragePool, which is quicker where channels are last: with 22 of them RegNetZ
+//! went from 30 to 32.6 images/s.
 
 use super::edit::operator;
 use crate::error::Result;
