@@ -11,7 +11,7 @@
 use super::super::Isa;
 use super::super::simd::{Apart, Simd, run_by};
 use super::points::Gradient;
-use super::{Spectrum, Tiling, by_points};
+use super::{Spectrum, Tiling, Unwritten, by_points};
 
 /// Gradients of tiles side by side: pixel (i, j) of tile t begins at `i · line + (t · R + j) · pixel`.
 #[derive(Clone, Copy, Debug)]
@@ -230,17 +230,18 @@ unsafe fn spread<
 ) {
     // SAFETY: the caller's.
     unsafe {
-        let mut columns = [[s.zero(); ND]; RA];
-        for (j, column) in columns.iter_mut().enumerate() {
+        let mut columns = Unwritten::<[S::V; ND], RA>::new();
+        for j in 0..RA {
             let mut pixels = [s.zero(); RD];
             for (pixel, line) in pixels.iter_mut().zip(y) {
                 *pixel = line[j];
             }
-            *column = D::gradient(s, pixels);
+            columns.write(j, D::gradient(s, pixels));
         }
+        let columns = columns.written();
         for i in 0..ND {
             let mut line = [s.zero(); RA];
-            for (v, column) in line.iter_mut().zip(&columns) {
+            for (v, column) in line.iter_mut().zip(columns) {
                 *v = column[i];
             }
             for (j, &v) in A::gradient(s, line).iter().enumerate() {

@@ -3,7 +3,7 @@
 use super::super::Isa;
 use super::super::simd::{Apart, Simd, run_by};
 use super::points::Input;
-use super::{Spectrum, Tiling, by_points};
+use super::{Spectrum, Tiling, Unwritten, by_points};
 
 /// The place of a line or of a pixel that the image does not have.
 pub(crate) const OUTSIDE: usize = usize::MAX;
@@ -161,8 +161,8 @@ unsafe fn transform<
 ) {
     // SAFETY: the caller's.
     unsafe {
-        let mut columns = [[s.zero(); ND]; DA];
-        for (j, column) in columns.iter_mut().enumerate() {
+        let mut columns = Unwritten::<[S::V; ND], DA>::new();
+        for j in 0..DA {
             let mut d = [s.zero(); DD];
             if count == S::LANES {
                 for (d, line) in d.iter_mut().zip(pixels) {
@@ -173,11 +173,12 @@ unsafe fn transform<
                     *d = s.load_first(line[j].add(channel), count);
                 }
             }
-            *column = D::input(s, d);
+            columns.write(j, D::input(s, d));
         }
+        let columns = columns.written();
         for i in 0..ND {
             let mut line = [s.zero(); DA];
-            for (v, column) in line.iter_mut().zip(&columns) {
+            for (v, column) in line.iter_mut().zip(columns) {
                 *v = column[i];
             }
             for (j, &v) in A::input(s, line).iter().enumerate() {

@@ -97,6 +97,8 @@ macro_rules! by_points {
 }
 use by_points;
 
+use std::mem::MaybeUninit;
+
 pub(crate) use gradient::GradientRow;
 pub(crate) use input::{OUTSIDE, TileRow};
 pub(crate) use output::{Outcome, Sums};
@@ -104,6 +106,29 @@ pub(crate) use taps::{MOST_PIECES, WeightSums};
 pub(crate) use tiling::{MOST_PRODUCTS, MOST_TILE_TAPS};
 pub use tiling::{TileAxis, Tiling};
 pub(crate) use weights::{KERNELS, transform_weights};
+
+/// N things that are written one by one and then read: LLVM fills an array of 81 vectors with zeros before they are.
+struct Unwritten<T, const N: usize>([MaybeUninit<T>; N]);
+
+impl<T: Copy, const N: usize> Unwritten<T, N> {
+    #[inline(always)]
+    fn new() -> Self {
+        Self([MaybeUninit::uninit(); N])
+    }
+
+    #[inline(always)]
+    fn write(&mut self, index: usize, thing: T) {
+        self.0[index].write(thing);
+    }
+
+    /// # Safety
+    /// All have been written.
+    #[inline(always)]
+    unsafe fn written(&self) -> &[T; N] {
+        // SAFETY: the caller's; the layouts are the same.
+        unsafe { &*(&raw const self.0).cast() }
+    }
+}
 
 /// How the matrices of a block of tiles lie: from one matrix to the next, from one tile to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

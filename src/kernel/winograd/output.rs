@@ -14,7 +14,7 @@ use super::super::moves::MOST_LANES;
 use super::super::product::Map;
 use super::super::simd::{Apart, Simd, run_by};
 use super::points::Output;
-use super::{Spectrum, Tiling, by_points};
+use super::{Spectrum, Tiling, Unwritten, by_points};
 
 /// The products of tiles side by side: number f of tile t begins at `m[f · step + t · pitch]`.
 #[derive(Clone, Copy, Debug)]
@@ -238,23 +238,24 @@ impl Job<'_> {
         // SAFETY: the caller's.
         unsafe {
             let m = self.m.add(tile * self.spectrum.pitch + channel);
-            let mut columns = [[s.zero(); RD]; NA];
-            for (j, column) in columns.iter_mut().enumerate() {
+            let mut columns = Unwritten::<[S::V; RD], NA>::new();
+            for j in 0..NA {
                 let mut products = [s.zero(); ND];
                 for (i, product) in products.iter_mut().enumerate() {
                     *product = s.load(m.add((i * NA + j) * self.spectrum.step));
                 }
-                *column = D::output(s, products);
+                columns.write(j, D::output(s, products));
             }
-            let mut y = [[s.zero(); RA]; RD];
-            for (i, results) in y.iter_mut().enumerate() {
+            let columns = columns.written();
+            let mut y = Unwritten::<[S::V; RA], RD>::new();
+            for i in 0..RD {
                 let mut line = [s.zero(); NA];
-                for (product, column) in line.iter_mut().zip(&columns) {
+                for (product, column) in line.iter_mut().zip(columns) {
                     *product = column[i];
                 }
-                *results = A::output(s, line);
+                y.write(i, A::output(s, line));
             }
-            y
+            *y.written()
         }
     }
 

@@ -12,7 +12,7 @@ use ndarray::ArrayViewMut2;
 use super::super::Isa;
 use super::super::simd::{Apart, Simd, run_by};
 use super::points::Taps;
-use super::{MOST_TILE_TAPS, Spectrum, Tiling, by_points};
+use super::{MOST_TILE_TAPS, Spectrum, Tiling, Unwritten, by_points};
 
 /// Most pieces of a kernel: its taps wait on the stack, in 5 KiB.
 pub(crate) const MOST_PIECES: usize = 9;
@@ -182,17 +182,18 @@ unsafe fn gather<
 ) {
     // SAFETY: the caller's.
     unsafe {
-        let mut columns = [[s.zero(); KD]; NA];
-        for (j, column) in columns.iter_mut().enumerate() {
+        let mut columns = Unwritten::<[S::V; KD], NA>::new();
+        for j in 0..NA {
             let mut products = [s.zero(); ND];
             for (i, product) in products.iter_mut().enumerate() {
                 *product = s.load(m.add((i * NA + j) * step));
             }
-            *column = D::taps(s, products);
+            columns.write(j, D::taps(s, products));
         }
+        let columns = columns.written();
         for i in 0..KD {
             let mut line = [s.zero(); NA];
-            for (product, column) in line.iter_mut().zip(&columns) {
+            for (product, column) in line.iter_mut().zip(columns) {
                 *product = column[i];
             }
             for (j, &tap) in A::taps(s, line).iter().enumerate() {
