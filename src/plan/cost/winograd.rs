@@ -5,18 +5,9 @@ use crate::geometry::ConvGeometry;
 use crate::kernel::{Left, Panels};
 use crate::plan::{Pass, PlanOptions, Recipe, WinogradParts, WinogradTiles};
 
-/// Nanoseconds to transform one number of a tile of pixels and of one of results, channels last and channels first; the
-/// end of a product is among them.
-const TRANSFORM_IN: [f64; 2] = [0.25, 0.35];
-const TRANSFORM_OUT: [f64; 2] = [0.2, 0.28];
-
 /// Nanoseconds that a product takes beside its multiply-adds: 36 groups of 16 channels over 14 × 14 pixels took 446 µs
 /// with 1296 products of F4, where the estimate without this was 250, and direct 329.
 const CALL: f64 = 100.0;
-
-/// Nanoseconds to add a block to one sum of the gradient of the weights: not measured by itself, but the choices made
-/// with it were, on the 26 layers.
-const SUM_JOINED: f64 = 0.1;
 
 /// Channels of the source up to which the errors of Winograd F4 were found to stay below 2.5 times those of direct, and
 /// the largest below 4 times: 256 have 2.3 and 3.8 times, 512 have 2.1 and in 24 trials up to 3.3, 2048 have 2.2
@@ -73,9 +64,8 @@ pub(super) fn seconds(
     let count = geometry.batch() as f64 * tiles.in_image() as f64;
     let blocks = (count / tiles.block() as f64).ceil();
     let multiplied = 2.0 * count * sources * columns / rates.winograd;
-    let layout = usize::from(tiles.copied);
-    let transformed = count
-        * (pieces * whole(tiles.sources) * TRANSFORM_IN[layout] + columns * TRANSFORM_OUT[layout]);
+    let [pixel, result] = rates.transform(tiles.products(), tiles.copied);
+    let transformed = count * (pieces * whole(tiles.sources) * pixel + columns * result);
     let bytes = sources * columns * size_of::<f32>() as f64;
     let [near, far, memory] = rates.winograd_weights;
     let again = match groups * products * bytes > THIRD_CACHE {
@@ -107,12 +97,11 @@ pub(super) fn weight_seconds(parts: &WinogradParts, geometry: &ConvGeometry) -> 
     let blocks = (count / tiles.block() as f64).ceil();
     let pieces = tiles.tiling.pieces() as f64;
     let sums = pieces * channels as f64 * whole(outputs);
-    let multiplied = 2.0 * count * sums / rates.winograd;
-    let layout = usize::from(tiles.copied);
-    let transformed = count
-        * (across * pieces * whole(channels) * TRANSFORM_IN[layout]
-            + down * whole(outputs) * TRANSFORM_OUT[layout]);
-    let joined = blocks * sums * SUM_JOINED;
+    let multiplied = 2.0 * count * sums / rates.winograd_weight;
+    let [pixel, result] = rates.transform(tiles.products(), tiles.copied);
+    let transformed =
+        count * (across * pieces * whole(channels) * pixel + down * whole(outputs) * result);
+    let joined = blocks * sums * rates.sum_joined;
     groups * products * (multiplied + transformed + joined) / 1e9
 }
 
