@@ -151,6 +151,7 @@ impl<R: Real> Fourier<R> {
                     rows: &self.rows[..2 * tiles],
                     terms: &self.terms,
                     b,
+                    apart: None,
                     columns: width,
                     turns: Turns::LONG,
                     first: 0,

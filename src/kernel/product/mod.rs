@@ -6,7 +6,7 @@
 //! Left::Scalars    A holds one number a row and term, which meets every column     (a dense product)
 //! Left::Vectors    A holds one number a row, term and column                       (depthwise, small groups)
 //!
-//! B is packed in panels:  [panel][term][width], zeros beyond the last column
+//! B is packed in panels:  [panel][term][width], zeros beyond the last column; or lies as it is, `apart` from term to term
 //!
 //! for each panel:  for each tile of rows:                                                tile.rs
 //!     acc[i] ← Σ_t A[rows[i] + terms[t]] · B[t]                                         in registers
@@ -33,6 +33,7 @@ mod tile;
 pub(crate) use ahead::{Far, Lines};
 pub(crate) use few::most_columns;
 pub(crate) use panels::Panels;
+pub(crate) use tile::APART;
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -101,6 +102,8 @@ pub(crate) struct Product<'a> {
     pub(crate) terms: &'a [u32],
     /// B in panels, see [`Panels`], and its columns.
     pub(crate) b: &'a [f32],
+    /// Where B is not packed: from one term to the next, the columns beside each other, whole panels of [`APART`] vectors.
+    pub(crate) apart: Option<usize>,
     pub(crate) columns: usize,
     /// No longer than [`Turns::LONG`].
     pub(crate) turns: Turns,
@@ -165,6 +168,7 @@ struct Job<'a> {
     terms: &'a [u32],
     turns: Turns,
     b: *const f32,
+    apart: Option<usize>,
     panels: Panels,
     /// The columns of B that are wanted.
     first: usize,
@@ -201,10 +205,20 @@ impl Product<'_> {
             self.first + columns,
             self.columns
         );
-        assert!(
-            self.b.len() >= panels.columns() * self.terms.len(),
-            "panels of a product"
-        );
+        let count = self.terms.len();
+        let numbers = match self.apart {
+            None => panels.columns() * count,
+            Some(apart) => {
+                let whole = self.left == Left::Scalars && panels.are_wide(APART);
+                assert!(
+                    whole && panels.columns() == self.columns && apart >= self.columns,
+                    "{} columns of a product that lie {apart} apart",
+                    self.columns
+                );
+                count.saturating_sub(1) * apart + self.columns
+            }
+        };
+        assert!(self.b.len() >= numbers, "panels of a product");
         let largest = |offsets: &[u32]| offsets.iter().copied().max().unwrap_or(0) as usize;
         let beyond = match self.left {
             Left::Scalars => 1,
@@ -239,6 +253,7 @@ impl Product<'_> {
             terms: self.terms,
             turns: self.turns,
             b: self.b.as_ptr(),
+            apart: self.apart,
             panels,
             first: self.first,
             columns,
@@ -389,7 +404,10 @@ impl Job<'_> {
         for term in (0..self.terms.len().max(1)).step_by(piece) {
             let terms = &self.terms[term..self.terms.len().min(term + piece)];
             let last = term + piece >= self.terms.len();
-            let b = self.b.wrapping_add(panel * self.terms.len() + term * width);
+            let b = self.b.wrapping_add(match self.apart {
+                None => panel * self.terms.len() + term * width,
+                Some(apart) => panel + term * apart,
+            });
             let (mut tile, mut top) = (0, 0);
             while tile < tiles {
                 let (height, left) = match tile < taller {
@@ -410,6 +428,7 @@ impl Job<'_> {
                         count,
                         terms,
                         b,
+                        apart: self.apart,
                         ahead,
                         turn,
                         sums: room.sums.as_mut_ptr().cast(),
@@ -523,6 +542,7 @@ mod tests {
             rows: &rows,
             terms: &terms,
             b: &b,
+            apart: None,
             columns: case.columns,
             turns: Turns::LONG,
             first: 0,
@@ -546,8 +566,25 @@ mod tests {
                 Map::Leaky { slope } => sum.max(slope * sum),
             }
         };
+        // B as it is, where it may be.
+        let apart = case.columns + 3;
+        let lies = case.left == Left::Scalars
+            && panels.are_wide(APART)
+            && panels.columns() == case.columns
+            && case.terms > 0;
+        let numbers = 0..case.terms.max(1) * apart - 3;
+        let lying: Vec<f32> = numbers.map(|at| weight(at / apart, at % apart)).collect();
+        let lying = Product {
+            b: &lying,
+            apart: Some(apart),
+            ..product
+        };
+        let products = [product, lying].into_iter().take(1 + usize::from(lies));
         // Rows contiguous, columns contiguous, neither; nothing beside the view may change.
-        for (padding, transposed) in [([0, 3], false), ([2, 0], true), ([1, 1], false)] {
+        let ways = [([0, 3], false), ([2, 0], true), ([1, 1], false)];
+        for ((padding, transposed), product) in
+            products.flat_map(|product| ways.map(|way| (way, product)))
+        {
             let both = usize::from(padding == [1, 1]) + 1;
             let mut memory = Array2::from_elem(
                 if transposed {
@@ -599,7 +636,9 @@ mod tests {
                     lanes,
                     lanes + 1,
                     3 * lanes,
+                    4 * lanes,
                     5 * lanes - 1,
+                    8 * lanes,
                     9 * lanes,
                 ] {
                     for rows in [1, 5, 6, 7, 9, 10, 11, 14, 15, 61] {
@@ -645,6 +684,7 @@ mod tests {
                 rows: &[0, 1],
                 terms: &[0, 1, 2],
                 b: &b,
+                apart: None,
                 columns: 200,
                 turns: Turns::LONG,
                 first: 0,

@@ -47,6 +47,11 @@ impl Panels {
         (self.wide.0 * self.wide.1 + self.narrow.0 * self.narrow.1) * self.lanes
     }
 
+    /// Whether all panels are so many vectors wide.
+    pub(crate) fn are_wide(&self, vectors: usize) -> bool {
+        self.wide.0 == vectors && self.narrow.1 == 0
+    }
+
     /// Whether a panel begins with `column`, or none is left.
     pub(super) fn begins(&self, column: usize) -> bool {
         column >= self.columns() || self.each().any(|(first, _)| first == column)

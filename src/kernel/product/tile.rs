@@ -17,6 +17,9 @@ use crate::kernel::simd::{Apart, Simd};
 /// Numbers of B that are asked for ahead of their use: 2 KiB, where panels stream from L2.
 const AHEAD: usize = 512;
 
+/// Vectors of a panel of B that may lie as it is.
+pub(crate) const APART: usize = 4;
+
 /// Numbers in a cache line.
 pub(super) const LINE: usize = 16;
 
@@ -29,6 +32,8 @@ pub(super) struct Tile<'a> {
     pub(super) count: usize,
     pub(super) terms: &'a [u32],
     pub(super) b: *const f32,
+    /// From one term of B to the next, where that is not its width.
+    pub(super) apart: Option<usize>,
     pub(super) ahead: Ahead,
     /// Most terms that are summed before they join `sums`, which has room for the tile.
     pub(super) turn: usize,
@@ -123,7 +128,12 @@ impl Tile<'_> {
     #[inline(always)]
     unsafe fn numbers<S: Simd, const ROWS: usize, const VECTORS: usize>(&self, s: S) {
         // SAFETY: the caller's.
-        unsafe { s.apart(Numbers::<ROWS, VECTORS>(self)) }
+        unsafe {
+            if VECTORS == APART && self.apart.is_some() {
+                return s.apart(Numbers::<ROWS, VECTORS, true>(self));
+            }
+            s.apart(Numbers::<ROWS, VECTORS, false>(self))
+        }
     }
 
     /// `height` rows × one vector, each row a vector of which `columns` lanes are read.
@@ -206,15 +216,23 @@ impl Tile<'_> {
 }
 
 /// A tile of numbers, as a function of its own: its loop needs all registers.
-struct Numbers<'a, const ROWS: usize, const VECTORS: usize>(&'a Tile<'a>);
+/// With `LIES`, B lies as it is.
+struct Numbers<'a, const ROWS: usize, const VECTORS: usize, const LIES: bool>(&'a Tile<'a>);
 
-impl<const ROWS: usize, const VECTORS: usize> Apart for Numbers<'_, ROWS, VECTORS> {
+impl<const ROWS: usize, const VECTORS: usize, const LIES: bool> Apart
+    for Numbers<'_, ROWS, VECTORS, LIES>
+{
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
         let tile = self.0;
         // SAFETY: that of `Tile::scalars`.
         unsafe {
             let width = VECTORS * S::LANES;
+            let pitch = match tile.apart {
+                Some(apart) if LIES => apart,
+                _ => width,
+            };
+            let soon = AHEAD / width * pitch;
             let lines = tile.terms.len() * width / LINE;
             for index in 0..tile.count {
                 let rows = tile.rows.add(index * ROWS);
@@ -256,14 +274,14 @@ impl<const ROWS: usize, const VECTORS: usize> Apart for Numbers<'_, ROWS, VECTOR
                         let v: [S::V; VECTORS] =
                             std::array::from_fn(|j| s.load(b.add(j * S::LANES)));
                         for j in 0..VECTORS {
-                            s.prefetch(b.wrapping_add(AHEAD + j * S::LANES));
+                            s.prefetch(b.wrapping_add(soon + j * S::LANES));
                         }
                         s.prefetch_far(next);
                         next = next.wrapping_add(on);
                         for i in 0..ROWS {
                             s.step(a, rows[i], &v, &mut acc[i]);
                         }
-                        b = b.add(width);
+                        b = b.wrapping_add(pitch);
                     }
                     if rest.len() < tile.terms.len() {
                         for (i, row) in acc.iter_mut().enumerate() {
@@ -286,7 +304,8 @@ impl<const ROWS: usize, const VECTORS: usize> Apart for Numbers<'_, ROWS, VECTOR
                 if lines > AHEAD / LINE {
                     // The next tile begins where this one did.
                     for line in (0..AHEAD).step_by(LINE) {
-                        s.prefetch(tile.b.wrapping_add(line));
+                        let (term, at) = (line / width, line % width);
+                        s.prefetch(tile.b.wrapping_add(term * pitch + at));
                     }
                 }
                 // One loop for each step, so that every sum stays in its register.

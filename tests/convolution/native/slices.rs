@@ -153,12 +153,15 @@ fn check(
     }
 }
 
-const SHAPES: [Shape; 10] = [
+const SHAPES: [Shape; 12] = [
     Shape::dense(5, 18, [5, 9]),
     Shape::dense(17, 33, [3, 14]),
     Shape::dense(16, 16, [7, 7]).stride(2),
     Shape::dense(9, 20, [4, 8]).kernel([1, 1], 0),
     Shape::dense(33, 15, [5, 7]).kernel([1, 1], 0).stride(2),
+    // Panels of x that the gradient of the weights reads where they lie, in one block and in several.
+    Shape::dense(64, 33, [5, 7]).kernel([1, 1], 0),
+    Shape::dense(128, 20, [24, 31]).kernel([1, 1], 0),
     Shape::grouped(16, 1, 1, [6, 9]),
     Shape::grouped(35, 1, 1, [5, 8]).stride(2),
     Shape::grouped(6, 4, 4, [4, 9]),

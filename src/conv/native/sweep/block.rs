@@ -83,6 +83,7 @@ impl Sweep {
                 terms: &phase.terms,
                 b: &weights[padded * (group * terms + phase.before)..]
                     [..padded * phase.terms.len()],
+                apart: None,
                 columns,
                 turns: Turns::LONG,
                 first: column,

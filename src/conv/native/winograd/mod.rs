@@ -229,6 +229,7 @@ impl Winograd {
                     rows: &self.rows[..tiles],
                     terms: &self.terms,
                     b: weights,
+                    apart: None,
                     columns: width,
                     turns: turns(sources),
                     first: 0,

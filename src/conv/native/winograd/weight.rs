@@ -267,6 +267,7 @@ impl WinogradWeight {
                 rows: &self.forward.terms[piece * all..][..rows],
                 terms: &self.forward.rows[..tiles],
                 b: &room.w[f * w_step..][..tiles * columns],
+                apart: None,
                 columns,
                 turns: Turns::of(TURN),
                 first: 0,
