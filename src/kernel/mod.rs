@@ -49,7 +49,7 @@ pub(crate) use moves::{AS_THEY_ARE, Lie, MOST_LANES, copy_pixels, to_lanes};
 pub use peak::peak_gflops;
 pub(crate) use pool::{PoolLine, Pooled};
 pub(crate) use product::{
-    APART, Far, Finish, Left, Lines, Map, Panels, Product, Turns, most_columns, offsets,
+    Far, Finish, Left, Lines, Map, Panels, Product, Turns, most_columns, offsets,
 };
 pub(crate) use slide::{Slide, SlideAxis};
 pub(crate) use slide_weight::SlideWeight;

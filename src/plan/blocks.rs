@@ -31,11 +31,11 @@ const TERMS: usize = 1024;
 /// The same where the sums go straight into the result: the terms of one partial sum.
 const OUTER_TERMS: usize = 512;
 
-/// The same on wide units for so many outputs and more: pixels of dY that lie 4 KiB apart share few sets of the caches.
-/// 512 × 2048 weights with a batch of 16 and two threads go from 204 to 250 GFLOP/s by it on the Intel machine, 256 × 1024
-/// from 207 to 227.
-const OUTER_TERMS_FAR: usize = 256;
-const FAR_OUTPUTS: usize = 1024;
+/// The same with AVX-512 units of 512 bits where pixels of dY lie a multiple of 4 KiB apart, which share few sets of the
+/// caches: 2048 outputs of 512 channels with a batch of 16 and two threads go from 204 to 249 GFLOP/s by it on the Intel
+/// machine, 1024 of 256 from 209 to 228.
+const CROWDED_TERMS: usize = 256;
+const CROWDED: usize = 1024;
 
 /// Columns of the widest panel of output gradients.
 const PANEL_COLUMNS: usize = 64;
@@ -64,7 +64,8 @@ const MOST_TAPS: usize = 1 << 16;
 
 /// How one pass is cut into native products.
 ///
-/// Blocks depend on the geometry, the instruction set and the scratch limit, never on threads.
+/// Blocks depend on the geometry, the instruction set, whether its units have 256 or 512 bits, and the scratch limit,
+/// never on threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Blocks {
     /// Instruction set of the products.
@@ -184,9 +185,11 @@ impl Blocks {
         let (room, positions) = if pass == Pass::BackwardWeight {
             let width = if grouped { isa.lanes() } else { PANEL_COLUMNS };
             // The panel takes a third at most; positions are terms, whose blocks no thread may change.
-            let far = geometry.output_channels() >= FAR_OUTPUTS && last && !isa.is_narrow();
+            blocks.outer = !grouped && inside && geometry.patch.taps() == 1;
+            let crowded = last && geometry.output_channels().is_multiple_of(CROWDED);
+            let wide = matches!(isa, Isa::Avx512(_)) && !isa.is_narrow();
             let most_terms = match geometry.patch.taps() {
-                1 if far => OUTER_TERMS_FAR,
+                1 if blocks.outer && crowded && wide => CROWDED_TERMS,
                 1 => OUTER_TERMS,
                 _ => TERMS,
             };
@@ -198,7 +201,6 @@ impl Blocks {
             }
             blocks.panel = terms * width;
             let room = most.min((limit - 2 * ALIGN).saturating_sub(blocks.panel));
-            blocks.outer = !grouped && inside && geometry.patch.taps() == 1;
             if blocks.outer {
                 // Only the positions that are read are copied, and no window of them.
                 blocks.packed = true;

@@ -11,7 +11,7 @@
 //!         db[outputs] += the sums of dY                 by the part of the first channel
 //! ```
 //!
-//! Each product asks memory for what the next panel copies, and the last one of a block for dY of the next.
+//! Each product asks memory for what the next panel reads, and the last one of a block for dY of the next.
 //!
 //! The lanes are input channels here, which lie beside each other in dW: sums go out as they are, where those of
 //! `backward_weight.rs` have to be transposed.
@@ -25,17 +25,17 @@ use super::{FAR, WeightGradient, aligned};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, Layout};
 use crate::kernel::{
-    APART, AS_THEY_ARE, Far, Finish, Left, Lie, Lines, MOST_LANES, Panels, Product, Turns,
-    copy_pixels, offsets, to_lanes,
+    AS_THEY_ARE, Far, Finish, Left, Lie, Lines, MOST_LANES, Panels, Product, Turns, copy_pixels,
+    offsets, to_lanes,
 };
 use crate::parallel::{Lanes, try_for_each_tile};
 use crate::plan::{Blocks, Pass};
 use crate::unfold::planes_mut;
 
-/// Outputs of a part up to which a panel of x is not worth a copy, and numbers from one pixel to the next up to which the
-/// lines of a panel do not drive each other out of the second-level cache: on the Intel machine 64 × 64, 256 × 64 and
-/// 512 × 128 weights take 0.9 to 0.95 of the time without it, 256 × 256 as much, 1024 × 256 a fifth more. Narrow units
-/// wait less for copies; there it was not measured.
+/// Outputs of a part up to which a panel of x is not worth a copy, and channels of a pixel up to which the lines of a panel
+/// do not drive each other out of the second-level cache: on the Intel machine 64 outputs of 64 channels, 64 of 256 and
+/// 128 of 512 take 0.9 to 0.95 of the time without it, 256 of 256 as much, 256 of 1024 a tenth to a quarter more. Narrow
+/// units wait less for copies; there it was not measured.
 const FEW: usize = 128;
 const NEAR: usize = 512;
 
@@ -170,7 +170,7 @@ impl OuterSum {
                         self.pack_panel(x, &place, [first + column, columns], width, panel);
                         &*panel
                     };
-                    // What the next panel copies, and with the last one what the next block reads of dY.
+                    // What the next panel reads, and with the last one what the next block reads of dY.
                     let far = match column + width {
                         _ if self.source.layout == Layout::ChannelsFirst => Far::Nothing,
                         next if next < channels => {
@@ -238,14 +238,12 @@ impl OuterSum {
 
     /// Whether panels of x are read where they lie.
     fn lies(&self, [outputs, channels]: [usize; 2]) -> bool {
-        let panels = Panels::new(self.blocks.isa, Left::Scalars, channels);
         self.source.layout == Layout::ChannelsLast
             && self.reads_all()
             && !self.blocks.isa.is_narrow()
             && outputs <= FEW
             && self.source.channels <= NEAR
-            && panels.are_wide(APART)
-            && panels.columns() == channels
+            && Panels::may_lie(self.blocks.isa, channels)
     }
 
     /// Whether every pixel is read.

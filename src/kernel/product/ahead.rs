@@ -77,6 +77,8 @@ impl Job<'_> {
                 let from = self.a.wrapping_add(self.terms.len() + term);
                 (Ahead::Rows(from), usize::MAX)
             }
+            // Only packed panels follow each other.
+            Far::Nothing | Far::Rows if self.apart.is_some() => (Ahead::Lines(b, 0), usize::MAX),
             Far::Nothing | Far::Rows => (Ahead::Panel(b, tile), usize::MAX),
             Far::Terms(..) | Far::Later(_) => self.later(b, term, tile),
         }

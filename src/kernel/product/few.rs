@@ -25,9 +25,7 @@ pub(crate) const fn most_columns(registers: usize) -> usize {
 /// Whether rows follow each other so often that they fill more lanes than the columns would.
 pub(super) fn pays<S: Simd>(job: &Job<'_>) -> bool {
     let columns = job.columns;
-    let packed = job.apart.is_none();
-    if !packed || job.left != Left::Scalars || columns > most_columns(S::REGISTERS) || job.first > 0
-    {
+    if job.left != Left::Scalars || columns > most_columns(S::REGISTERS) || job.first > 0 {
         return false;
     }
     let breaks = job.rows.windows(2).filter(|pair| pair[0] + 1 != pair[1]);

@@ -33,7 +33,6 @@ mod tile;
 pub(crate) use ahead::{Far, Lines};
 pub(crate) use few::most_columns;
 pub(crate) use panels::Panels;
-pub(crate) use tile::APART;
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -102,7 +101,8 @@ pub(crate) struct Product<'a> {
     pub(crate) terms: &'a [u32],
     /// B in panels, see [`Panels`], and its columns.
     pub(crate) b: &'a [f32],
-    /// Where B is not packed: from one term to the next, the columns beside each other, whole panels of [`APART`] vectors.
+    /// Where B is not packed: from one term to the next, the columns beside each other, see
+    /// [`Panels::may_lie`].
     pub(crate) apart: Option<usize>,
     pub(crate) columns: usize,
     /// No longer than [`Turns::LONG`].
@@ -207,15 +207,15 @@ impl Product<'_> {
         );
         let count = self.terms.len();
         let numbers = match self.apart {
-            None => panels.columns() * count,
+            None => panels.columns().saturating_mul(count),
             Some(apart) => {
-                let whole = self.left == Left::Scalars && panels.are_wide(APART);
                 assert!(
-                    whole && panels.columns() == self.columns && apart >= self.columns,
-                    "{} columns of a product that lie {apart} apart",
+                    self.left == Left::Scalars && Panels::may_lie(isa, self.columns),
+                    "{} columns of a product that lie as they are",
                     self.columns
                 );
-                count.saturating_sub(1) * apart + self.columns
+                let before = count.saturating_sub(1).saturating_mul(apart);
+                before.saturating_add(if count > 0 { self.columns } else { 0 })
             }
         };
         assert!(self.b.len() >= numbers, "panels of a product");
@@ -568,11 +568,8 @@ mod tests {
         };
         // B as it is, where it may be.
         let apart = case.columns + 3;
-        let lies = case.left == Left::Scalars
-            && panels.are_wide(APART)
-            && panels.columns() == case.columns
-            && case.terms > 0;
-        let numbers = 0..case.terms.max(1) * apart - 3;
+        let lies = case.left == Left::Scalars && Panels::may_lie(case.isa, case.columns);
+        let numbers = 0..(case.terms * apart).saturating_sub(3);
         let lying: Vec<f32> = numbers.map(|at| weight(at / apart, at % apart)).collect();
         let lying = Product {
             b: &lying,
@@ -699,6 +696,19 @@ mod tests {
                     Product { first, ..product }.run(isa, part.view_mut(), &Finish::NONE);
                     assert_eq!(part, whole.slice(s![.., first..first + part.ncols()]));
                 }
+            }
+            if Panels::may_lie(isa, 192) {
+                let lying = Product {
+                    apart: Some(195),
+                    columns: 192,
+                    ..product
+                };
+                let mut whole = Array2::zeros((2, 192));
+                lying.run(isa, whole.view_mut(), &Finish::NONE);
+                let mut part = Array2::zeros((2, 64));
+                let second = Product { first: 64, ..lying };
+                second.run(isa, part.view_mut(), &Finish::NONE);
+                assert_eq!(part, whole.slice(s![.., 64..128]));
             }
         }
     }

@@ -3,6 +3,9 @@
 use super::Left;
 use crate::kernel::Isa;
 
+/// Vectors of a panel for which there are tiles that read it where it lies.
+pub(super) const LYING: usize = 4;
+
 /// How a matrix of some columns is cut into panels: wide ones, then narrower ones.
 ///
 /// ```text
@@ -47,9 +50,10 @@ impl Panels {
         (self.wide.0 * self.wide.1 + self.narrow.0 * self.narrow.1) * self.lanes
     }
 
-    /// Whether all panels are so many vectors wide.
-    pub(crate) fn are_wide(&self, vectors: usize) -> bool {
-        self.wide.0 == vectors && self.narrow.1 == 0
+    /// Whether a matrix of so many columns may be read where it lies: it has whole panels of [`LYING`] vectors.
+    pub(crate) fn may_lie(isa: Isa, columns: usize) -> bool {
+        let panels = Self::new(isa, Left::Scalars, columns);
+        panels.wide.0 == LYING && panels.narrow.1 == 0 && panels.columns() == columns
     }
 
     /// Whether a panel begins with `column`, or none is left.

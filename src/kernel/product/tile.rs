@@ -12,13 +12,11 @@
 //!
 //! Tiles of one height follow each other in one call: what a call costs is as much as some terms.
 
+use super::panels::LYING;
 use crate::kernel::simd::{Apart, Simd};
 
 /// Numbers of B that are asked for ahead of their use: 2 KiB, where panels stream from L2.
 const AHEAD: usize = 512;
-
-/// Vectors of a panel of B that may lie as it is.
-pub(crate) const APART: usize = 4;
 
 /// Numbers in a cache line.
 pub(super) const LINE: usize = 16;
@@ -129,7 +127,7 @@ impl Tile<'_> {
     unsafe fn numbers<S: Simd, const ROWS: usize, const VECTORS: usize>(&self, s: S) {
         // SAFETY: the caller's.
         unsafe {
-            if VECTORS == APART && self.apart.is_some() {
+            if VECTORS == LYING && self.apart.is_some() {
                 return s.apart(Numbers::<ROWS, VECTORS, true>(self));
             }
             s.apart(Numbers::<ROWS, VECTORS, false>(self))
@@ -232,7 +230,7 @@ impl<const ROWS: usize, const VECTORS: usize, const LIES: bool> Apart
                 Some(apart) if LIES => apart,
                 _ => width,
             };
-            let soon = AHEAD / width * pitch;
+            let soon = if LIES { AHEAD / width * pitch } else { AHEAD };
             let lines = tile.terms.len() * width / LINE;
             for index in 0..tile.count {
                 let rows = tile.rows.add(index * ROWS);

@@ -228,7 +228,7 @@ unsafe fn spread<
     to: *mut f32,
     step: usize,
 ) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller's; every loop writes all of what is read after it.
     unsafe {
         let mut columns = Unwritten::<[S::V; ND], RA>::new();
         for j in 0..RA {

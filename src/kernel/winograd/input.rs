@@ -159,7 +159,7 @@ unsafe fn transform<
     [channel, count, step]: [usize; 3],
     to: *mut f32,
 ) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller's; every loop writes all of what is read after it.
     unsafe {
         let mut columns = Unwritten::<[S::V; ND], DA>::new();
         for j in 0..DA {

@@ -121,6 +121,8 @@ impl<T: Copy, const N: usize> Unwritten<T, N> {
         self.0[index].write(thing);
     }
 
+    /// What a loop over all of them has written.
+    ///
     /// # Safety
     /// All have been written.
     #[inline(always)]

@@ -235,7 +235,7 @@ impl Job<'_> {
         tile: usize,
         channel: usize,
     ) -> [[S::V; RA]; RD] {
-        // SAFETY: the caller's.
+        // SAFETY: the caller's; every loop writes all of what is read after it.
         unsafe {
             let m = self.m.add(tile * self.spectrum.pitch + channel);
             let mut columns = Unwritten::<[S::V; RD], NA>::new();

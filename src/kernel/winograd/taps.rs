@@ -180,7 +180,7 @@ unsafe fn gather<
     step: usize,
     kernel: &mut [S::V; MOST_TILE_TAPS],
 ) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller's; every loop writes all of what is read after it.
     unsafe {
         let mut columns = Unwritten::<[S::V; KD], NA>::new();
         for j in 0..NA {

@@ -10,7 +10,7 @@ use super::table::Case;
 use crate::support::{Failures, LAYOUTS, Operands, Way, pool, vector};
 
 /// Layers large enough that every pass is cut into several tiles.
-fn large(layout: Layout) -> [Case; 5] {
+fn large(layout: Layout) -> [Case; 7] {
     let options = || ConvOptions::new().layout(layout);
     [
         Case::new(&[1, 24, 40, 40], &[20, 24, 3, 3], options().padding(1)),
@@ -25,6 +25,10 @@ fn large(layout: Layout) -> [Case; 5] {
             options().groups(4).padding(Padding::SameUpper),
         ),
         Case::new(&[3, 48, 30, 30], &[40, 48, 1, 1], options()),
+        // Parts of 64 channels on three threads, whose panels are read where they lie; of 132 on one, which are copied.
+        Case::new(&[3, 132, 30, 30], &[40, 132, 1, 1], options()),
+        // Blocks of fewer positions.
+        Case::new(&[1, 3, 20, 30], &[1024, 3, 1, 1], options()),
         Case::new(
             &[2, 6, 9, 12, 13],
             &[10, 6, 3, 3, 3],

@@ -153,15 +153,17 @@ fn check(
     }
 }
 
-const SHAPES: [Shape; 12] = [
+const SHAPES: [Shape; 13] = [
     Shape::dense(5, 18, [5, 9]),
     Shape::dense(17, 33, [3, 14]),
     Shape::dense(16, 16, [7, 7]).stride(2),
     Shape::dense(9, 20, [4, 8]).kernel([1, 1], 0),
     Shape::dense(33, 15, [5, 7]).kernel([1, 1], 0).stride(2),
-    // Panels of x that the gradient of the weights reads where they lie, in one block and in several.
+    // Panels of x that the gradient of the weights reads where they lie, with vectors and units of 512 bits: in one block,
+    // in several, in groups.
     Shape::dense(64, 33, [5, 7]).kernel([1, 1], 0),
     Shape::dense(128, 20, [24, 31]).kernel([1, 1], 0),
+    Shape::grouped(2, 64, 9, [5, 7]).kernel([1, 1], 0),
     Shape::grouped(16, 1, 1, [6, 9]),
     Shape::grouped(35, 1, 1, [5, 8]).stride(2),
     Shape::grouped(6, 4, 4, [4, 9]),
@@ -185,5 +187,5 @@ fn slices_at_odd_places_of_larger_buffers() {
             }
         }
     }
-    assert!(checks >= 9 * 2 * 4 * 4, "{checks} checks");
+    assert!(checks >= SHAPES.len() * 2 * 4 * 4, "{checks} checks");
 }
