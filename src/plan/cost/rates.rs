@@ -57,7 +57,7 @@ pub(super) struct Rates {
 const WIDE: Rates = Rates {
     dense: [172.0, 150.0],
     one_vector: [113.0, 94.0],
-    exit: [8.0, 27.0],
+    exit: [8.0, 26.0],
     exit_one_vector: [8.0, 8.0],
     weight: [95.0, 140.0],
     few_columns: [40.0, 140.0],
