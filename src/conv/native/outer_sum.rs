@@ -113,7 +113,8 @@ impl OuterSum {
         let (mut outputs, mut channels) = (self.outputs, self.channels);
         if threads > 1 {
             let panel = 4 * self.blocks.isa.lanes();
-            let missing = (2 * threads).div_ceil(self.groups);
+            // No more of them than threads: each reads all of dY, or all of x.
+            let missing = threads.div_ceil(self.groups);
             channels = channels
                 .div_ceil(missing)
                 .next_multiple_of(panel)

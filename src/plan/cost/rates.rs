@@ -68,7 +68,7 @@ const WIDE: Rates = Rates {
     winograd: 185.0,
     winograd_weight: 150.0,
     fourier: 140.0,
-    transform_in: [0.2, 0.33],
+    transform_in: [0.2, 0.4],
     transform_out: [0.1, 0.17],
     transform_large: 2.5,
     sum_joined: 0.17,
